@@ -1,0 +1,61 @@
+"""What peers agree to do: one file for one published system.
+
+``find`` turns the experiment's ``algorithm:`` into a program. Any coroutine of the same form can
+take part as ``algorithm: {name: "module:coroutine", ...}``: it takes a peer and its settings, whose
+type is read from the annotation of ``config`` (a pydantic model or a dataclass).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from typing import Any
+
+from algorithms.diffusion import diffusion
+from algorithms.local import local
+from peer.experiment import Experiment, validated
+from peer.gan.build import import_attribute
+from peer.program import Program
+from topology.errors import UserError
+
+ALGORITHMS = {"diffusion": diffusion, "local": local}
+
+__all__ = ["ALGORITHMS", "find"]
+
+
+def find(experiment: Experiment) -> Program:
+    """The program that the experiment's ``algorithm:`` names, its settings bound.
+
+    Raises:
+        UserError: there is no such algorithm, or it has no such setting.
+    """
+    name = experiment.algorithm.name
+    coroutine = ALGORITHMS.get(name) or _imported(name, experiment)
+    config_type = typing.get_type_hints(coroutine).get("config")
+    if config_type is None:
+        raise UserError(f"algorithm: '{name}' must annotate its parameter 'config' with its type")
+    config: Any = validated(config_type, experiment.algorithm.settings, "algorithm")
+
+    def start(peer: Any) -> Any:
+        return coroutine(peer, config)
+
+    return Program(name, start, int(getattr(config, "rounds", 0)))
+
+
+def _imported(name: str, experiment: Experiment) -> Any:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        close = difflib.get_close_matches(name, ALGORITHMS, 1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UserError(
+            f"algorithm.name: there is no algorithm '{name}'; {hint}choose one of "
+            f"{', '.join(ALGORITHMS)}, or name your own as module:coroutine"
+        )
+    coroutine = import_attribute("algorithm.name", module, attribute, experiment.folder)
+    if (
+        not inspect.iscoroutinefunction(coroutine)
+        or len(inspect.signature(coroutine).parameters) != 2
+    ):
+        raise UserError(f"algorithm.name: '{name}' must be 'async def {attribute}(peer, config)'")
+    return coroutine

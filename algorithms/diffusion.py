@@ -1,0 +1,69 @@
+"""Diffusion GAN (Wang, Pavan, Sayed: Decentralized GAN Training through Diffusion Learning).
+
+Algorithm 1, with the barriers that its pseudo-code implies: every peer adapts, then every peer
+combines. Two relatives differ in where the gradient is taken, and are settings (Sayed 2014):
+combine-then-adapt at the combined point, consensus at the peer's own old point.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from peer.peer import Peer
+
+
+class DiffusionConfig(BaseModel):
+    """Settings of ``algorithm: {name: diffusion, ...}``; the paper's are n_d = 5, n_g = 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: int = Field(ge=0, description="Rounds, each of n_d + n_g exchanges.")
+    n_d: int = Field(1, ge=0, description="Discriminator updates a round.")
+    n_g: int = Field(1, ge=0, description="Generator updates a round.")
+    local_steps: int = Field(1, ge=1, description="Gradient steps between two combinations.")
+    order: Literal["adapt-then-combine", "combine-then-adapt", "consensus"] = Field(
+        "adapt-then-combine", description="Where the gradient is taken."
+    )
+
+    @model_validator(mode="after")
+    def _one_old_point(self) -> DiffusionConfig:
+        if self.order == "consensus" and self.local_steps > 1:
+            raise ValueError(
+                "consensus takes its one gradient at the old point; set local_steps: 1, "
+                "or order: adapt-then-combine for several"
+            )
+        return self
+
+
+async def diffusion(peer: Peer, config: DiffusionConfig) -> None:
+    """What every peer k runs. a_lk are the combination weights, N_k the neighbours with k."""
+    update = {
+        "adapt-then-combine": adapt_then_combine,
+        "combine-then-adapt": combine_then_adapt,
+        "consensus": consensus,
+    }[config.order]
+    async for _ in peer.rounds(config.rounds):
+        for net, repeats in (("discriminator", config.n_d), ("generator", config.n_g)):
+            for _ in range(repeats):
+                await update(peer, net, config)
+
+
+async def adapt_then_combine(peer: Peer, net: str, config: DiffusionConfig) -> None:
+    """Equations (10a) and (10b)."""
+    await peer.adapt(net, config.local_steps)  # phi_k = w_k - mu grad J_k(w_k)         (10a)
+    await peer.combine(net)  # w_k = sum over l in N_k of a_lk phi_l                    (10b)
+
+
+async def combine_then_adapt(peer: Peer, net: str, config: DiffusionConfig) -> None:
+    """CTA diffusion: the same messages, the gradient at the combined point."""
+    await peer.combine(net)  # psi_k = sum over l in N_k of a_lk w_l
+    await peer.adapt(net, config.local_steps)  # w_k = psi_k - mu grad J_k(psi_k)
+
+
+async def consensus(peer: Peer, net: str, config: DiffusionConfig) -> None:
+    """Consensus (the form of D-PSGD): the gradient at the peer's own old point."""
+    await peer.gradient(net)  # grad J_k(w_k)
+    await peer.combine(net)  # psi_k = sum over l in N_k of a_lk w_l
+    await peer.step(net)  # w_k = psi_k - mu grad J_k(w_k)

@@ -1,0 +1,111 @@
+"""A peer's disk: checkpoints that are whole or not there, and generators that anybody can load.
+
+Files are written beside their place, flushed to the disk, renamed, and the folder flushed: a power
+cut leaves the old file or the new one. Only safetensors is read: nothing on a disk is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from peer.state import PeerState, Snapshot
+
+KEPT = 3
+"""Checkpoints kept, newest first: one that turns out damaged has elders to fall back upon."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, durably and all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as a JSON file, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def save_generator(module: nn.Module, path: Path) -> None:
+    """Save a net as safetensors under the module's own names: usable without hearsay."""
+    tensors = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    write_whole(path, safetensors.torch.save(tensors))
+
+
+def load_generator(module: nn.Module, path: Path) -> None:
+    """Load what :func:`save_generator` wrote into a module of the same kind."""
+    module.load_state_dict(safetensors.torch.load_file(path))
+
+
+def save_state(state: PeerState, folder: Path) -> Path:
+    """Write ``state`` as ``folder/checkpoint-<round>.safetensors``; keep the newest three."""
+    snapshot = state.dump()
+    path = folder / f"checkpoint-{state.round:08d}.safetensors"
+    metadata = {"facts": snapshot.facts.hex(), "blake2b": _digest(snapshot)}
+    write_whole(path, safetensors.torch.save(snapshot.tensors, metadata))
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_state(state: PeerState, folder: Path) -> bool:
+    """Put ``state`` where the newest undamaged checkpoint of ``folder`` left it.
+
+    Returns whether there was one. Damaged files are passed over.
+    """
+    for path in _newest_first(folder):
+        snapshot = _read(path)
+        if snapshot is None:
+            continue
+        try:
+            state.load(snapshot)
+        except (ValueError, KeyError, RuntimeError):
+            continue  # of another experiment: other nets or another peer
+        return True
+    return False
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
+
+
+def _read(path: Path) -> Snapshot | None:
+    """The snapshot in ``path``, or None where one bit of it is not as it was written."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        snapshot = Snapshot(tensors, bytes.fromhex(metadata["facts"]))
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        return None
+    return snapshot if _digest(snapshot) == metadata["blake2b"] else None
+
+
+def _digest(snapshot: Snapshot) -> str:
+    digest = hashlib.blake2b(snapshot.facts, digest_size=32)
+    for name, tensor in sorted(snapshot.tensors.items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(
+            tensor.contiguous().view(torch.uint8).numpy().data
+            if tensor.dim()
+            else tensor.reshape(1).view(torch.uint8).numpy().data
+        )
+    return digest.hexdigest()

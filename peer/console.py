@@ -1,0 +1,48 @@
+"""What the two commands share: options, messages, exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from peer.experiment import Experiment, load
+from topology.errors import UserError
+
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the file, e.g. algorithm.rounds=50."
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", help="Where to write. [default: the next free runs/FILE-N]"),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps...")
+]
+
+
+def load_experiment(path: Path, changes: list[str] | None, device: str | None) -> Experiment:
+    """The experiment of a command: its file, with ``--set`` and ``--device`` applied."""
+    overrides = list(changes or [])
+    if device is not None:
+        overrides.append(f"device={device}")
+    return load(path, overrides)
+
+
+def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
+    """Run a command line; what the user can put right is one line and exit code 2."""
+    try:
+        app(args=arguments)
+    except UserError as problem:
+        errors.print(f"error: {problem}", style="red", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

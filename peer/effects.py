@@ -1,0 +1,143 @@
+"""What an algorithm may ask of whatever drives it.
+
+An algorithm is a coroutine; each ``await`` hands one of these frozen effects to the driver and gets
+the effect's result back. *Local* effects name a net, an objective and a number of steps, never a
+closure: they depend on their own peer's state alone, so that a driver may carry one out for one peer
+or for a thousand at once. *Network* effects carry the value at the ``await``: the driver snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Moment(NamedTuple):
+    """When an exchange happens: ``t = (round, exchange)``, ordered, counted from (0, 0)."""
+
+    round: int
+    exchange: int
+
+
+BEFORE_ALL = Moment(-1, -1)
+"""Earlier than every exchange."""
+
+
+class StepResult(NamedTuple):
+    """What local steps report: the mean loss and the mean squared gradient norm over the steps.
+
+    Both are scalars on the peer's device; reading them is left to the round's record.
+    """
+
+    loss: torch.Tensor  # ()
+    gradient_norm_sq: torch.Tensor  # ()
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something a coroutine awaits; the driver sends back the result."""
+
+    def __await__(self) -> Generator[Effect, Any, Any]:
+        return (yield self)
+
+
+# --- local effects ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Train(Effect):
+    """``steps`` optimizer steps of ``net`` on ``objective``, a fresh mini-batch each.
+
+    Result: :class:`StepResult`.
+    """
+
+    net: str
+    objective: str
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient(Effect):
+    """The stochastic gradient of ``objective`` at ``net``'s present value, kept until :class:`Step`.
+
+    Result: :class:`StepResult`.
+    """
+
+    net: str
+    objective: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Effect):
+    """One optimizer step of ``net`` with the gradient kept by :class:`Gradient` or :class:`VJP`."""
+
+    net: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generate(Effect):
+    """``net`` applied to noise ``z`` (batch, z_dim) in training mode, no autograd graph kept.
+
+    Result: images (batch, c, h, w).
+    """
+
+    net: str
+    z: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate(Effect):
+    """``net`` applied to ``x`` (batch, ...) in evaluation mode, no autograd graph kept."""
+
+    net: str
+    x: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class VJP(Effect):
+    """The vector-Jacobian product of ``net`` at ``inputs`` with ``cotangent``, kept as its gradient.
+
+    The forward pass is computed again from ``inputs``: no autograd graph outlives an ``await``.
+    Result: the product with respect to ``inputs``.
+    """
+
+    net: str
+    inputs: torch.Tensor
+    cotangent: torch.Tensor
+
+
+LocalEffect = Train | Gradient | Step | Generate | Evaluate | VJP
+
+
+# --- network effects ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Combine(Effect):
+    """Swap ``net``'s arena with the neighbours in ``weights`` and combine.
+
+    ``weights[l]`` is a_lk for neighbour l of this peer k (without k itself); a neighbour that stays
+    away leaves its weight on oneself. Result: the ids of the neighbours that stayed away.
+    """
+
+    net: str
+    t: Moment
+    weights: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Effect):
+    """The end of a round: what was measured in it, for the run's records."""
+
+    round: int
+    measures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Effect):
+    """Let ``seconds`` of the driver's time pass."""
+
+    seconds: float

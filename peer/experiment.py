@@ -1,0 +1,360 @@
+"""The experiment file: one YAML file that says everything, the same copy at every peer."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+import topology
+from peer.data.spec import DataSpec
+from peer.gan.losses import LOSSES
+from topology.errors import UserError
+
+NETS = ("generator", "discriminator")
+
+
+class Spec(BaseModel):
+    """A part of the experiment: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NamedSpec(BaseModel):
+    """A name and that name's own settings: ``{name: adam, lr: 0.001}``, or just ``adam``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerSpec(BaseModel):
+    """One optimizer for both nets (``{name: adam, lr: 0.001}``), or one each, under their names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: NamedSpec
+    discriminator: NamedSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
+            return dict.fromkeys(NETS, value)
+        return value
+
+
+class MetricsSpec(Spec):
+    """What is measured, and how often."""
+
+    every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
+    samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
+    sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
+
+
+class LinkSpec(Spec):
+    """What one link of the simulated network does, where it differs from the rest."""
+
+    between: tuple[int, int]
+    delay: float | None = Field(None, ge=0)
+    jitter: float | None = Field(None, ge=0)
+    loss: float | None = Field(None, ge=0, le=1)
+
+
+class NetworkSpec(Spec):
+    """The simulated network; real peers have the real one."""
+
+    delay: float = Field(0.0, ge=0, description="Seconds from one end of a link to the other.")
+    jitter: float = Field(0.0, ge=0, description="Up to so many seconds more, uniformly.")
+    loss: float = Field(0.0, ge=0, le=1, description="Share of exchanges lost on a link.")
+    step: float = Field(0.001, gt=0, description="Virtual seconds a local step takes.")
+    links: tuple[LinkSpec, ...] = Field((), description="Links that differ from the rest.")
+
+
+class FaultSpec(Spec):
+    """A simulated peer that is away from ``down`` until ``up`` (virtual seconds; for ever)."""
+
+    peer: int
+    down: float = Field(ge=0)
+    up: float | None = None
+
+
+class Experiment(Spec):
+    """The whole experiment, validated. The keys are those of the YAML file."""
+
+    peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
+    graph: str | dict[str, Any] = Field(
+        "ring", description="A family, {family: .., ...}, {edges: [[0, 1], ...]} or {file: ..}."
+    )
+    weights: str = Field("metropolis", description="The rule of combination weights.")
+    algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
+    gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
+    optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
+    loss: Literal["bce_ns", "bce_sat", "lsgan"] = "bce_ns"
+    data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
+    batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
+    device: str = Field("cpu", description="A torch device: cpu, cuda, cuda:1...")
+    metrics: MetricsSpec = Field(default_factory=MetricsSpec)
+    checkpoint: int = Field(100, ge=0, description="Rounds between two checkpoints; 0 for none.")
+
+    addresses: str | tuple[str, ...] = Field(
+        "tcp://127.0.0.1:{port}", description="One a peer, or a template with {id} and {port}."
+    )
+    port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
+    listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
+    keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
+    insecure: bool = Field(False, description="Allow plain text beyond loopback.")
+    start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
+    deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
+    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+
+    network: NetworkSpec = Field(default_factory=NetworkSpec, description="Simulation only.")
+    faults: tuple[FaultSpec, ...] = Field((), description="Simulation only.")
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies: what relative paths in it start from."""
+        return self._folder
+
+    @cached_property
+    def graph_of_peers(self) -> nx.Graph[int]:
+        """The network, on nodes 0 .. peers - 1, connected."""
+        return topology.build_graph(self.graph, self.peers, self.seed, self.folder)
+
+    def address(self, peer: int) -> str:
+        """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
+        if isinstance(self.addresses, str):
+            return self.addresses.format(id=peer, port=self.port + peer)
+        return self.addresses[peer]
+
+    def listening_address(self, peer: int) -> str:
+        """Where ``peer`` listens: ``listen``, or its own address."""
+        if self.listen is None:
+            return self.address(peer)
+        return self.listen.format(id=peer, port=self.port + peer)
+
+    def loss_functions(self) -> Any:
+        """The pair of losses that ``loss`` names (:class:`peer.gan.losses.Loss`)."""
+        return LOSSES[self.loss]
+
+    def optimizer_for(self, net: str) -> NamedSpec:
+        """The optimizer of the net of that name (personal copies follow their namesakes)."""
+        spec = self.optimizer.discriminator if "discriminator" in net else self.optimizer.generator
+        return spec
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of each part that all peers must agree on.
+
+        Not of addresses, paths, device or time limits, which may differ from machine to machine.
+        """
+        data = self.data.model_dump(mode="json", exclude={"path"})
+        parts: dict[str, Any] = {
+            "peers": self.peers,
+            "graph": [sorted(map(sorted, self.graph_of_peers.edges)), self.weights],
+            "algorithm": self.algorithm.model_dump(mode="json"),
+            "gan": [self.gan.model_dump(mode="json"), self.init],
+            "optimizer": self.optimizer.model_dump(mode="json"),
+            "loss": self.loss,
+            "data": data,
+            "batch": self.batch,
+            "seed": self.seed,
+            "threads": self.threads,
+        }
+        return {name: _digest(value) for name, value in parts.items()}
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, in types that YAML and JSON know; paths are absolute."""
+        keys: dict[str, Any] = self.model_dump(mode="json")
+        if self.data.path is not None:
+            keys["data"]["path"] = str(self.folder / Path(self.data.path).expanduser())
+        if isinstance(self.graph, dict) and isinstance(self.graph.get("file"), str):
+            keys["graph"]["file"] = str(self.folder / Path(self.graph["file"]).expanduser())
+        if self.optimizer.generator == self.optimizer.discriminator:
+            keys["optimizer"] = keys["optimizer"]["generator"]
+        return keys
+
+    def varied(self, **keys: Any) -> Experiment:
+        """A copy with some top-level keys changed, validated again."""
+        return from_mapping(self.resolved() | keys, folder=self.folder)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read and validate an experiment file, with ``key=value`` overrides applied to it.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or says something that cannot be.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{path}: cannot be read: {problem}") from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(problem, "problem", None) or "it does not parse"
+        raise UserError(f"{path}{where}: not a YAML file: {what}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: an experiment is a mapping of keys, such as 'peers: 5'")
+    return from_mapping(raw, overrides, path.parent, str(path))
+
+
+def from_mapping(
+    raw: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    folder: Path | None = None,
+    where: str = "experiment",
+) -> Experiment:
+    """Validate an experiment given as a mapping; ``where`` names it in error messages."""
+    data = copy.deepcopy(dict(raw))
+    for override in overrides:
+        _override(data, override)
+    try:
+        experiment: Experiment = validated(Experiment, data)
+        experiment._folder = (folder or Path.cwd()).resolve()
+        _check(experiment)
+    except UserError as problem:
+        raise UserError(f"{where}: {problem}") from None
+    return experiment
+
+
+def _check(experiment: Experiment) -> None:
+    """What no single key can see."""
+    peers = range(experiment.peers)
+    _ = experiment.graph_of_peers
+    topology.neighbour_weights(experiment.graph_of_peers, experiment.weights, 0)
+    if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
+        raise UserError(
+            f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
+            "give one a peer, or a template with {id} and {port}"
+        )
+    try:
+        given = [experiment.address(peer) for peer in peers]
+    except (KeyError, IndexError, ValueError) as problem:
+        raise UserError(
+            f"addresses: '{experiment.addresses}' has the unknown field {problem}; "
+            "a template may use {id} and {port}"
+        ) from None
+    if len(set(given)) < len(given):
+        twice = next(address for address in given if given.count(address) > 1)
+        raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")
+    for key, ids in (("keys", experiment.keys), ("faults", [f.peer for f in experiment.faults])):
+        for peer in ids:
+            if peer not in peers:
+                raise UserError(f"{key}: there is no peer {peer}; ids are 0 to {peers.stop - 1}")
+
+
+# --- overrides and messages -----------------------------------------------------------------------
+
+_SHORTHAND = {"graph": "family", "gan": "name", "algorithm": "name", "optimizer": "name"}
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: dcgan28``) becomes a mapping."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override}: say key=value, such as algorithm.rounds=50")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
+    *path, last = key.strip().split(".")
+    here = data
+    for part in path:
+        below = here.get(part)
+        if isinstance(below, str):
+            below = {_SHORTHAND.get(part, "name"): below}
+        if not isinstance(below, dict):
+            below = {}
+        here[part] = below
+        here = below
+    if last in ("path", "file") and isinstance(value, str):
+        value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
+    here[last] = value
+
+
+def validated(model: Any, data: Any, key: str = "") -> Any:
+    """``data``, found under ``key``, as ``model`` (anything pydantic knows).
+
+    Raises:
+        UserError: the first thing that does not fit, and how many more there are.
+    """
+    try:
+        return TypeAdapter(model).validate_python(data)
+    except ValidationError as problem:
+        errors = problem.errors(include_url=False)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"{_sentence(model, errors[0], key)}{more}") from None
+
+
+def _sentence(model: Any, error: Any, where: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join([where, *location] if where else location)
+    match error["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            known = _known_keys(model, location[:-1])
+            close = difflib.get_close_matches(location[-1], known, 1, 0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+            return f"unknown key '{key}'; {hint}"
+        case "missing" | "missing_argument":
+            return f"key '{key}' is missing"
+        case _:
+            message = error["msg"].removeprefix("Value error, ")
+            shown = (
+                error["input"] if not isinstance(error["input"], dict | list) else "what is there"
+            )
+            return f"{key}: {message[:1].lower()}{message[1:]} (not {shown!r})"
+
+
+def _known_keys(model: Any, path: list[str]) -> list[str]:
+    """The keys that the model at ``path`` below ``model`` has."""
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    if hasattr(model, "model_fields"):
+        return list(model.model_fields)
+    return list(getattr(model, "__dataclass_fields__", {}))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the experiment file, for editors."""
+    return Experiment.model_json_schema()

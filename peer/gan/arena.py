@@ -1,0 +1,127 @@
+"""A net's parameters as one vector.
+
+All floating parameters of a module, and its floating buffers (batch-norm statistics) at the tail, lie
+in one contiguous float32 vector; the module's own parameters are views into it. Sending a net is
+sending that memory, and an optimizer step over it is one fused step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+ALIGNMENT = 16
+"""Floats to a 64-byte boundary: BLAS may round differently on differently aligned memory."""
+
+
+class Slot(NamedTuple):
+    """One parameter or buffer: its place in the arena."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int  # floats from the arena's start, a multiple of ALIGNMENT
+    trained: bool  # a parameter; otherwise a buffer, which no optimizer touches
+
+    @property
+    def size(self) -> int:
+        """How many floats it holds."""
+        return int(torch.Size(self.shape).numel())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a module lies: parameters first, floating buffers after them."""
+
+    slots: tuple[Slot, ...]
+    trained: int  # floats of the parameter part, padding included
+    length: int  # floats in all, padding included
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        """The layout of ``module``, in its own order of parameters and buffers."""
+        slots: list[Slot] = []
+        offset = 0
+
+        def place(name: str, tensor: torch.Tensor, trained: bool) -> None:
+            nonlocal offset
+            slots.append(Slot(name, tuple(tensor.shape), offset, trained))
+            offset = _padded(offset + tensor.numel())
+
+        for name, parameter in module.named_parameters():
+            place(name, parameter, trained=True)
+        trained = offset
+        for name, buffer in module.named_buffers():
+            if buffer.is_floating_point():
+                place(name, buffer, trained=False)
+        return cls(tuple(slots), trained, offset)
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained parameters, without padding."""
+        return sum(slot.size for slot in self.slots if slot.trained)
+
+    def signature(self) -> str:
+        """A digest of names, shapes and order: two peers can combine only where it is equal."""
+        text = ";".join(f"{s.name}:{s.shape}:{s.offset}:float32" for s in self.slots)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class Arena:
+    """A module whose parameters live in ``vector``.
+
+    Args:
+        module: the net; its parameters become views (their values are copied in first).
+        vector: float32 (layout.length,), 64-byte aligned; a row of the network's matrix, or new.
+
+    Attributes:
+        vector: everything that is sent, (layout.length,).
+        parameters: the trained part as one leaf for the optimizer, (layout.trained,), whose
+            ``.grad`` is ``gradient``.
+        gradient: what autograd writes into, (layout.trained,).
+    """
+
+    def __init__(self, module: nn.Module, vector: torch.Tensor) -> None:
+        self.module = module
+        self.layout = Layout.of(module)
+        if vector.shape != (self.layout.length,) or vector.dtype != torch.float32:
+            raise ValueError(f"arena of {tuple(vector.shape)} for a net of {self.layout.length}")
+        self.vector = vector
+        self.gradient = torch.zeros(self.layout.trained, device=vector.device)
+        self.parameters = nn.Parameter(vector[: self.layout.trained])
+        self.parameters.grad = self.gradient
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Copy the module's values in and make its parameters and buffers views of the arena."""
+        values = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        for slot in self.layout.slots:
+            view = self._view(self.vector, slot)
+            view.copy_(values[slot.name].detach())
+            if slot.trained:
+                parameter = values[slot.name]
+                parameter.data = view
+                parameter.grad = self._view(self.gradient, slot)
+            else:
+                owner, _, name = slot.name.rpartition(".")
+                self.module.get_submodule(owner).register_buffer(name, view)
+
+    @staticmethod
+    def _view(vector: torch.Tensor, slot: Slot) -> torch.Tensor:
+        return vector[slot.offset : slot.offset + slot.size].view(slot.shape)
+
+    def digest(self) -> str:
+        """BLAKE2b of the arena's bytes: equal digests are equal parameters, bit for bit."""
+        return digest(self.vector)
+
+
+def digest(vector: torch.Tensor) -> str:
+    """BLAKE2b-256 of a float32 vector's bytes, as hexadecimal."""
+    return hashlib.blake2b(vector.cpu().numpy().data, digest_size=32).hexdigest()
+
+
+def _padded(length: int) -> int:
+    return -(-length // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,195 @@
+"""From the experiment's ``gan:`` to a pair of modules, checked before anything trains."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from peer.gan.models import MODELS, Shape
+from peer.streams import stream, torch_seeded
+from topology.errors import UserError
+
+if TYPE_CHECKING:
+    from peer.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Gan:
+    """A generator and a discriminator that fit each other and the data.
+
+    Attributes:
+        generator: z (batch, z_dim) to images (batch, c, h, w) in [-1, 1].
+        discriminator: images to logits (batch, 1).
+        z_dim: how many numbers the generator starts from.
+        draws: whether either module draws random numbers while training (dropout does): such a
+            module runs with torch's generator set from the peer's own stream.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    z_dim: int
+    draws: bool
+
+
+def build_gan(experiment: Experiment, sample_shape: Shape, owner: int | None = None) -> Gan:
+    """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
+
+    Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
+    their ``owner``. Raises UserError as :func:`make_gan` does.
+    """
+    return make_gan(
+        experiment.gan.name,
+        experiment.gan.settings,
+        sample_shape,
+        seed=experiment.seed,
+        owner=owner if experiment.init == "own" else None,
+        folder=experiment.folder,
+    )
+
+
+def make_gan(
+    name: str,
+    settings: Mapping[str, Any],
+    sample_shape: Shape,
+    *,
+    seed: int,
+    owner: int | None = None,
+    folder: Path | None = None,
+) -> Gan:
+    """Make the GAN called ``name`` (a model of hearsay's or ``module:factory``).
+
+    Initial weights come from (seed, "init") alone, so that they are equal at all peers; with
+    ``owner``, from (seed, owner, "init"). ``folder`` is where a user's module is looked for first.
+
+    Raises:
+        UserError: an unknown model or setting, a factory that cannot be imported, or modules whose
+            shapes do not fit ``sample_shape`` (channels, height, width).
+    """
+    source = stream(seed, "init") if owner is None else stream(seed, owner, "init")
+    factory = MODELS.get(name) or _import_factory(name, folder)
+    with torch_seeded(int(source.integers(2**63))):
+        try:
+            pair = factory(sample_shape, **settings)
+        except TypeError as problem:
+            raise UserError(
+                f"gan: '{name}' cannot be built with these settings: {problem}"
+            ) from None
+        generator, discriminator = _pair(name, pair)
+        z_dim = int(settings.get("z", 0)) or _z_dim(generator)
+        draws = _check(name, generator, discriminator, z_dim, sample_shape)
+    return Gan(generator, discriminator, z_dim, draws)
+
+
+def _import_factory(name: str, folder: Path | None) -> Any:
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        close = difflib.get_close_matches(name, MODELS, 1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UserError(
+            f"gan: there is no model '{name}'; {hint}choose one of {', '.join(MODELS)}, "
+            "or name your own as module:factory"
+        )
+    return import_attribute("gan", module_name, attribute, folder)
+
+
+def import_attribute(key: str, module_name: str, attribute: str, folder: Path | None) -> Any:
+    """``attribute`` of a user's module, looked for in ``folder`` first.
+
+    Raises:
+        UserError: the module cannot be imported or has no such attribute.
+    """
+    place = str(folder.resolve() if folder else Path.cwd())
+    sys.path.insert(0, place)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as problem:
+        raise UserError(
+            f"{key}: cannot import '{module_name}' (looked in {place} and the Python path): {problem}"
+        ) from None
+    finally:
+        sys.path.remove(place)
+    if not hasattr(module, attribute):
+        raise UserError(f"{key}: module '{module_name}' has nothing called '{attribute}'")
+    return getattr(module, attribute)
+
+
+def _pair(name: str, pair: Any) -> tuple[nn.Module, nn.Module]:
+    match pair:
+        case (nn.Module() as generator, nn.Module() as discriminator):
+            return generator, discriminator
+    raise UserError(
+        f"gan: '{name}' must return (generator, discriminator), two torch.nn.Modules, "
+        f"not {type(pair).__name__}"
+    )
+
+
+def _z_dim(generator: nn.Module) -> int:
+    """What the module says of itself, or its first layer's width, or 100."""
+    declared = getattr(generator, "z_dim", None)
+    if isinstance(declared, int):
+        return declared
+    for module in generator.modules():
+        if isinstance(module, nn.Linear):
+            return module.in_features
+        if isinstance(module, nn.ConvTranspose2d):
+            return module.in_channels
+    return 100
+
+
+def _check(
+    name: str, generator: nn.Module, discriminator: nn.Module, z_dim: int, shape: Shape
+) -> bool:
+    """Push two samples through both nets; say what does not fit; return whether a module draws."""
+    for part, module in (("generator", generator), ("discriminator", discriminator)):
+        for parameter_name, tensor in module.named_parameters():
+            if tensor.dtype != torch.float32:
+                raise UserError(
+                    f"gan: '{name}': the {part}'s parameter {parameter_name} is {tensor.dtype}; "
+                    "hearsay's nets are float32"
+                )
+    z = torch.zeros(2, z_dim)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        images = _push(name, "generator", generator, z)
+        if tuple(images.shape) != (2, *shape):
+            raise UserError(
+                f"gan: '{name}': the generator turns z (2, {z_dim}) into {tuple(images.shape)}; "
+                f"these data need (2, {', '.join(map(str, shape))})"
+            )
+        logits = _push(name, "discriminator", discriminator, torch.zeros(2, *shape))
+    if logits.shape[0] != 2 or logits.numel() != 2:
+        raise UserError(
+            f"gan: '{name}': the discriminator turns images (2, {', '.join(map(str, shape))}) into "
+            f"{tuple(logits.shape)}; it must give one logit an image, (2, 1)"
+        )
+    _forget(generator)
+    _forget(discriminator)
+    return not torch.equal(before, torch.get_rng_state())
+
+
+def _push(name: str, part: str, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        out = module(x)
+    except Exception as problem:
+        first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise UserError(
+            f"gan: '{name}': the {part} fails on an input of shape {tuple(x.shape)}: {first_line}"
+        ) from None
+    if not isinstance(out, torch.Tensor):
+        raise UserError(f"gan: '{name}': the {part} returns {type(out).__name__}, not a tensor")
+    return out
+
+
+def _forget(module: nn.Module) -> None:
+    """Undo what the check left in batch-norm statistics."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._NormBase):
+            part.reset_running_stats()

@@ -1,0 +1,1 @@
+"""How peers talk: bytes (`wire`), one link's protocol (`link`), sockets (`driver`), keys."""

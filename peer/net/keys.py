@@ -1,0 +1,132 @@
+"""A peer's key pair, made where it will live, and who may talk to whom.
+
+CURVE (libzmq's CurveZMQ) authenticates and encrypts every link. The secret key stays in a file that
+only its owner can read; the public key goes into the experiment file, whose list is the allow-list.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+
+from peer.experiment import Experiment
+from topology.errors import UserError
+
+
+def keys_folder(given: str | Path | None = None) -> Path:
+    """Where secret keys live: what is given, ``$HEARSAY_KEYS``, or the user's configuration."""
+    if given is not None:
+        return Path(given)
+    if from_environment := os.environ.get("HEARSAY_KEYS"):
+        return Path(from_environment)
+    configuration = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(configuration) / "hearsay" / "keys"
+
+
+def make_keys(peer: int, folder: Path) -> str:
+    """Make peer ``peer``'s pair in ``folder``, if it has none; returns its public key (Z85).
+
+    The folder is made 0700 and the secret 0600 before a byte of it is written.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = folder / f"peer-{peer}.secret"
+    if path.exists():
+        return public_key(read_secret(peer, folder))
+    public, secret = zmq.curve_keypair()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret + b"\n")
+    except OSError as problem:
+        raise UserError(f"keys: cannot write {path}: {problem.strerror}") from None
+    return public.decode()
+
+
+def read_secret(peer: int, folder: Path) -> bytes:
+    """Peer ``peer``'s secret key.
+
+    Raises:
+        UserError: it is missing, is none, or others can read it.
+    """
+    path = folder / f"peer-{peer}.secret"
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        secret = path.read_bytes().strip()
+    except FileNotFoundError:
+        raise UserError(
+            f"keys: peer {peer} has no secret key at {path}; make it with "
+            f"'peer keys --id {peer}' and put the line it prints into the experiment file"
+        ) from None
+    except OSError as problem:
+        raise UserError(f"keys: cannot read {path}: {problem.strerror}") from None
+    if mode & 0o077:
+        raise UserError(f"keys: others can read {path} (mode {mode:04o}); run 'chmod 600 {path}'")
+    if len(secret) != 40:
+        raise UserError(f"keys: {path} holds no secret key; remove it and run 'peer keys' again")
+    return secret
+
+
+def public_key(secret: bytes) -> str:
+    """The public key (Z85 text) that belongs to a secret one.
+
+    Raises:
+        UserError: it is not a key.
+    """
+    try:
+        return zmq.curve_public(secret).decode()
+    except (zmq.ZMQError, ValueError):
+        raise UserError("keys: that is no CURVE secret key; run 'peer keys' again") from None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address cannot be reached from another machine."""
+    if address.startswith(("ipc://", "inproc://")):
+        return True
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | None:
+    """The secret key that ``peer`` is to use; None for plain text.
+
+    Plain text is for loopback only, unless the experiment says ``insecure``.
+
+    Raises:
+        UserError: keys are needed and missing, or do not fit.
+    """
+    links = [peer, *experiment.graph_of_peers.neighbors(peer)]
+    if not experiment.keys:
+        beyond = [k for k in links if not is_loopback(experiment.address(k))]
+        if experiment.listen is not None and not is_loopback(experiment.listen):
+            beyond.append(peer)
+        if beyond and not experiment.insecure:
+            raise UserError(
+                f"keys: peer {beyond[0]} is at {experiment.address(beyond[0])}, beyond loopback, and "
+                f"links there are encrypted; run 'peer keys --id {beyond[0]}' on its machine and add "
+                "the line it prints under 'keys:' (or set insecure: true)"
+            )
+        return None
+    for k in links:
+        if k not in experiment.keys:
+            raise UserError(f"keys: peer {k} has none; run 'peer keys --id {k}' on its machine")
+        if len(experiment.keys[k]) != 40:
+            raise UserError(f"keys.{k}: a public key has 40 characters, as 'peer keys' prints it")
+    secret = read_secret(peer, folder)
+    if public_key(secret) != experiment.keys[peer]:
+        raise UserError(
+            f"keys.{peer}: the experiment file names another public key than {folder} holds for "
+            f"peer {peer}; run 'peer keys --id {peer}' and copy the line it prints"
+        )
+    return secret

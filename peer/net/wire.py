@@ -1,0 +1,237 @@
+"""Bytes to messages and back: pure, and believing nothing.
+
+A message is ``[header]`` or ``[header][body]``; the header is a msgpack list of at most 2 KiB,
+``[magic, version, type, session, seq, *fields]``, and a body is raw arena bytes. Whatever does not
+fit exactly is a :class:`WireError`; nothing else is ever raised for bytes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import msgpack
+
+from peer.effects import Moment
+
+MAGIC = "hearsay"
+VERSION = 1
+HEADER_LIMIT = 2048
+"""Bytes of a header, at most."""
+
+CHUNK_SMALLEST = 256 * 1024
+CHUNK_LARGEST = 4 * 1024 * 1024
+MESSAGE_LIMIT = CHUNK_LARGEST + 4096
+"""Bytes of any one frame, at most (ZeroMQ's MAXMSGSIZE)."""
+
+
+class WireError(ValueError):
+    """Bytes that are not a message of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who I am and what I run; the first message on every connection."""
+
+    peer: int
+    fingerprint: dict[str, str]  # the experiment's parts that all must agree on
+    signature: dict[str, str]  # nets and their layouts
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Your HELLO (of the session named) is accepted."""
+
+    session: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Your HELLO (of the session named) is refused, and why."""
+
+    session: int
+    code: str
+    parts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """My value for exchange t: so many bytes, in chunks of this size."""
+
+    t: Moment
+    net: str
+    nbytes: int
+    chunk: int
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Piece ``index`` of the value offered for t; the body holds it."""
+
+    t: Moment
+    index: int
+    crc32: int  # 0 where CURVE authenticates or checksums are off
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What I have of your value for t: chunks below ``received`` are here, and what comes of it."""
+
+    t: Moment
+    received: int
+    verdict: str  # one of VERDICTS
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Send your value for t again from chunk ``index``."""
+
+    t: Moment
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? I am at t."""
+
+    t: Moment
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am, at t."""
+
+    t: Moment
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """I have finished after so many rounds, and everything I owed you is sent."""
+
+    round: int
+
+
+Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave
+
+TYPES: tuple[type[Message], ...] = (
+    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave,
+)  # fmt: skip
+VERDICTS = ("more", "whole", "late", "wait", "abort")
+"""more: go on; whole: here and verified; late: I am past t; wait: no room yet; abort: not at t."""
+
+_U64 = 2**64 - 1
+_U32 = 2**32 - 1
+
+
+def _integer(low: int, high: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise WireError("a number out of its range")
+        return value
+
+    return check
+
+
+def _word(longest: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> str:
+        if type(value) is not str or len(value) > longest:
+            raise WireError("not a short word")
+        return value
+
+    return check
+
+
+def _words(value: Any) -> list[str]:
+    if type(value) is not list or len(value) > 32:
+        raise WireError("not a short list of words")
+    return [_word(64)(word) for word in value]
+
+
+def _table(value: Any) -> dict[str, str]:
+    if type(value) is not dict or len(value) > 32:
+        raise WireError("not a short table of words")
+    return {_word(64)(key): _word(64)(word) for key, word in value.items()}
+
+
+def _moment(value: Any) -> Moment:
+    if type(value) is not list or len(value) != 2:
+        raise WireError("not a moment")
+    return Moment(_integer(-1, _U32)(value[0]), _integer(-1, _U32)(value[1]))
+
+
+def _verdict(value: Any) -> str:
+    if value not in VERDICTS or type(value) is not str:
+        raise WireError("not a verdict")
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "peer": _integer(0, _U32),
+    "round": _integer(0, _U32),
+    "session": _integer(0, _U64),
+    "nbytes": _integer(0, 2**40),
+    "chunk": _integer(4096, CHUNK_LARGEST),
+    "index": _integer(0, _U32),
+    "received": _integer(0, _U32),
+    "number": _integer(0, _U64),
+    "crc32": _integer(0, _U32),
+    "net": _word(64),
+    "codec": _word(16),
+    "code": _word(64),
+    "parts": _words,
+    "fingerprint": _table,
+    "signature": _table,
+    "verdict": _verdict,
+    "t": _moment,
+}
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in TYPES}
+_NUMBERS = {kind: number for number, kind in enumerate(TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with its sender's session and its place in that sender's sequence."""
+
+    session: int
+    seq: int
+    message: Message
+
+
+def encode(session: int, seq: int, message: Message) -> bytes:
+    """The header frame of a message."""
+    values = [getattr(message, name) for name in _FIELDS[type(message)]]
+    header: bytes = msgpack.packb([MAGIC, VERSION, _NUMBERS[type(message)], session, seq, *values])
+    return header
+
+
+def decode(header: bytes | memoryview) -> Envelope:
+    """The message in a header frame.
+
+    Raises:
+        WireError: it is none, or not of this version.
+    """
+    if len(header) > HEADER_LIMIT:
+        raise WireError("a header longer than 2 KiB")
+    try:
+        parts = msgpack.unpackb(header)
+    except Exception:  # msgpack raises a dozen kinds for hostile bytes; all mean the same
+        raise WireError("not msgpack") from None
+    if type(parts) is not list or len(parts) < 5 or parts[0] != MAGIC:
+        raise WireError("not a hearsay header")
+    if parts[1] != VERSION or type(parts[1]) is not int:
+        raise WireError(f"protocol version {str(parts[1])[:16]}, not {VERSION}")
+    if type(parts[2]) is not int or not 0 <= parts[2] < len(TYPES):
+        raise WireError("an unknown type of message")
+    kind = TYPES[parts[2]]
+    names = _FIELDS[kind]
+    if len(parts) != 5 + len(names):
+        raise WireError("a message with too few or too many fields")
+    session, seq = _integer(0, _U64)(parts[3]), _integer(0, _U64)(parts[4])
+    values = [_CHECKS[name](value) for name, value in zip(names, parts[5:], strict=True)]
+    return Envelope(session, seq, kind(*values))

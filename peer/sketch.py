@@ -1,0 +1,78 @@
+"""Count sketches: enough of a parameter vector to measure distances, far too little to rebuild it.
+
+A peer logs 256 numbers for each of its nets instead of sending the net to a collector. Every
+parameter is added, with a random sign, to one random bucket (Charikar, Chen and Farach-Colton,
+"Finding frequent items in data streams", 2002). Buckets and signs follow from the experiment's
+seed and the net's name alone, so all peers use the same: the map is linear, and the sketch of a
+difference is the difference of the sketches. For a vector x, E||S x||² = ||x||², with a standard
+deviation of at most sqrt(2 / buckets) ||x||².
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+BUCKETS = 256
+
+Sketch = npt.NDArray[np.float64]
+
+
+class CountSketch:
+    """The seeded linear map from one net's parameter vector to ``buckets`` numbers.
+
+    The draws are raw words of PCG64, whose stream numpy promises never to change, so that peers
+    with different releases of numpy still agree.
+
+    Args:
+        length: number of parameters P in the vector.
+        seed: the experiment's seed.
+        name: the net's name; each net has its own buckets and signs.
+        buckets: number of sums kept.
+    """
+
+    def __init__(self, length: int, seed: int, name: str, buckets: int = BUCKETS) -> None:
+        key = (zlib.crc32(b"sketch"), zlib.crc32(name.encode()))
+        words = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)).random_raw(length)
+        self.length = length
+        self.buckets = buckets
+        self._bucket = ((words >> np.uint64(1)) % np.uint64(buckets)).astype(np.intp)
+        self._sign = np.where(words & np.uint64(1), np.int8(1), np.int8(-1))
+
+    def __call__(self, vector: torch.Tensor) -> Sketch:
+        """Sketch ``vector`` (P,) float32; returns (buckets,) float64, summed in index order.
+
+        Raises:
+            ValueError: the vector does not have the length that the sketch was made for.
+        """
+        if vector.shape != (self.length,):
+            found = tuple(vector.shape)
+            raise ValueError(f"the sketch is of ({self.length},) vectors, not {found}")
+        values = vector.detach().cpu().numpy()
+        signed = np.multiply(values, self._sign, dtype=np.float64)
+        sums: Sketch = np.zeros(self.buckets)
+        sums += np.bincount(self._bucket, weights=signed, minlength=self.buckets)
+        return sums
+
+
+def encode(sketch: Sketch) -> str:
+    """The sketch as base64 of little-endian float64, for a JSON record."""
+    return base64.b64encode(sketch.astype("<f8").tobytes()).decode("ascii")
+
+
+def decode(text: str) -> Sketch:
+    """What :func:`encode` wrote.
+
+    Raises:
+        ValueError: not base64, or not a whole number of float64 values.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error as problem:
+        raise ValueError(f"not a sketch: {problem}") from None
+    return np.frombuffer(raw, dtype="<f8").astype(np.float64)

@@ -1,0 +1,216 @@
+"""Everything of a peer that outlives a round.
+
+A coroutine cannot be saved, so nothing that matters lives in its locals: it is here. A peer rebuilt
+from its state between two rounds goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import numpy as np
+import torch
+from torch import nn
+
+from peer.data.sources import Images
+from peer.experiment import NETS, Experiment
+from peer.gan import Arena, Gan, Layout, Loss, build_gan, make_optimizer
+from peer.gan.objectives import Batch
+from peer.streams import Streams
+
+
+class Net:
+    """One named net: a module in its arena, with its optimizer."""
+
+    def __init__(self, arena: Arena, optimizer: torch.optim.Optimizer) -> None:
+        self.arena = arena
+        self.optimizer = optimizer
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module whose parameters lie in the arena."""
+        return self.arena.module
+
+    def dump(self) -> dict[str, torch.Tensor]:
+        """Copies of the arena, the optimizer's moments, and integer buffers, by name."""
+        tensors = {"arena": self.arena.vector.detach().cpu().clone()}
+        for name, value in self.optimizer.state.get(self.arena.parameters, {}).items():
+            tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().cpu().clone()
+        for name, buffer in self.module.named_buffers():
+            if not buffer.is_floating_point():
+                tensors[f"buffer.{name}"] = buffer.detach().cpu().clone()
+        return tensors
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take the values that :meth:`dump` gave."""
+        self.arena.vector.copy_(tensors["arena"])
+        device = self.arena.vector.device
+        moments = {
+            name.removeprefix("optimizer."): value
+            for name, value in tensors.items()
+            if name.startswith("optimizer.")
+        }
+        if moments:
+            # torch keeps Adam's step count where the fused kernel wants it: with the parameters.
+            self.optimizer.state[self.arena.parameters] = {
+                name: value.clone().to(device) for name, value in moments.items()
+            }
+        buffers = dict(self.module.named_buffers())
+        for name, value in tensors.items():
+            if name.startswith("buffer."):
+                buffers[name.removeprefix("buffer.")].copy_(value)
+
+
+class Shard:
+    """A peer's own images, and the order in which it sees them.
+
+    A shard of at least a batch is shuffled anew every epoch, batches are consecutive pieces of it,
+    and what is left at an epoch's end is skipped; from a smaller one, draws are with replacement.
+    """
+
+    def __init__(self, pixels: torch.Tensor, labels: np.ndarray | None) -> None:
+        self.pixels = pixels  # (n, c, h, w) in [-1, 1], on the peer's device
+        self.labels = labels  # (n,) or None
+        self.order = np.empty(0, dtype=np.int64)
+        self.position = 0
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def draw(self, batch: int, rng: np.random.Generator) -> torch.Tensor:
+        """The next mini-batch, (batch, c, h, w)."""
+        n = len(self)
+        if n < batch:
+            chosen = rng.integers(0, n, batch)
+        else:
+            if self.position + batch > len(self.order):
+                self.order = rng.permutation(n)
+                self.position = 0
+            chosen = self.order[self.position : self.position + batch]
+            self.position += batch
+        return self.pixels[torch.from_numpy(chosen)]
+
+
+@dataclass
+class Snapshot:
+    """A peer's state as plain tensors and msgpack bytes: ready for a disk or another process."""
+
+    tensors: dict[str, torch.Tensor]
+    facts: bytes
+
+
+@dataclass
+class PeerState:
+    """The state of one peer.
+
+    Attributes:
+        peer: its id.
+        round: rounds completed.
+        nets: its nets by name.
+        shard: its own images; None for a peer that holds no data.
+        streams: its random streams.
+        facts: an algorithm's own facts, in types that msgpack knows.
+    """
+
+    peer: int
+    nets: dict[str, Net]
+    shard: Shard | None
+    streams: Streams
+    gan: Gan
+    loss: Loss
+    batch: int
+    device: torch.device
+    round: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def draw_batch(self, sees_data: bool) -> Batch:
+        """One mini-batch from this peer's own streams; real images first, then z."""
+        real = None
+        if sees_data:
+            assert self.shard is not None, f"peer {self.peer} holds no data"
+            real = self.shard.draw(self.batch, self.streams["batches"])
+        return Batch(real, self.draw_noise(self.batch))
+
+    def draw_noise(self, count: int) -> torch.Tensor:
+        """z ~ N(0, I), (count, z_dim), from this peer's noise stream."""
+        shape = (count, self.gan.z_dim)
+        z = self.streams["noise"].standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(z).to(self.device)
+
+    def dump(self) -> Snapshot:
+        """Take the peer apart."""
+        tensors = {
+            f"{name}/{key}": value
+            for name, net in self.nets.items()
+            for key, value in net.dump().items()
+        }
+        facts: dict[str, Any] = {
+            "peer": self.peer,
+            "round": self.round,
+            "streams": self.streams.dump(),
+            "facts": self.facts,
+        }
+        if self.shard is not None:
+            tensors["shard/order"] = torch.from_numpy(self.shard.order.copy())
+            facts["position"] = self.shard.position
+        return Snapshot(tensors, msgpack.packb(facts))
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Put the peer together again, on a state freshly made from the same experiment.
+
+        Raises:
+            ValueError: the snapshot is another peer's, or of another shape.
+        """
+        facts = msgpack.unpackb(snapshot.facts)
+        if facts["peer"] != self.peer:
+            raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
+        self.round = facts["round"]
+        self.streams.load(facts["streams"])
+        self.facts = facts["facts"]
+        if self.shard is not None:
+            self.shard.order = snapshot.tensors["shard/order"].numpy().copy()
+            self.shard.position = facts["position"]
+        for name, net in self.nets.items():
+            own = {
+                key.removeprefix(f"{name}/"): value
+                for key, value in snapshot.tensors.items()
+                if key.startswith(f"{name}/")
+            }
+            net.load(own)
+
+
+def make_state(
+    experiment: Experiment,
+    peer: int,
+    images: Images,
+    indices: np.ndarray | None,
+    rows: dict[str, torch.Tensor] | None = None,
+) -> PeerState:
+    """A peer at round 0.
+
+    Args:
+        experiment: what all peers agree on.
+        peer: its id.
+        images: the source that its shard comes from (it also gives the images' shape).
+        indices: which of them are its own; None for a peer without data.
+        rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
+    """
+    device = torch.device(experiment.device)
+    gan = build_gan(experiment, images.shape, owner=peer)
+    nets: dict[str, Net] = {}
+    for name, module in zip(NETS, (gan.generator, gan.discriminator), strict=True):
+        module.to(device).train()
+        length = Layout.of(module).length
+        row = torch.zeros(length, device=device) if rows is None else rows[name]
+        arena = Arena(module, row)
+        spec = experiment.optimizer_for(name)
+        nets[name] = Net(arena, make_optimizer(spec.name, spec.settings, arena.parameters))
+    shard = None
+    if indices is not None:
+        labels = None if images.labels is None else images.labels[indices]
+        shard = Shard(images.take(indices).to(device), labels)
+    streams = Streams(experiment.seed, peer)
+    loss: Loss = experiment.loss_functions()
+    return PeerState(peer, nets, shard, streams, gan, loss, experiment.batch, device)

@@ -1,0 +1,19 @@
+"""Figures: numbers in, a matplotlib figure out, and :func:`save` writes it as a PNG."""
+
+from sim.plots.curves import draw_disagreement, draw_losses
+from sim.plots.pictures import draw_graph, draw_samples
+from sim.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
+from sim.plots.style import pixels, save
+
+__all__ = [
+    "RunSeries",
+    "draw_cfid",
+    "draw_comparison",
+    "draw_coverage",
+    "draw_disagreement",
+    "draw_graph",
+    "draw_losses",
+    "draw_samples",
+    "pixels",
+    "save",
+]

@@ -1,0 +1,136 @@
+"""Measures against rounds: disagreement under its bound, and losses.
+
+Up to eight peers get a line each; of more, the median is drawn, with the bands that hold half and
+nine tenths of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sim.metrics.theory import Bound
+from sim.plots.style import MANY_LINES, NET_COLOURS, PALETTE, peer_colour, styled
+from sim.records import Curve, Floats, Ints
+
+
+def draw_disagreement(
+    curves: Mapping[str, Curve], bounds: Mapping[str, Bound], lambda_2: float | None
+) -> Figure:
+    """Disagreement of each net against rounds (log scale), with the bound of Theorem 1.
+
+    An estimate carries a band of two standard errors either side. A surrogate of the bound is
+    dashed, and called that. ``lambda_2`` is named where it is given.
+    """
+    with styled(7.6, 4.2) as figure:
+        axes = figure.add_subplot()
+        for net, curve in curves.items():
+            colour = NET_COLOURS.get(net, PALETTE[2])
+            plot_curve(axes, curve, colour, net)
+            bound = bounds.get(net)
+            if bound is not None and math.isfinite(bound.value) and bound.value > 0:
+                axes.axhline(
+                    bound.value,
+                    color=colour,
+                    linewidth=1.2,
+                    linestyle=(0, (5, 3)) if bound.surrogate else "-",
+                    alpha=0.75,
+                    label=f"{bound.name}, {net}",
+                )
+        axes.set_yscale("log")
+        label_rounds(axes)
+        axes.set_ylabel("disagreement  (1/K) Σ ‖$w_k - w_c$‖²\n(squared parameter units)")
+        estimated = any(curve.errors is not None for curve in curves.values())
+        how = "estimated from count sketches, ± 2 standard errors" if estimated else "exact"
+        spectrum = "" if lambda_2 is None else f";  $λ_2$ = {lambda_2:.4g}"
+        axes.set_title(f"How far the peers are apart  ({how}{spectrum})")
+        figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_losses(rounds: Ints, losses: Mapping[str, Floats], unit: str) -> Figure:
+    """Each net's loss against rounds, one panel a net, (R, K) values a panel.
+
+    A line is a running mean over one fiftieth of the rounds; every record is drawn faintly beneath.
+    ``unit`` is that of the losses; empty if they have none.
+    """
+    with styled(7.6, 3.6) as figure:
+        panels = figure.subplots(1, len(losses), squeeze=False)[0]
+        for axes, (net, values) in zip(panels, losses.items(), strict=True):
+            window = max(1, len(rounds) // 50)
+            smooth = _running_mean(values, window)
+            peers = values.shape[1]
+            if peers <= MANY_LINES:
+                for k in range(peers):
+                    colour = peer_colour(k, peers)
+                    axes.plot(rounds, values[:, k], color=colour, alpha=0.18, linewidth=0.6)
+                    axes.plot(rounds, smooth[:, k], color=colour, label=f"peer {k}")
+            else:
+                _plot_bands(axes, rounds, smooth, NET_COLOURS.get(net, PALETTE[2]))
+            _limit_to_bulk(axes, values)
+            label_rounds(axes)
+            axes.set_ylabel(f"loss ({unit})" if unit else "loss")
+            axes.set_title(net)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=MANY_LINES)
+    return figure
+
+
+def plot_curve(axes: Axes, curve: Curve, colour: str, name: str) -> None:
+    """One curve of disagreement, with a band of two standard errors if it is an estimate."""
+    shown = np.where(curve.values > 0, curve.values, np.nan)
+    if curve.errors is not None:
+        low, high = 1 - 2 * curve.errors, 1 + 2 * curve.errors
+        axes.fill_between(
+            curve.rounds, shown * low, shown * high, color=colour, alpha=0.22, linewidth=0
+        )
+    axes.plot(curve.rounds, shown, color=colour, label=name)
+
+
+def _plot_bands(axes: Axes, rounds: Ints, values: Floats, colour: str) -> None:
+    """Median of (R, K) values over the K peers, with the central half and nine tenths of them."""
+    quantiles = np.full((5, len(rounds)), np.nan)
+    measured = np.isfinite(values).any(axis=1)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    quantiles[:, measured] = np.nanquantile(finite[measured], [0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
+    names = ("9 of 10 peers", "half of the peers")
+    for (low, high), alpha, name in zip(((0, 4), (1, 3)), (0.16, 0.3), names, strict=True):
+        axes.fill_between(
+            rounds, quantiles[low], quantiles[high], color=colour, alpha=alpha, lw=0, label=name
+        )
+    axes.plot(rounds, quantiles[2], color=colour, label="median peer")
+
+
+def _running_mean(values: Floats, window: int) -> Floats:
+    """Mean over ``window`` records along the first axis, of those that are finite."""
+    finite = np.isfinite(values)
+    sums = np.cumsum(np.pad(np.where(finite, values, 0.0), ((1, 0), (0, 0))), axis=0)
+    counts = np.cumsum(np.pad(finite.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    here = np.arange(len(values))
+    low = np.clip(here - (window - 1) // 2, 0, None)
+    high = np.clip(here + window // 2 + 1, None, len(values))
+    counted = counts[high] - counts[low]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Floats = (sums[high] - sums[low]) / counted
+    return np.where(finite, mean, np.nan)
+
+
+def _limit_to_bulk(axes: Axes, values: Floats) -> None:
+    """A few spikes must not flatten the rest: show the central 99 %, and a margin."""
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        low, high = np.quantile(finite, [0.005, 0.995])
+        margin = 0.08 * (high - low) or 0.05
+        axes.set_ylim(low - margin, high + margin)
+
+
+def label_rounds(axes: Axes) -> None:
+    """The horizontal axis that all curves share."""
+    axes.set_xlabel("rounds completed")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.margins(x=0.01)
