@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from algorithms.diffusion import diffusion
@@ -19,7 +20,7 @@ from peer.gan.build import import_attribute
 from peer.program import Program
 from topology.errors import UserError
 
-ALGORITHMS = {"diffusion": diffusion, "local": local}
+ALGORITHMS: dict[str, Callable[..., Any]] = {"diffusion": diffusion, "local": local}
 
 __all__ = ["ALGORITHMS", "find"]
 

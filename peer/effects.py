@@ -1,9 +1,10 @@
 """What an algorithm may ask of whatever drives it.
 
-An algorithm is a coroutine; each ``await`` hands one of these frozen effects to the driver and gets
-the effect's result back. *Local* effects name a net, an objective and a number of steps, never a
-closure: they depend on their own peer's state alone, so that a driver may carry one out for one peer
-or for a thousand at once. *Network* effects carry the value at the ``await``: the driver snapshots.
+An algorithm is a coroutine; each ``await`` hands one of these frozen effects to the driver and
+gets the effect's result back. *Local* effects name a net, an objective and a number of steps, never
+a closure: they depend on their own peer's state alone, so that a driver may carry one out for one
+peer or for a thousand at once. *Network* effects carry the value at the ``await``: the driver
+snapshots.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Train(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Gradient(Effect):
-    """The stochastic gradient of ``objective`` at ``net``'s present value, kept until :class:`Step`.
+    """The stochastic gradient of ``objective`` at ``net``'s value, kept until :class:`Step`.
 
     Result: :class:`StepResult`.
     """
@@ -98,7 +99,7 @@ class Evaluate(Effect):
 
 @dataclass(frozen=True, slots=True)
 class VJP(Effect):
-    """The vector-Jacobian product of ``net`` at ``inputs`` with ``cotangent``, kept as its gradient.
+    """``net``'s vector-Jacobian product at ``inputs`` with ``cotangent``, kept as its gradient.
 
     The forward pass is computed again from ``inputs``: no autograd graph outlives an ``await``.
     Result: the product with respect to ``inputs``.
@@ -107,9 +108,6 @@ class VJP(Effect):
     net: str
     inputs: torch.Tensor
     cotangent: torch.Tensor
-
-
-LocalEffect = Train | Gradient | Step | Generate | Evaluate | VJP
 
 
 # --- network effects ----------------------------------------------------------------------------

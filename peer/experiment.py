@@ -171,8 +171,7 @@ class Experiment(Spec):
 
     def optimizer_for(self, net: str) -> NamedSpec:
         """The optimizer of the net of that name (personal copies follow their namesakes)."""
-        spec = self.optimizer.discriminator if "discriminator" in net else self.optimizer.generator
-        return spec
+        return self.optimizer.discriminator if "discriminator" in net else self.optimizer.generator
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of each part that all peers must agree on.
@@ -284,7 +283,7 @@ _SHORTHAND = {"graph": "family", "gan": "name", "algorithm": "name", "optimizer"
 
 
 def _override(data: dict[str, Any], override: str) -> None:
-    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: dcgan28``) becomes a mapping."""
+    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: name``) becomes a mapping."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {override}: say key=value, such as algorithm.rounds=50")

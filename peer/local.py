@@ -9,10 +9,10 @@ import torch
 
 from peer.effects import (
     VJP,
+    Effect,
     Evaluate,
     Generate,
     Gradient,
-    LocalEffect,
     Step,
     StepResult,
     Train,
@@ -28,7 +28,7 @@ def prepare_compute_thread(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def carry_out(effect: LocalEffect, state: PeerState) -> Any:
+def carry_out(effect: Effect, state: PeerState) -> Any:
     """Do what ``effect`` says to ``state``; the result is what the coroutine gets back."""
     match effect:
         case Train(net, objective, steps):
@@ -56,6 +56,8 @@ def carry_out(effect: LocalEffect, state: PeerState) -> Any:
             return y
         case VJP(net, inputs, cotangent):
             return _vjp(state, net, inputs, cotangent)
+        case _:
+            raise TypeError(f"{type(effect).__name__} is not a local effect")
 
 
 def _gradient(state: PeerState, name: str, objective_name: str) -> StepResult:

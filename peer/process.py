@@ -17,10 +17,12 @@ from peer.checkpoint import load_state, save_state
 from peer.data import load_source, partition
 from peer.effects import Report
 from peer.experiment import Experiment
-from peer.net.driver import Network, Status, Stopped, ZmqDriver, make_links
+from peer.net.driver import Stopped, ZmqDriver
 from peer.net.keys import curve_secret, keys_folder, public_key
-from peer.net.link import Identity, Timing
+from peer.net.link import Link
+from peer.net.network import Network, Status
 from peer.net.sockets import Security, Sockets
+from peer.net.standing import Identity, Timing
 from peer.peer import Peer
 from peer.program import Program
 from peer.records import Recorder, sketcher, write_experiment, write_peer
@@ -110,7 +112,9 @@ class PeerProcess:
         )
         sizes = {name: 4 * layout.length for name, layout in layouts.items()}
         timing = Timing.within(experiment.start_timeout, experiment.deadline)
-        links = make_links(me, neighbours, sizes, timing, experiment.checksum and not security)
+        checksum = experiment.checksum and security is None
+        now = time.monotonic()
+        links = {k: Link(me, k, sizes, timing, checksum, now) for k in neighbours}
         return Network(sockets, links, self.log, options.watch_parent)
 
     def run(self) -> bool:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import algorithms
-from peer.console import Device, RunDir, Set, load_experiment, run_app
 import sim.report
+from peer.console import Device, RunDir, Set, load_experiment, run_app
 from sim.run import run
 
 app = typer.Typer(

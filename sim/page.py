@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 
 from sim.metrics.quality import Quality
 from sim.records import RecordedRun
-from sim.table import format_bytes
+from sim.table import format_bytes, format_distance, name_classes
 from sim.wording import captions, glossary, headline, notes, subtitle, tiles
 
 _STYLE = """
@@ -26,9 +25,9 @@ h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; text-wrap: balance;
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
 p, figcaption, dd { max-width: 46rem; }
 .sub, figcaption, dd, footer { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem;
-  margin: 1.6rem 0; padding: 0; list-style: none; }
-.tiles li { border-top: 3px solid var(--blue); padding: .5rem 0 0; }
+.tiles { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.6rem 0; padding: 0;
+  list-style: none; }
+.tiles li { flex: 1 1 10.5rem; border-top: 3px solid var(--blue); padding: .5rem 0 0; }
 .tiles b { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.25; }
 .tiles span { font-size: .88rem; color: var(--soft); }
 .note { border-left: 4px solid var(--orange); padding: .2rem 0 .2rem .9rem; margin: .6rem 0; }
@@ -36,9 +35,9 @@ figure { margin: 0 0 1.5rem; break-inside: avoid; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .92rem; margin-top: .5rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums;
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums;
   width: 100%; }
-th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
+th, td { text-align: right; padding: .35rem .45rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { font-weight: 600; vertical-align: bottom; }
 th small { display: block; font-weight: 400; color: var(--soft); }
@@ -57,12 +56,12 @@ footer { margin-top: 3rem; font-size: .85rem; }
 """
 
 _TITLES = {
-    "samples": "What each peer draws",
-    "coverage": "Classes that each peer covers",
-    "cfid": "Distance from real images",
-    "disagreement": "How far the peers are apart",
+    "samples": "Samples",
+    "coverage": "Coverage",
+    "cfid": "CFID",
+    "disagreement": "Disagreement",
     "losses": "Losses",
-    "graph": "Who talks to whom",
+    "graph": "The network",
 }
 
 
@@ -126,23 +125,24 @@ def _table(
     baselines: Mapping[str, Quality],
 ) -> str:
     groups = {**baselines, **({str(summary["algorithm"]): quality} if quality else {})}
-    head = ['<th>peer</th><th class="text">own classes</th>']
+    head = ['<th>peer</th><th class="text">holds</th>']
     head += [f"<th>covers<small>{_text(name)}</small></th>" for name in groups]
     head += [f"<th>CFID<small>{_text(name)}</small></th>" for name in groups]
     if quality:
         head.append("<th>unseen<small>share of samples</small></th>")
-        head.append(f'<th class="text">samples<small>class 0 to {quality.classes - 1}</small></th>')
+        head.append(
+            f'<th class="text">samples<small>classes 0 to {quality.classes - 1}</small></th>'
+        )
     head.append("<th>rounds</th><th>sent</th><th>received</th><th>missed<small>exchanges</small>")
     head.append('</th><th class="text">parameters<small>BLAKE2b</small></th>')
     rows = []
     for k in range(run.experiment.peers):
         own = summary["labels"].get(str(k))
-        cells = [_cell(str(k)), _cell("?" if own is None else " ".join(map(str, own)), "text")]
+        cells = [_cell(str(k)), _cell("?" if own is None else name_classes(own), "text")]
         for name, of in groups.items():
             cells.append(_cell(of.coverage.get(k), "main" * (name == summary["algorithm"])))
         for name, of in groups.items():
-            x = of.cfid.get(k, math.nan)
-            shown = f"{x:.3g}" if math.isfinite(x) else None
+            shown = format_distance(of.cfid.get(k))
             cells.append(_cell(shown, "main" * (name == summary["algorithm"])))
         if quality:
             share = quality.absent_share.get(k)
@@ -153,7 +153,7 @@ def _table(
         cells.append(_cell(format_bytes(result.bytes_out) if result else None))
         cells.append(_cell(format_bytes(result.bytes_in) if result else None))
         cells.append(_cell(f"{sum(result.missing.values()):,}" if result else None))
-        digest = f"<code>{_text(result.arena_blake2b[:12])}</code>" if result else "-"
+        digest = f"<code>{_text(result.arena_blake2b[:8])}</code>" if result else "-"
         rows.append(f'<tr>{"".join(cells)}<td class="text">{digest}</td></tr>')
     return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

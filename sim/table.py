@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -32,38 +32,32 @@ def summary_table(
     groups = dict(baselines)
     if summary["coverage"]:
         groups[str(summary["algorithm"])] = Quality.from_record(summary)
-    table = Table(title=f"{summary['peers']} peers, {summary['rounds']} rounds")
-    table.add_column("peer", justify="right")
-    table.add_column("own classes")
+    table = Table(
+        title=f"{summary['peers']} peers, {summary['rounds']} rounds",
+        caption=_meaning(next(iter(groups.values()))) if groups else None,
+    )
+    table.add_column("peer", justify="right", no_wrap=True)
+    table.add_column("holds")
     for name in groups:
         strong = "bold" if name == summary["algorithm"] else None
-        table.add_column(f"covers\n{name}", justify="right", style=strong)
-    for name in groups:
-        strong = "bold" if name == summary["algorithm"] else None
-        table.add_column(f"CFID\n{name}", justify="right", style=strong)
-    table.add_column("sent", justify="right")
+        table.add_column(f"{name}\ncovers    CFID", justify="right", style=strong, no_wrap=True)
+    table.add_column("sent", justify="right", no_wrap=True)
     peers = range(int(summary["peers"]))
     for k in peers if len(peers) <= _SHOWN_PEERS else ():
         own = summary["labels"].get(str(k))
         table.add_row(
             str(k),
-            "?" if own is None else " ".join(map(str, own)),
-            *(_count(of.coverage.get(k), of.classes) for of in groups.values()),
-            *(_number(of.cfid.get(k)) for of in groups.values()),
+            "?" if own is None else name_classes(own),
+            *(_verdict(of.coverage.get(k), of.cfid.get(k)) for of in groups.values()),
             format_bytes(summary["bytes_out"].get(str(k))),
         )
-    if groups:
-        table.add_section()
-        table.add_row(
-            "all",
-            "fewest covered, median CFID",
-            *(
-                _count(min(of.coverage.values(), default=None), of.classes)
-                for of in groups.values()
-            ),
-            *(_number(_median(of.cfid)) for of in groups.values()),
-            format_bytes(sum(summary["bytes_out"].values())),
-        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        *(_verdict(min(of.coverage.values(), default=None), _median(of)) for of in groups.values()),
+        format_bytes(sum(summary["bytes_out"].values())),
+    )
     return table
 
 
@@ -78,14 +72,29 @@ def format_bytes(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
-def _count(covered: int | None, classes: int) -> str:
-    return "-" if covered is None else f"{covered} of {classes}"
+def name_classes(classes: Sequence[int]) -> str:
+    """``2 3``; ``0-9`` for a run of three or more."""
+    found = sorted(classes)
+    if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
+        return f"{found[0]}-{found[-1]}"
+    return " ".join(map(str, found)) or "-"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.3g}"
+def format_distance(value: float | None) -> str:
+    """``27.3``, ``1033``: three digits or more, no exponent; ``-`` where nothing is known."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _median(values: Mapping[int, float]) -> float | None:
-    finite = [x for x in values.values() if math.isfinite(x)]
+def _meaning(of: Quality) -> str:
+    return f"of {of.classes} classes; the last row: fewest covered, median CFID"
+
+
+def _verdict(covered: int | None, cfid: float | None) -> str:
+    return f"{'-' if covered is None else covered} {format_distance(cfid):>7}"
+
+
+def _median(quality: Quality) -> float | None:
+    finite = [x for x in quality.cfid.values() if math.isfinite(x)]
     return statistics.median(finite) if finite else None

@@ -9,7 +9,7 @@ from typing import Any
 import topology
 from sim.metrics.quality import Quality
 from sim.records import RecordedRun
-from sim.table import format_bytes
+from sim.table import format_bytes, format_distance
 
 Item = tuple[str, str]
 """A number or a word, and what it means."""
@@ -45,7 +45,8 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
         )
         finite = [x for x in quality.cfid.values() if math.isfinite(x)]
         if finite:
-            yield (f"{min(finite):.3g} to {max(finite):.3g}", "CFID of the peers' samples")
+            low, high = format_distance(min(finite)), format_distance(max(finite))
+            yield (low if low == high else f"{low} to {high}", "CFID of the peers' samples")
         share = sum(quality.absent_share.values()) / len(quality.absent_share)
         yield (f"{share:.0%}", "of samples show a class absent from the peer's own data")
     for net, value in summary["disagreement"].items():

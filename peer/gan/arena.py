@@ -1,8 +1,8 @@
 """A net's parameters as one vector.
 
-All floating parameters of a module, and its floating buffers (batch-norm statistics) at the tail, lie
-in one contiguous float32 vector; the module's own parameters are views into it. Sending a net is
-sending that memory, and an optimizer step over it is one fused step.
+All floating parameters of a module, and its floating buffers (batch-norm statistics) at the tail,
+lie in one contiguous float32 vector; the module's own parameters are views into it. Sending a net
+is sending that memory, and an optimizer step over it is one fused step.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def import_attribute(key: str, module_name: str, attribute: str, folder: Path | 
         module = importlib.import_module(module_name)
     except Exception as problem:
         raise UserError(
-            f"{key}: cannot import '{module_name}' (looked in {place} and the Python path): {problem}"
+            f"{key}: cannot import '{module_name}' (from {place} or the Python path): {problem}"
         ) from None
     finally:
         sys.path.remove(place)

@@ -1,8 +1,8 @@
 """The losses of a GAN, on logits.
 
-With phi the discriminator's logit and psi = sigma(phi): the minimax game of Goodfellow et al. 2014 in
-its non-saturating and saturating forms (equation 3 of the diffusion GAN paper), and least squares
-(Mao et al. 2017, with FeGAN's factor of one half).
+With phi the discriminator's logit and psi = sigma(phi): the minimax game of Goodfellow et al. 2014
+in its non-saturating and saturating forms (equation 3 of the diffusion GAN paper), and least
+squares (Mao et al. 2017, with FeGAN's factor of one half).
 """
 
 from __future__ import annotations

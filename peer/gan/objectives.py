@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """``value(generator, discriminator, loss, batch)`` is a scalar; ``sees_data`` draws ``real``."""
+    """``value(generator, discriminator, loss, batch) -> scalar``; ``sees_data`` draws ``real``."""
 
     value: Callable[[Net, Net, Loss, Batch], torch.Tensor]
     sees_data: bool
@@ -38,7 +38,7 @@ def _discriminator(generator: Net, discriminator: Net, loss: Loss, batch: Batch)
 
 
 def _generator(generator: Net, discriminator: Net, loss: Loss, batch: Batch) -> torch.Tensor:
-    """J_k(w^D, w^G) (equation 5) in the form that ``loss`` gives it, the discriminator held fixed."""
+    """J_k(w^D, w^G) (equation 5) in the form that ``loss`` gives it, discriminator held fixed."""
     return loss.generator(discriminator(generator(batch.z)))
 
 

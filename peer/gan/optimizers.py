@@ -1,7 +1,8 @@
 """Element-wise torch optimizers over an arena's flat parameter vector.
 
 Element-wise, because padding and parameter boundaries mean nothing to them: what they do to one
-coordinate depends on that coordinate's gradients alone. Others (L-BFGS, LARS, Adafactor...) are refused.
+coordinate depends on that coordinate's gradients alone. Others (L-BFGS, LARS, Adafactor...) are
+refused.
 """
 
 from __future__ import annotations

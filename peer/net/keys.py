@@ -113,9 +113,9 @@ def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | Non
             beyond.append(peer)
         if beyond and not experiment.insecure:
             raise UserError(
-                f"keys: peer {beyond[0]} is at {experiment.address(beyond[0])}, beyond loopback, and "
-                f"links there are encrypted; run 'peer keys --id {beyond[0]}' on its machine and add "
-                "the line it prints under 'keys:' (or set insecure: true)"
+                f"keys: peer {beyond[0]} is at {experiment.address(beyond[0])}, beyond loopback, "
+                f"where links are encrypted; run 'peer keys --id {beyond[0]}' on its machine and "
+                "add the line it prints under 'keys:' (or set insecure: true)"
             )
         return None
     for k in links:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import socket as system_sockets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT
+from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 
 ZAP_DOMAIN = b"hearsay"
@@ -29,6 +30,20 @@ class Security:
     secret: bytes
     public: bytes
     allowed: Mapping[int, bytes]  # Z85 public keys by neighbour
+
+
+class Arrival(NamedTuple):
+    """The first part of a message.
+
+    Attributes:
+        connection: which connection it came by.
+        authenticated: the neighbour that CURVE says sent it; -1 for nobody, None in plain text.
+        header: its header frame; empty where it has none, or one that is too long.
+    """
+
+    connection: bytes
+    authenticated: int | None
+    header: bytes
 
 
 class Sockets:
@@ -106,42 +121,40 @@ class Sockets:
             outbox.popleft()
         return True
 
-    def receive(
-        self, place: Callable[[bytes, int | None, bytes], memoryview | None]
-    ) -> tuple[bytes, int | None, bytes, int | None] | None:
-        """The next message as (connection, authenticated peer, header, bytes received into place).
-
-        ``place(connection, authenticated, header)`` says where the body goes; a body without a place
-        is dropped (None). Returns None where no message is waiting. A message with too many frames,
-        or with a header that is too long, comes back with an empty header.
-        """
+    def arrival(self) -> Arrival | None:
+        """The header of the next message, if one is waiting; its body is still to be received."""
         try:
             connection = self.router.recv(zmq.DONTWAIT)
         except zmq.Again:
             return None
-        header, authenticated, filled = b"", None, None
+        if not self.router.rcvmore:
+            return Arrival(connection, None, b"")
+        frame = self.router.recv(copy=False)
+        self.bytes_in += len(frame)
+        header = frame.bytes if len(frame) <= HEADER_LIMIT else b""
+        return Arrival(connection, self._who(frame), header)
+
+    def body(self, destination: memoryview | None) -> int | None:
+        """Receive the message's body straight into ``destination``, or drop it where that is None.
+
+        Returns how long the body was: more than the place has, where it was too long (what does not
+        fit is cut off); None where there was no body or no place.
+
+        Raises:
+            WireError: the message has more frames than a message has; all are dropped.
+        """
+        filled = None
         if self.router.rcvmore:
-            frame = self.router.recv(copy=False)
-            authenticated = self._who(frame)
-            self.bytes_in += len(frame)
-            if len(frame) <= HEADER_LIMIT:
-                header = bytes(frame)
-        if header and self.router.rcvmore:
-            filled = self._body(place(connection, authenticated, header))
+            if destination is None:
+                self.bytes_in += len(self.router.recv(copy=False))
+            else:
+                filled = self.router.recv_into(destination)
+                self.bytes_in += filled
         if self.router.rcvmore:
-            header = b""
             while self.router.rcvmore:
                 self.router.recv(copy=False)
-        return connection, authenticated, header, filled
-
-    def _body(self, destination: memoryview | None) -> int | None:
-        """Receive a body straight into ``destination``; how long it was."""
-        if destination is None:
-            self.bytes_in += len(self.router.recv(copy=False))
-            return None
-        filled = self.router.recv_into(destination)
-        self.bytes_in += filled
-        return filled  # more than the place has, where the body was too long: it is cut short
+            raise WireError("a message of too many frames")
+        return filled
 
     def _who(self, frame: zmq.Frame) -> int | None:
         """Which neighbour CURVE says that this is; None in plain text."""
@@ -152,6 +165,13 @@ class Sockets:
         except zmq.ZMQError:
             return -1
         return self._peers.get(key, -1)
+
+    @property
+    def listening(self) -> str:
+        """The address that the ROUTER is really bound to."""
+        endpoint = self.router.get(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.rstrip(b"\0").decode()
 
     def close(self, linger: float) -> None:
         """Close everything; what is queued gets ``linger`` seconds to leave."""
@@ -188,7 +208,7 @@ class Sockets:
         events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
         monitor = stranger.get_monitor_socket(events)
         try:
-            stranger.connect(self.router.last_endpoint.decode().replace("0.0.0.0", "127.0.0.1"))
+            stranger.connect(self.listening.replace("0.0.0.0", "127.0.0.1"))
             refused = (
                 monitor.poll(5000) != 0
                 and recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH

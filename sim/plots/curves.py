@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sim.metrics.theory import Bound
-from sim.plots.style import MANY_LINES, NET_COLOURS, PALETTE, peer_colour, styled
+from sim.plots.style import FAINT, MANY_LINES, NET_COLOURS, PALETTE, peer_colour, styled
 from sim.records import Curve, Floats, Ints
 
 
@@ -29,19 +31,15 @@ def draw_disagreement(
     """
     with styled(7.6, 4.2) as figure:
         axes = figure.add_subplot()
+        kinds: dict[str, Line2D] = {}
         for net, curve in curves.items():
             colour = NET_COLOURS.get(net, PALETTE[2])
             plot_curve(axes, curve, colour, net)
             bound = bounds.get(net)
             if bound is not None and math.isfinite(bound.value) and bound.value > 0:
-                axes.axhline(
-                    bound.value,
-                    color=colour,
-                    linewidth=1.2,
-                    linestyle=(0, (5, 3)) if bound.surrogate else "-",
-                    alpha=0.75,
-                    label=f"{bound.name}, {net}",
-                )
+                style: Any = (0, (5, 3)) if bound.surrogate else "-"
+                axes.axhline(bound.value, color=colour, linewidth=1.2, linestyle=style)
+                kinds[bound.name] = Line2D([], [], color=FAINT, linewidth=1.2, linestyle=style)
         axes.set_yscale("log")
         label_rounds(axes)
         axes.set_ylabel("disagreement  (1/K) Σ ‖$w_k - w_c$‖²\n(squared parameter units)")
@@ -49,20 +47,26 @@ def draw_disagreement(
         how = "estimated from count sketches, ± 2 standard errors" if estimated else "exact"
         spectrum = "" if lambda_2 is None else f";  $λ_2$ = {lambda_2:.4g}"
         axes.set_title(f"How far the peers are apart  ({how}{spectrum})")
-        figure.legend(loc="outside lower center", ncols=2)
+        handles, names = axes.get_legend_handles_labels()
+        figure.legend(
+            [*handles, *kinds.values()],
+            [*names, *(f"{kind}, in the net's colour" for kind in kinds)],
+            loc="outside lower center",
+            ncols=2 + len(kinds) if len(kinds) < 2 else 2,
+        )
     return figure
 
 
 def draw_losses(rounds: Ints, losses: Mapping[str, Floats], unit: str) -> Figure:
     """Each net's loss against rounds, one panel a net, (R, K) values a panel.
 
-    A line is a running mean over one fiftieth of the rounds; every record is drawn faintly beneath.
+    A line is a running mean over a twenty-fifth of the rounds; every record lies faintly beneath.
     ``unit`` is that of the losses; empty if they have none.
     """
     with styled(7.6, 3.6) as figure:
         panels = figure.subplots(1, len(losses), squeeze=False)[0]
         for axes, (net, values) in zip(panels, losses.items(), strict=True):
-            window = max(1, len(rounds) // 50)
+            window = max(1, len(rounds) // 25)
             smooth = _running_mean(values, window)
             peers = values.shape[1]
             if peers <= MANY_LINES:

@@ -52,7 +52,7 @@ def draw_samples(
         _strip(samples[k][:shown], marked[k][:shown] if marked else None, scale) for k in peers
     ]
     ours = [_strip(own[k][:4], None, scale) for k in peers] if own and few else []
-    margin, gutter = (118, 16) if few else (44, 12)
+    margin, gutter = (132, 16) if few else (44, 12)
     margin_own = ours[0].shape[1] + 22 if ours else 0
     high, wide = strips[0].shape[:2]
     wide += margin + margin_own + gutter
@@ -86,9 +86,11 @@ def draw_samples(
             axes.text(margin, 22, "its own data", fontsize=9, color=INK)
         axes.text(margin + margin_own, 22, "what its generator draws", fontsize=9, color=INK)
         if marked:
-            at = margin + margin_own + (200 if few else 190)
-            axes.plot([at], [17], "s", mfc="none", mec=FRAME, mew=1.6, ms=6)
-            axes.text(at + 14, 22, "class that it has never seen", fontsize=9, color=INK)
+            frame = Line2D([], [], ls="", marker="s", mfc="none", mec=FRAME, mew=1.6, ms=6)
+            axes.legend(
+                [frame], ["of a class that it has never seen"], loc="upper right",
+                bbox_to_anchor=(1.0, 1.0), borderaxespad=0.15, handletextpad=0.2,
+            )  # fmt: skip
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from sim.plots.curves import label_rounds, plot_curve
 from sim.plots.style import FAINT, INK, PALETTE, styled
 from sim.records import Curve
+from sim.table import format_distance
 
 THIS_RUN = PALETTE[0]
-BESIDE = (PALETTE[1], "#9A9A9A", PALETTE[3], PALETTE[2])
+BESIDE = ("#9A9A9A", PALETTE[1], PALETTE[3], PALETTE[2])
 MANY_BARS = 24
+
+Form = Callable[[float], str]
+Groups = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def draw_coverage(
         axes = figure.add_subplot()
         peers = sorted(next(iter(groups.values())))
         if len(peers) <= MANY_BARS:
-            _plot_bars(axes, groups, peers, "{:.0f}")
+            _plot_bars(axes, groups, peers, "{:.0f}".format)
             if own:
                 marks = [i for i, k in enumerate(peers) if k in own]
                 axes.hlines(
@@ -78,7 +82,7 @@ def draw_cfid(groups: Mapping[str, Mapping[int, float]]) -> Figure:
             axes.set_xscale("log" if log else "linear")
             axes.set_xlabel(label)
         else:
-            (_plot_dots if log else _plot_bars)(axes, groups, peers, "{:.3g}")
+            (_plot_dots if log else _plot_bars)(axes, groups, peers, format_distance)
             axes.set_yscale("log" if log else "linear")
             axes.set_ylabel(label.replace(" (", "\n("))
             figure.legend(loc="outside lower center", ncols=4)
@@ -124,7 +128,10 @@ def draw_comparison(runs: Mapping[str, RunSeries], classes: int | None) -> Figur
 
 
 def _plot_bars(
-    axes: Axes, groups: Mapping[str, Mapping[int, float]], peers: Sequence[int], form: str
+    axes: Axes,
+    groups: Mapping[str, Mapping[int, float]],
+    peers: Sequence[int],
+    form: Callable[[float], str],
 ) -> None:
     width = 0.84 / len(groups)
     for i, (name, values) in enumerate(groups.items()):
@@ -132,13 +139,16 @@ def _plot_bars(
         heights = [values.get(k, math.nan) for k in peers]
         bars = axes.bar(places, heights, width * 0.94, color=_group_colour(i), label=name)
         if len(peers) * len(groups) <= 24:
-            texts = [form.format(x) if math.isfinite(x) else "?" for x in heights]
+            texts = [form(x) if math.isfinite(x) else "?" for x in heights]
             axes.bar_label(bars, labels=texts, padding=1.5, fontsize=8.5, color=INK)
     _label_peers(axes, peers)
 
 
 def _plot_dots(
-    axes: Axes, groups: Mapping[str, Mapping[int, float]], peers: Sequence[int], form: str
+    axes: Axes,
+    groups: Mapping[str, Mapping[int, float]],
+    peers: Sequence[int],
+    form: Callable[[float], str],
 ) -> None:
     """For log scales, where a bar's length would mean nothing."""
     places = np.arange(len(peers))
@@ -149,7 +159,7 @@ def _plot_dots(
             for place, x in zip(places, heights, strict=True):
                 if math.isfinite(x):
                     axes.annotate(
-                        form.format(x), (place, x), (7, 0), textcoords="offset points",
+                        form(x), (place, x), (7, 0), textcoords="offset points",
                         fontsize=8.5, va="center", color=INK,
                     )  # fmt: skip
     axes.set_xlim(-0.5, len(peers) - 0.4)
@@ -172,7 +182,7 @@ def _plot_counts(axes: Axes, groups: Mapping[str, Mapping[int, int]], classes: i
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
 
 
-def _plot_boxes(axes: Axes, groups: Mapping[str, Mapping[int, float]]) -> None:
+def _plot_boxes(axes: Axes, groups: Groups) -> None:
     finite = [[x for x in values.values() if math.isfinite(x)] for values in groups.values()]
     boxes = axes.boxplot(
         finite, orientation="horizontal", widths=0.55, whis=(5, 95), patch_artist=True,

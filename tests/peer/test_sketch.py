@@ -20,7 +20,7 @@ def test_each_parameter_lands_with_a_sign_in_one_bucket():
     assert (np.count_nonzero(columns, axis=1) == 1).all()
     assert set(columns[columns != 0]) == {-1.0, 1.0}
     # The stream of PCG64 is fixed for ever: another build of numpy must land in the same buckets.
-    assert np.abs(columns).argmax(axis=1)[:6].tolist() == [5, 6, 0, 4, 1, 5]
+    assert np.abs(columns).argmax(axis=1)[:6].tolist() == [4, 0, 0, 1, 5, 0]
 
 
 def test_linear_in_the_vector():
@@ -57,7 +57,7 @@ def test_text_keeps_every_bit(values: list[float]):
 
 @pytest.mark.parametrize("text", ["not base64!", "AAAA", "é"])
 def test_what_is_no_sketch_is_refused(text: str):
-    with pytest.raises(ValueError, match="sketch|buffer|ascii|ASCII"):
+    with pytest.raises(ValueError, match=r"sketch|buffer|ASCII"):
         decode(text)
 
 

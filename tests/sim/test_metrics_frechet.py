@@ -43,7 +43,7 @@ def test_singular_covariances_are_no_trouble():
 def test_not_finite_is_not_a_number():
     eye = np.eye(2)
     assert math.isnan(frechet_distance([0, np.nan], eye, [0, 0], eye))
-    assert math.isnan(frechet_distance([0, 0], eye * np.inf, [0, 0], eye))
+    assert math.isnan(frechet_distance([0, 0], np.full((2, 2), np.inf), [0, 0], eye))
 
 
 def test_gaussian_is_unbiased():

@@ -1,0 +1,263 @@
+"""How one peer stands with one neighbour: the handshake, and whether it is alive.
+
+Like all of a link, pure: messages and the time go in, messages and events come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from peer.effects import BEFORE_ALL, Moment
+from peer.net.wire import Hello, Message, Ping, Pong, Reject, Welcome
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The protocol's times, all in seconds."""
+
+    start_timeout: float = 120.0  # the first exchange waits so long for a neighbour
+    deadline: float = 60.0  # silence after which an exchange goes on without it
+    ping: float = 1.0  # idle time after which we ask whether it is there
+    suspect: float = 5.0  # silence after which it is not waited for in later exchanges
+    down: float = 30.0  # silence after which its connection is made anew
+    retry: float = 2.0  # without an answer, greet or offer again
+    hello: float = 0.25  # between two HELLOs, doubling up to one second
+
+    @classmethod
+    def within(cls, start_timeout: float, deadline: float) -> Timing:
+        """The times that fit a deadline: a short one needs livelier questions."""
+        return cls(
+            start_timeout=start_timeout,
+            deadline=deadline,
+            ping=min(cls.ping, deadline / 4),
+            suspect=min(cls.suspect, deadline),
+        )
+
+
+class Phase(Enum):
+    """How we stand with a neighbour."""
+
+    UNKNOWN = "unknown"  # no handshake yet
+    UP = "up"
+    SUSPECT = "suspect"  # silent for some seconds
+    DOWN = "down"  # silent for long; being reconnected
+    LEFT = "left"  # finished, and said so
+    REFUSED = "refused"  # it runs another experiment
+    QUARANTINED = "quarantined"  # sent corrupt values again and again
+
+
+FINAL = (Phase.REFUSED, Phase.QUARANTINED)
+"""Phases that only another process of the neighbour's, or of ours, can end."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a peer says of itself in its HELLO."""
+
+    peer: int
+    session: int  # random, one a process: its incarnation
+    fingerprint: Mapping[str, str]
+    signature: Mapping[str, str]
+
+    def differing(self, hello: Hello) -> tuple[str, ...]:
+        """The parts in which another peer's experiment differs from ours."""
+        ours = {**self.fingerprint, **self.signature}
+        theirs = hello.fingerprint | hello.signature
+        parts = ours.keys() | theirs.keys()
+        return tuple(sorted(part for part in parts if ours.get(part) != theirs.get(part)))
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The phase changed, and why."""
+
+    phase: Phase
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reconnect:
+    """The connection to the neighbour should be made anew."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The neighbour runs another experiment; ``parts`` are what differs."""
+
+    parts: tuple[str, ...]
+
+
+class Standing:
+    """One end's view of the other: its phase, its session, when it was last heard.
+
+    Args:
+        me: this peer's identity.
+        timing: the protocol's times.
+        now: the time.
+        say: queues a message for the neighbour.
+        tell: queues an event for the driver.
+    """
+
+    def __init__(
+        self,
+        me: Identity,
+        timing: Timing,
+        now: float,
+        say: Callable[[Message], None],
+        tell: Callable[[Changed | Reconnect | Mismatch], None],
+    ) -> None:
+        self.me = me
+        self.timing = timing
+        self.phase = Phase.UNKNOWN
+        self.their_session: int | None = None
+        self.at = BEFORE_ALL  # our own moment, told in PINGs
+        self.their_at = BEFORE_ALL
+        self._say = say
+        self._tell = tell
+        self._began = now
+        self._heard = now  # when it last said anything
+        self._confirmed = now  # when it last proved that what we say arrives
+        self._welcomed = False  # it knows us
+        self._hello_at = now
+        self._hello_after = timing.hello
+        self._pings = 0
+        self._pinged_at: float | None = None  # an unanswered PING
+
+    @property
+    def reachable(self) -> bool:
+        """Whether an exchange that begins now should wait for it."""
+        return self.phase in (Phase.UP, Phase.UNKNOWN)
+
+    def absent_for_good(self, now: float) -> str | None:
+        """Why an exchange should go on without it by now; None where it should not."""
+        silent = now - self._heard
+        if self.phase is Phase.UNKNOWN:
+            if now - self._began >= self.timing.start_timeout:
+                return f"it did not come in {self.timing.start_timeout:g} s"
+        elif silent >= self.timing.deadline:
+            return f"silent for {silent:.0f} s"
+        return None
+
+    def rejects_claim(self, session: int, now: float) -> bool:
+        """Whether a HELLO of ``session`` contradicts a neighbour that is alive and well."""
+        alive = self.phase is Phase.UP and now - self._heard < self.timing.suspect
+        return alive and session != self.their_session
+
+    def change(self, phase: Phase, reason: str) -> None:
+        """Enter a phase, and say so."""
+        if phase is not self.phase:
+            self.phase = phase
+            self._tell(Changed(phase, reason))
+
+    def skip_time(self, seconds: float) -> None:
+        """Our own loop stood still for so long: the silence was not the neighbour's."""
+        self._heard += seconds
+        if self._pinged_at is not None:
+            self._pinged_at += seconds
+
+    # --- handshake --------------------------------------------------------------------------------
+
+    def greet(self, now: float) -> None:
+        """Say who we are."""
+        fingerprint, signature = dict(self.me.fingerprint), dict(self.me.signature)
+        self._say(Hello(self.me.peer, fingerprint, signature, max(0, self.at.round)))
+        self._hello_at = now + self._hello_after
+        self._hello_after = min(2 * self._hello_after, 1.0)
+
+    def hello(self, session: int, hello: Hello, now: float) -> bool:
+        """The neighbour says who it is; returns whether it is a new process."""
+        if not self._welcomed:
+            self.greet(now)  # so that the first thing it hears from us is who we are
+        differing = self.me.differing(hello)
+        if differing:
+            self._say(Reject(session, "mismatch", list(differing)))
+            self.refuse(differing)
+            return False
+        if self.phase in FINAL and session == self.their_session:
+            return False
+        new = session != self.their_session
+        restarted = new and self.their_session is not None
+        self.their_session = session
+        self._heard = now
+        if restarted:  # it knows nothing of us
+            self._welcomed = False
+            self._hello_at, self._hello_after = now, self.timing.hello
+            self._began = now
+            self.their_at = BEFORE_ALL
+            self.change(Phase.UNKNOWN, "restarted")
+        self._say(Welcome(session, max(0, self.at.round)))
+        self._up_if_mutual()
+        return restarted
+
+    def welcomed(self, message: Welcome, now: float) -> None:
+        """The neighbour accepts our HELLO."""
+        self._pinged_at, self._confirmed = None, now
+        self._welcomed = True
+        self.alive(now)
+        self._up_if_mutual()
+
+    def refuse(self, parts: tuple[str, ...]) -> None:
+        """It runs another experiment: nothing of it will be averaged."""
+        if self.phase is not Phase.REFUSED:
+            self.change(Phase.REFUSED, f"it runs another experiment: {', '.join(parts)} differ")
+            self._tell(Mismatch(parts))
+
+    def _up_if_mutual(self) -> None:
+        """UP once we know the neighbour and it knows us."""
+        known = self.their_session is not None and self._welcomed
+        if known and self.phase in (Phase.UNKNOWN, Phase.DOWN, Phase.SUSPECT, Phase.LEFT):
+            self.change(Phase.UP, "connected")
+
+    # --- liveness ---------------------------------------------------------------------------------
+
+    def alive(self, now: float, at: Moment | None = None, *, confirms: bool = False) -> None:
+        """It said something valid; ``confirms`` where that proves that what we say arrives."""
+        self._heard = now
+        if at is not None:
+            self.their_at = max(self.their_at, at)
+        if confirms:
+            self._confirmed = now
+        if self.phase is Phase.SUSPECT and self._welcomed:
+            self.change(Phase.UP, "answers again")
+
+    def ping(self, message: Ping, now: float) -> None:
+        """It asks whether we are there."""
+        self.alive(now, message.t)
+        self._say(Pong(self.at, message.number))
+
+    def pong(self, message: Pong, now: float) -> None:
+        """It answers."""
+        self.alive(now, message.t, confirms=True)
+        if message.number == self._pings:
+            self._pinged_at = None
+
+    def tick(self, now: float) -> None:
+        """Let time pass: greet, ask, suspect."""
+        if self.phase in FINAL or self.phase is Phase.LEFT:
+            return
+        if not self._welcomed and now >= self._hello_at:
+            self.greet(now)
+        silent = now - self._heard
+        if self.phase is Phase.UP and silent >= self.timing.suspect:
+            self.change(Phase.SUSPECT, f"silent for {silent:.0f} s")
+        if self.phase is Phase.SUSPECT and silent >= self.timing.down:
+            self.change(Phase.DOWN, f"silent for {silent:.0f} s")
+            self._welcomed = False
+            self._pinged_at = None
+            self._hello_at, self._hello_after = now, self.timing.hello
+            self._tell(Reconnect())
+        if self._welcomed:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        """PING when idle; one without an answer may mean that our connection was replaced."""
+        if self._pinged_at is not None:
+            if now - self._pinged_at >= self.timing.retry:
+                self._pinged_at = now
+                self.greet(now)
+        elif now - min(self._heard, self._confirmed) >= self.timing.ping:
+            self._pings += 1
+            self._pinged_at = now
+            self._say(Ping(self.at, self._pings))

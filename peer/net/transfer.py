@@ -1,0 +1,199 @@
+"""One value on its way: cut into chunks at one end, received into place at the other."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from peer.effects import Moment
+from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
+
+CREDIT = 16
+"""Chunks of one value that may be under way unacknowledged."""
+
+SLOWEST_RETRY = 30.0
+"""Seconds between two offers of the same value, at most."""
+
+
+def chunk_size(bytes_per_second: float) -> int:
+    """Bytes of a chunk: a twentieth of a second's worth, from 256 KiB (unknown) to 4 MiB."""
+    twentieth = int(bytes_per_second / 20)
+    return min(CHUNK_LARGEST, max(CHUNK_SMALLEST, 1 << max(0, twentieth.bit_length() - 1)))
+
+
+def chunk_count(nbytes: int, chunk: int) -> int:
+    """How many chunks a value of ``nbytes`` is cut into (an empty one, into one)."""
+    return max(1, -(-nbytes // chunk))
+
+
+class Outgoing:
+    """A value of ours on its way to the neighbour, sent straight from the snapshot.
+
+    Args:
+        offer: what we say of it.
+        payload: its bytes, unchanged until this object is forgotten.
+        retry: seconds without progress after which it is offered again, doubling.
+    """
+
+    def __init__(self, offer: Offer, payload: memoryview, retry: float) -> None:
+        self.offer = offer
+        self.payload = payload
+        self.count = chunk_count(offer.nbytes, offer.chunk)
+        self.sent = 0
+        self.acknowledged = 0
+        self.waiting = False  # the neighbour has no room for it yet
+        self.retry_at = 0.0
+        self._retry = self._retry_first = retry
+        self._offered_at = 0.0
+
+    def offered(self, now: float) -> None:
+        """It has just been offered: when to do so again, if nothing comes of it."""
+        self._offered_at = now
+        self.retry_at = now + self._retry
+        self._retry = min(2 * self._retry, SLOWEST_RETRY)
+
+    def chunks(self, checksum: bool) -> Iterator[tuple[Chunk, memoryview]]:
+        """The chunks that there is credit for, with their bodies."""
+        while (
+            not self.waiting and self.sent < self.count and self.sent - self.acknowledged < CREDIT
+        ):
+            start = self.sent * self.offer.chunk
+            body = self.payload[start : start + self.offer.chunk]
+            crc = zlib.crc32(body) if checksum else 0
+            yield Chunk(self.offer.t, self.sent, crc), body
+            self.sent += 1
+
+    def acknowledge(self, received: int, now: float) -> None:
+        """The neighbour has the first ``received`` chunks, and room for more."""
+        if self.waiting:
+            self.go_back(received)
+        progress = min(received, self.sent)
+        if progress > self.acknowledged:
+            self.acknowledged = progress
+            self._retry = self._retry_first
+            self.retry_at = now + self._retry
+
+    def go_back(self, index: int) -> None:
+        """Send again from chunk ``index``."""
+        self.waiting = False
+        self.sent = min(self.sent, index)
+        self.acknowledged = min(self.acknowledged, index)
+
+    def speed(self, now: float) -> float:
+        """Bytes a second, from the offer until now, when it is whole at the other end."""
+        return len(self.payload) / max(now - self._offered_at, 1e-6)
+
+
+@dataclass
+class Incoming:
+    """A value of the neighbour's, being received into ``buffer``."""
+
+    offer: Offer
+    buffer: memoryview  # offer.nbytes bytes
+    received: int = 0  # chunks below this are in place
+    asked_again: bool = False  # once, for a corrupt piece
+
+    @property
+    def count(self) -> int:
+        """Chunks in all."""
+        return chunk_count(self.offer.nbytes, self.offer.chunk)
+
+    def is_whole(self) -> bool:
+        """Every chunk is in place."""
+        return self.received == self.count
+
+    def place(self, index: int) -> memoryview | None:
+        """Where chunk ``index`` belongs; None where it is not the next one."""
+        if self.is_whole() or index != self.received:
+            return None
+        start = index * self.offer.chunk
+        return self.buffer[start : start + self.offer.chunk]
+
+    def sound(self, chunk: Chunk, filled: int, checksum: bool) -> bool:
+        """Whether the next chunk, received into its place, is what was sent."""
+        place = self.place(chunk.index)
+        if place is None or filled != len(place):
+            return False
+        return not checksum or zlib.crc32(place) == chunk.crc32
+
+    def finite(self) -> bool:
+        """Whether no float of the whole value is NaN or infinite."""
+        return bool(np.isfinite(np.frombuffer(self.buffer, dtype="<f4")).all())
+
+
+class Shelf:
+    """Room for the neighbour's values: the exchange at hand, the next one, and no third.
+
+    Args:
+        sizes: bytes of each net's arena; nothing of another size is ever given room.
+    """
+
+    ROOM = 2
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = dict(sizes)
+        self._coming: dict[Moment, Incoming] = {}
+        self._deferred: Offer | None = None
+        self._spare: dict[str, list[memoryview]] = {net: [] for net in sizes}
+        self._lent: Incoming | None = None
+
+    def __getitem__(self, t: Moment) -> Incoming | None:
+        return self._coming.get(t)
+
+    def __iter__(self) -> Iterator[Incoming]:
+        return iter(list(self._coming.values()))
+
+    def fits(self, offer: Offer) -> bool:
+        """Whether it is a value that we can use at all."""
+        return self.sizes.get(offer.net) == offer.nbytes and offer.codec == "float32"
+
+    def accept(self, offer: Offer) -> bool:
+        """Make room for an offered value; without room, remember the offer and return False."""
+        if len(self._coming) >= self.ROOM:
+            self._deferred = offer
+            return False
+        spare = self._spare[offer.net]
+        buffer = spare.pop() if spare else np.empty(offer.nbytes, dtype=np.uint8).data
+        self._coming[offer.t] = Incoming(offer, buffer)
+        return True
+
+    def has_whole(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is here, complete and sound."""
+        return t in self._coming and self._coming[t].is_whole()
+
+    def lend(self, t: Moment) -> memoryview:
+        """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
+        self._lent = self._coming.pop(t)
+        return self._lent.buffer
+
+    def drop(self, t: Moment) -> None:
+        """Forget what has come for ``t``."""
+        incoming = self._coming.pop(t, None)
+        if incoming is not None:
+            self._spare[incoming.offer.net].append(incoming.buffer)
+
+    def drop_unfinished(self) -> None:
+        """Forget values of which only a part has come, and offers."""
+        self._deferred = None
+        for incoming in self:
+            if not incoming.is_whole():
+                self.drop(incoming.offer.t)
+
+    def tidy(self, settled: Moment) -> Ack | None:
+        """What was lent has been used, and nothing up to ``settled`` is wanted any more.
+
+        Returns the go-ahead for an offer that had been waiting for room, if there is one.
+        """
+        if self._lent is not None:
+            self._spare[self._lent.offer.net].append(self._lent.buffer)
+            self._lent = None
+        for incoming in self:
+            if incoming.offer.t <= settled:
+                self.drop(incoming.offer.t)
+        offer, self._deferred = self._deferred, None
+        if offer is None or offer.t <= settled or not self.accept(offer):
+            return None
+        return Ack(offer.t, 0, "more")

@@ -1,0 +1,23 @@
+"""What all tests share: strict determinism of Hypothesis, and where real data may be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("hearsay", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("hearsay")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images; the test is skipped, saying so, where there is none."""
+    folder = Path(os.environ.get("HEARSAY_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder} (set HEARSAY_DATA)")
+    return folder
