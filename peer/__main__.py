@@ -14,7 +14,7 @@ from rich.console import Console
 
 import algorithms
 from peer.check import check_everything
-from peer.console import Device, RunDir, Set, load_experiment, run_app
+from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
 from peer.net.keys import keys_folder, make_keys
 from peer.process import Options, PeerProcess
 from peer.records import prepare_run_dir
@@ -104,7 +104,8 @@ def up_command(
     device: Device = None,
     keys: Keys = None,
     resume: Resume = False,
-    report: Annotated[bool, typer.Option(help="Judge the generators and write the report.")] = True,
+    report: Report = True,
+    baselines: Baselines = False,
 ) -> None:
     """Run every peer of the file as a process on this machine."""
     console = Console()
@@ -116,9 +117,9 @@ def up_command(
     extra = ["--keys", str(keys)] if keys else []
     codes = up(experiment, folder, program.rounds, console, extra + ["--resume"] * resume)
     if report and any(code == 0 for code in codes.values()):
-        from sim.report import present  # judging and drawing load only where they are needed
+        from sim.present import present  # judging and drawing load only where they are needed
 
-        present(folder, console)
+        present(folder, console, baselines=baselines)
     if any(code != 0 for code in codes.values()):
         failed = ", ".join(str(peer) for peer, code in codes.items() if code != 0)
         console.print(f"peers that did not finish: {failed} (see {folder / 'peers.log'})")

@@ -27,6 +27,15 @@ RunDir = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps...")
 ]
+Report = Annotated[
+    bool, typer.Option("--report/--no-report", help="Judge the generators, write the report.")
+]
+Baselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines", help="Beside it: the peers untrained, and trained while nobody talks."
+    ),
+]
 
 
 def load_experiment(path: Path, changes: list[str] | None, device: str | None) -> Experiment:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import algorithms
-import sim.report
-from peer.console import Device, RunDir, Set, load_experiment, run_app
+from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
+from sim.commands import evaluate, plot, sample
+from sim.present import present
 from sim.run import run
 
 app = typer.Typer(
@@ -29,11 +30,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """So that typer keeps the commands' names even where there is only one."""
-
-
 @app.command("run")
 def run_command(
     file: Annotated[Path, typer.Argument(help="The experiment file.")],
@@ -41,7 +37,8 @@ def run_command(
     changes: Set = None,
     run_dir: RunDir = None,
     device: Device = None,
-    report: Annotated[bool, typer.Option(help="Judge the generators and write the report.")] = True,
+    report: Report = True,
+    baselines: Baselines = False,
 ) -> None:
     """Run every peer of an experiment file in this process."""
     console = Console()
@@ -69,9 +66,14 @@ def run_command(
             report=False,
         )
     if report:
-        sim.report.present(done.path, console, seconds=done.seconds)
+        present(done.path, console, seconds=done.seconds, baselines=baselines)
     else:
         console.print(f"the run is in {done.path}")
+
+
+app.command("plot")(plot)
+app.command("evaluate")(evaluate)
+app.command("sample")(sample)
 
 
 def main() -> None:

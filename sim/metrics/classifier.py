@@ -44,7 +44,7 @@ class Recipe(NamedTuple):
 
 
 SMALL = Recipe(epochs=24, batch=64, lr=3e-3, shift=0)
-LARGE = Recipe(epochs=4, batch=128, lr=3e-3, shift=2)
+LARGE = Recipe(epochs=6, batch=128, lr=2e-3, shift=1)
 
 
 class Judge:

@@ -1,6 +1,7 @@
 """Figures: numbers in, a matplotlib figure out, and :func:`save` writes it as a PNG."""
 
 from sim.plots.curves import draw_disagreement, draw_losses
+from sim.plots.mosaic import save_images
 from sim.plots.pictures import draw_graph, draw_samples
 from sim.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.plots.style import pixels, save
@@ -16,4 +17,5 @@ __all__ = [
     "draw_samples",
     "pixels",
     "save",
+    "save_images",
 ]

@@ -44,9 +44,9 @@ def draw_disagreement(
         label_rounds(axes)
         axes.set_ylabel("disagreement  (1/K) Σ ‖$w_k - w_c$‖²\n(squared parameter units)")
         estimated = any(curve.errors is not None for curve in curves.values())
-        how = "estimated from count sketches, ± 2 standard errors" if estimated else "exact"
+        how = "estimated from count sketches (band: ± 2 standard errors)" if estimated else "exact"
         spectrum = "" if lambda_2 is None else f";  $λ_2$ = {lambda_2:.4g}"
-        axes.set_title(f"How far the peers are apart  ({how}{spectrum})")
+        axes.set_title(f"How far the peers are apart\n{how}{spectrum}")
         handles, names = axes.get_legend_handles_labels()
         figure.legend(
             [*handles, *kinds.values()],
@@ -75,13 +75,16 @@ def draw_losses(rounds: Ints, losses: Mapping[str, Floats], unit: str) -> Figure
                     axes.plot(rounds, values[:, k], color=colour, alpha=0.18, linewidth=0.6)
                     axes.plot(rounds, smooth[:, k], color=colour, label=f"peer {k}")
             else:
-                _plot_bands(axes, rounds, smooth, NET_COLOURS.get(net, PALETTE[2]))
-            _limit_to_bulk(axes, values)
+                _plot_bands(axes, rounds, smooth, PALETTE[0])
+            _limit_to_bulk(axes, values if peers <= MANY_LINES else smooth)
             label_rounds(axes)
             axes.set_ylabel(f"loss ({unit})" if unit else "loss")
             axes.set_title(net)
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=MANY_LINES)
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=MANY_LINES,
+            handlelength=1.2, columnspacing=1.4,
+        )  # fmt: skip
     return figure
 
 

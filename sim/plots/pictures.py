@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
-from sim.plots.style import DPI, FAINT, INK, PALETTE, peer_colour, styled
+from sim.plots.style import CLASS_COLOURS, DPI, FAINT, INK, PALETTE, peer_colour, styled
 
 Images = npt.NDArray[np.float32]
+
+Place = tuple[float, float]
 
 FRAME = PALETTE[5]
 _PAPER = 1.0
 _GAP = 3
 _FEW_PEERS = 12
-_FEW_NODES = 40
-_CELL = 44
+_FEW_NODES = 24
 
 
 def draw_samples(
@@ -47,7 +51,8 @@ def draw_samples(
     few = len(peers) <= _FEW_PEERS
     shown = 16 if few else 8
     columns = 1 if few else math.ceil(math.sqrt(len(peers) / 8))
-    scale = max(1, _CELL // samples[peers[0]].shape[-1]) if few else 1
+    cell = 44 if few else 24 if len(peers) <= 200 else 16
+    scale = max(1, cell // samples[peers[0]].shape[-1])
     strips = [
         _strip(samples[k][:shown], marked[k][:shown] if marked else None, scale) for k in peers
     ]
@@ -57,8 +62,9 @@ def draw_samples(
     high, wide = strips[0].shape[:2]
     wide += margin + margin_own + gutter
     rows = math.ceil(len(peers) / columns)
-    header = 34
-    canvas = np.full((header + rows * (high + 2) + 8, columns * wide, 3), _PAPER, dtype=np.float32)
+    header = 34 if few else 62
+    size = (header + rows * (high + 2) + 8, max(columns * wide, 480))
+    canvas = np.full((*size, 3), _PAPER, dtype=np.float32)
     with styled(canvas.shape[1] / DPI, canvas.shape[0] / DPI) as figure:
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
@@ -88,8 +94,10 @@ def draw_samples(
         if marked:
             frame = Line2D([], [], ls="", marker="s", mfc="none", mec=FRAME, mew=1.6, ms=6)
             axes.legend(
-                [frame], ["of a class that it has never seen"], loc="upper right",
-                bbox_to_anchor=(1.0, 1.0), borderaxespad=0.15, handletextpad=0.2,
+                [frame], ["of a class that it has never seen"],
+                loc="upper right" if few else "upper left",
+                bbox_to_anchor=(canvas.shape[1] if few else margin - 14, 0 if few else 26),
+                bbox_transform=axes.transData, borderaxespad=0.15, handletextpad=0.2,
             )  # fmt: skip
     return figure
 
@@ -101,7 +109,7 @@ def draw_graph(
 ) -> Figure:
     """The network of peers, with the classes that each holds.
 
-    Up to forty peers are drawn with their ids and classes; of more, the colour says which class
+    Up to 24 peers are drawn with their ids and classes; of more, the colour says which class
     comes first in a peer's data.
 
     Args:
@@ -112,7 +120,7 @@ def draw_graph(
     peers = graph.number_of_nodes()
     few = peers <= _FEW_NODES
     places = _lay_out(graph)
-    with styled(5.4 if few else 7.0, 4.6 if few else 6.0) as figure:
+    with styled(5.4 if peers <= 12 else 7.0, 4.4 if peers <= 12 else 6.0) as figure:
         axes = figure.add_subplot()
         axes.set_axis_off()
         axes.set_aspect("equal")
@@ -120,9 +128,12 @@ def draw_graph(
         axes.add_collection(
             LineCollection(ends, colors=FAINT, linewidths=1.4 if few else 0.4, zorder=1)
         )
+        count = 1 + max((c for of in (labels or {}).values() for c in of), default=0)
         size = 21.0 if peers <= 12 else 15.0 if few else max(2.5, 140 / math.sqrt(peers))
         for k, (x, y) in sorted(places.items()):
-            colour = peer_colour(k, peers) if few or not labels else _class_colour(labels.get(k))
+            colour = (
+                peer_colour(k, peers) if few or not labels else _class_colour(labels.get(k), count)
+            )
             hollow = k in absent
             axes.plot(
                 [x], [y], "o", ms=size, mec=colour, mew=1.5, zorder=2,
@@ -134,14 +145,17 @@ def draw_graph(
                     fontsize=10 if peers <= 12 else 7.5, color=INK if hollow else "white",
                 )  # fmt: skip
                 if labels and k in labels:
-                    _write_beside(axes, x, y, size, _name_classes(labels[k]))
-        axes.margins(0.24 if few else 0.04)
+                    text = _name_classes(labels[k])
+                    text = text if peers <= 12 else text.removeprefix("classes ")
+                    _write_beside(axes, places, k, graph[k], size / 2 + 5, text)
+        axes.margins(0.24 if peers <= 12 else 0.1 if few else 0.04)
         links = graph.number_of_edges()
-        axes.set_title(f"{peers} peers, {links} link{'s' * (links != 1)}")
+        beside = "; beside each, the classes of its data" if labels and peers > 12 and few else ""
+        axes.set_title(f"{peers} peers, {links} link{'s' * (links != 1)}{beside}")
         handles = []
         if labels and not few:
             first = sorted({of[0] for of in labels.values() if len(of)})[:20]
-            handles += [_dot(_class_colour([c]), f"class {c}") for c in first]
+            handles += [_dot(_class_colour([c], count), f"class {c}") for c in first]
         if absent:
             handles.append(_dot("white", "left no result", FAINT))
         if handles:
@@ -181,7 +195,7 @@ def _name_classes(classes: Sequence[int]) -> str:
     return "classes " + ", ".join(map(str, found)) if len(found) <= 5 else f"{len(found)} classes"
 
 
-def _lay_out(graph: nx.Graph[int]) -> dict[int, tuple[float, float]]:
+def _lay_out(graph: nx.Graph[int]) -> dict[int, Place]:
     """A circle for rings, dense and tiny graphs; else by distances, or springs where large."""
     peers = graph.number_of_nodes()
     ring = all(degree == 2 for _, degree in graph.degree)
@@ -194,19 +208,46 @@ def _lay_out(graph: nx.Graph[int]) -> dict[int, tuple[float, float]]:
     return {int(k): (float(x), float(y)) for k, (x, y) in places.items()}
 
 
-def _write_beside(axes: Axes, x: float, y: float, size: float, text: str) -> None:
-    """Write ``text`` next to a node, on the side away from the middle of the picture."""
-    reach = math.hypot(x, y)
-    right, up = (x / reach, y / reach) if reach > 0.2 else (0.0, -1.0)
-    axes.annotate(
-        text, (x, y), (right * (size * 0.5 + 4), up * (size * 0.5 + 8)),
-        textcoords="offset points", fontsize=8, color=INK, va="center",
-        ha="left" if right > 0.3 else "right" if right < -0.3 else "center",
+def _write_beside(
+    axes: Axes,
+    places: Mapping[int, Place],
+    k: int,
+    neighbours: Iterable[int],
+    away: float,
+    text: str,
+) -> None:
+    """Write ``text`` ``away`` points from node k, where its links leave most room.
+
+    Of equally free directions, the one that leads furthest from the middle of the picture.
+    """
+    x, y = places[k]
+    links = [math.atan2(places[n][1] - y, places[n][0] - x) for n in neighbours]
+    outward = math.atan2(y, x) if math.hypot(x, y) > 0.05 else 0.0
+
+    def room(angle: float) -> float:
+        return min((_turn(angle, link) for link in links), default=math.pi)
+
+    angles = [outward, *(step * math.pi / 4 for step in range(8))]
+    best = max(angles, key=lambda angle: min(room(angle), 1.2) - 0.2 * _turn(angle, outward))
+    right, up = math.cos(best), math.sin(best)
+    written = axes.annotate(
+        text, (x, y), (right * away, up * (away + 3)), textcoords="offset points", fontsize=8,
+        color=INK, va="center", ha="left" if right > 0.3 else "right" if right < -0.3 else "center",
     )  # fmt: skip
+    written.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
-def _class_colour(classes: Sequence[int] | None) -> str:
-    return PALETTE[classes[0] % len(PALETTE)] if classes else FAINT
+def _turn(a: float, b: float) -> float:
+    """The angle between two directions, 0 to pi."""
+    return abs((a - b + math.pi) % (2 * math.pi) - math.pi)
+
+
+def _class_colour(classes: Sequence[int] | None, count: int) -> str:
+    if not classes:
+        return FAINT
+    if count <= len(CLASS_COLOURS):
+        return CLASS_COLOURS[classes[0]]
+    return to_hex(colormaps["turbo"](classes[0] / (count - 1)))
 
 
 def _dot(colour: str, name: str, edge: str | None = None) -> Line2D:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from sim.plots.curves import label_rounds, plot_curve
 from sim.plots.style import FAINT, INK, PALETTE, styled
@@ -79,13 +80,13 @@ def draw_cfid(groups: Mapping[str, Mapping[int, float]]) -> Figure:
         label = "CFID (squared feature units" + (", log scale)" if log else ")")
         if len(peers) > MANY_BARS:
             _plot_boxes(axes, groups)
-            axes.set_xscale("log" if log else "linear")
             axes.set_xlabel(label)
         else:
             (_plot_dots if log else _plot_bars)(axes, groups, peers, format_distance)
-            axes.set_yscale("log" if log else "linear")
             axes.set_ylabel(label.replace(" (", "\n("))
             figure.legend(loc="outside lower center", ncols=4)
+        if log:
+            _set_log(axes, "x" if len(peers) > MANY_BARS else "y")
         axes.set_title("Distance of each peer's samples from real images  (lower is better)")
     return figure
 
@@ -111,13 +112,13 @@ def draw_comparison(runs: Mapping[str, RunSeries], classes: int | None) -> Figur
         if judged:
             left, right = next(rows).subplots(1, 2, sharey=True)
             _plot_strips(left, {name: list(run.coverage.values()) for name, run in runs.items()})
-            left.set_xlim(0, None if classes is None else classes + 0.5)
+            left.set_xlim(-0.5, None if classes is None else classes + 0.5)
             left.set_xlabel("classes covered" + (f", of {classes}" if classes else ""))
             left.set_title("coverage of every peer, and the median")
             _plot_strips(right, {name: list(run.cfid.values()) for name, run in runs.items()})
             found = [x for run in runs.values() for x in run.cfid.values() if math.isfinite(x)]
             if found and min(found) > 0 and max(found) > 20 * min(found):
-                right.set_xscale("log")
+                _set_log(right, "x")
             else:
                 right.set_xlim(0, None)
             right.set_xlabel("CFID (squared feature units)")
@@ -209,8 +210,18 @@ def _plot_strips(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
         axes.plot([np.median(shown)] * 2, [i - 0.34, i + 0.34], color=INK, linewidth=2)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
+
+
+def _set_log(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A log scale whose ticks are 1, 2 and 5 times powers of ten, written out."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _label_peers(axes: Axes, peers: Sequence[int]) -> None:

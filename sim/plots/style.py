@@ -31,6 +31,7 @@ PALETTE = (
 )
 INK, FAINT = "#222222", "#8A8A8A"
 NET_COLOURS = {"generator": PALETTE[0], "discriminator": PALETTE[5]}
+CLASS_COLOURS = (*PALETTE, "#F0E442", "#000000")
 MANY_LINES = len(PALETTE)
 DPI = 150
 

@@ -1,0 +1,32 @@
+# Two commands do everything on a machine with Python 3.11 or newer: make demo, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types all-tests clean
+
+demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each holds two
+	rm -rf runs/demo
+	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines
+
+test: .venv/ready  ## the tests that every change must pass
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+all-tests: .venv/ready  ## the long ones, too
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hearsay needs Python 3.11 or newer; say make PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch .venv/ready
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,69 @@
+"""The commands that look at what runs left: ``sim plot``, ``sim evaluate``, ``sim sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from peer.data import load_source
+from peer.gan import build_gan
+from sim import plots
+from sim.metrics.samples import draw_samples, load_generators
+from sim.present import present
+from sim.records import read_run
+from sim.report import write_comparison, write_report
+from topology.errors import UserError
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run, or several.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where several runs are drawn side by side.")
+    ] = Path("comparison.png"),
+) -> None:
+    """Draw the figures and the report of one run, or several runs side by side.
+
+    A run's folder may have been gathered from several machines: put their peer-<id> folders
+    into one.
+    """
+    console = Console(soft_wrap=True)
+    if len(runs) == 1:
+        write_report(runs[0], notify=console.print)
+        console.print(f"figures are in {runs[0] / 'figures'}, the report is "
+                      f"{runs[0] / 'report.html'}", markup=False)  # fmt: skip
+    else:
+        console.print(f"drawn: {write_comparison(runs, out)}", markup=False)
+
+
+def evaluate(run: RunFolder) -> None:
+    """Judge the generators that a run left behind, and write its report anew."""
+    present(run, Console())
+
+
+def sample(
+    run: RunFolder,
+    peer: Annotated[int, typer.Option("--peer", help="Whose generator.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which images.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The PNG. [default: RUN/samples-<peer>.png]")
+    ] = None,
+) -> None:
+    """Images from one peer's generator, as one PNG."""
+    recorded = read_run(run)
+    experiment = recorded.experiment
+    if peer not in range(experiment.peers):
+        raise UserError(f"--peer {peer}: the run has peers 0 to {experiment.peers - 1}")
+    file = recorded.folder / f"peer-{peer}" / "generator.safetensors"
+    if not file.exists():
+        raise UserError(f"--peer {peer}: it left no generator at {file}; it may not have finished")
+    gan = build_gan(experiment, load_source(experiment.data, peer, experiment.folder).shape)
+    generator = load_generators({peer: file}, gan)[peer]
+    path = out or recorded.folder / f"samples-{peer}.png"
+    plots.save_images(draw_samples(generator, gan.z_dim, count, seed), path)
+    Console(soft_wrap=True).print(f"{count} images: {path}", markup=False)
