@@ -39,7 +39,7 @@ def present(
     disagreement = summary["disagreement"]
     parts = [f"{net} {value:.3g}" for net, value in disagreement.items() if value is not None]
     if parts:
-        how = "estimated from sketches" if summary.get("estimated") else "exact"
+        how = "estimated from sketches" if summary["disagreement_estimated"] else "exact"
         console.print(f"disagreement ({how}): {', '.join(parts)}", markup=False)
     console.print(f"the report is {run_dir / 'report.html'}", markup=False, soft_wrap=True)
 

@@ -33,7 +33,7 @@ def summary_table(
     if summary["coverage"]:
         groups[str(summary["algorithm"])] = Quality.from_record(summary)
     table = Table(
-        title=f"{summary['peers']} peers, {summary['rounds']} rounds",
+        title=f"{plural(summary['peers'], 'peer')}, {plural(summary['rounds'], 'round')}",
         caption=_meaning(next(iter(groups.values()))) if groups else None,
     )
     table.add_column("peer", justify="right", no_wrap=True)
@@ -59,6 +59,11 @@ def summary_table(
         format_bytes(sum(summary["bytes_out"].values())),
     )
     return table
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 peer``, ``1,500 rounds``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def format_bytes(count: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import topology
 from sim.metrics.quality import Quality
 from sim.records import RecordedRun
-from sim.table import format_bytes, format_distance
+from sim.table import format_bytes, format_distance, plural
 
 Item = tuple[str, str]
 """A number or a word, and what it means."""
@@ -18,7 +18,7 @@ Item = tuple[str, str]
 def headline(summary: Mapping[str, Any], quality: Quality | None) -> str:
     """What came of it, in one sentence."""
     if quality is None:
-        return f"{summary['peers']} peers after {summary['rounds']:,} rounds"
+        return f"{plural(summary['peers'], 'peer')} after {plural(summary['rounds'], 'round')}"
     low, high = min(quality.coverage.values()), max(quality.coverage.values())
     if low == high:
         return f"Every peer draws {low} of {quality.classes} classes"

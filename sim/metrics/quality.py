@@ -65,8 +65,10 @@ class Quality:
     def as_record(self) -> dict[str, Any]:
         """In types that JSON knows: ids as text, NaN as null."""
         record = asdict(self)
-        for key in ("histogram", "coverage", "absent_share", "labels"):
+        for key in ("coverage", "absent_share"):
             record[key] = {str(k): value for k, value in record[key].items()}
+        for key in ("histogram", "labels"):
+            record[key] = {str(k): list(values) for k, values in record[key].items()}
         record["cfid"] = {str(k): x if math.isfinite(x) else None for k, x in self.cfid.items()}
         return record
 

@@ -29,11 +29,17 @@ def judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
+def make_run(tmp_path: Path, write_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Write a run into this test's own folder."""
+    return lambda name="run", **keys: write_run(tmp_path / name, **keys)
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
     """Write a run of ``peers`` peers: a simulation's, or that of real peers with sketches."""
 
-    def make(
-        name: str = "run",
+    def write(
+        folder: Path,
         *,
         real: bool = False,
         peers: int = 5,
@@ -42,7 +48,6 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         spread: float = 1.0,
         **keys: Any,
     ) -> Path:
-        folder = tmp_path / name
         experiment = from_mapping(
             {
                 "peers": peers,
@@ -102,7 +107,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             save_generator(gan.generator, folder / f"peer-{k}" / "generator.safetensors")
         return folder
 
-    return make
+    return write
 
 
 def _append(path: Path, record: Any) -> None:

@@ -77,7 +77,7 @@ def test_killed_peers_are_tolerated(make_run: MakeRun):
     assert sorted(run.records) == [0, 1, 2, 3]
     assert run.unreadable == 0
     assert run.records[2][-1].round == whole[: len(whole) // 2].count("\n")
-    rounds, losses = run.losses("generator")
+    _, losses = run.losses("generator")
     assert np.isnan(losses[-1]).tolist() == [False, False, True, False, True]
     curve = run.disagreement("generator")
     assert curve is not None

@@ -1,0 +1,292 @@
+"""Peers taken apart and rebuilt between rounds go on with the same bits.
+
+Everything that outlives a round is in ``peer.state``: here every peer is thrown away after each of
+ten rounds, and a new one is made from what its state dumped as bytes, or wrote to a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import algorithms
+from peer.checkpoint import load_state, save_state
+from peer.experiment import Experiment, from_mapping
+from peer.records import arena_digest
+from peer.state import PeerState, Snapshot
+from sim.run import drive, make_states
+
+ROUNDS, PEERS = 10, 3
+NETS = ("discriminator", "generator")
+ADAM = {"name": "adam", "lr": 0.001, "betas": [0.5, 0.999]}
+MOMENTUM = {"name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True}
+States = dict[int, PeerState]
+
+# Ten rounds cross an epoch of digits (120 images a class or more, batches of 100) and of the iid
+# images (20 a peer); the 5 images of a peer in "few" are drawn with replacement.
+CASES: dict[str, dict] = {
+    "mlp-digits, adam": {"batch": 100, "optimizer": ADAM},
+    "mlp-digits, momentum": {"batch": 100, "optimizer": MOMENTUM},
+    "mlp-digits, one optimizer a net": {
+        "optimizer": {"generator": MOMENTUM, "discriminator": {"name": "radam", "lr": 0.001}}
+    },
+    "combine then adapt": {"algorithm": {"order": "combine-then-adapt", "n_d": 2}},
+    "consensus": {"algorithm": {"order": "consensus", "n_g": 2}, "optimizer": MOMENTUM},
+    "local": {"algorithm": {"name": "local", "n_d": 2, "local_steps": 2}},
+    "several local steps": {"algorithm": {"local_steps": 3}},
+    "mlpgan with dropout": {"gan": {"name": "mlpgan", "z": 16, "dropout": 0.3}},
+    "dcgan28": {"gan": {"name": "dcgan28", "width": 8}, "data": "images", "batch": 8},
+    "dcgan28, few": {"gan": {"name": "dcgan28", "width": 8}, "data": "few", "batch": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of random 28x28 images, 60 in one file and 15 in the other."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, count in (("images", 60), ("few", 15)):
+        pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        np.savez(folder / f"{name}.npz", images=pixels)
+    return folder
+
+
+def experiment_of(case: str, folder: Path, rounds: int = ROUNDS) -> Experiment:
+    given = dict(CASES[case])
+    algorithm = {"name": "diffusion", "rounds": rounds} | given.pop("algorithm", {})
+    data: dict = {"source": "digits", "partition": "pairs"}
+    if name := given.pop("data", None):
+        data = {"source": "npz", "path": str(folder / f"{name}.npz"), "partition": "iid"}
+    raw = {
+        "peers": PEERS,
+        "graph": "path",
+        "gan": "mlp-digits",
+        "optimizer": ADAM,
+        "batch": 16,
+        "seed": 11,
+    }
+    return from_mapping(raw | given | {"algorithm": algorithm, "data": data})
+
+
+# --- ways to rebuild a peer -----------------------------------------------------------------------
+
+
+def through_bytes(state: PeerState, fresh: PeerState, place: Path) -> None:
+    snapshot = state.dump()
+    content = safetensors.torch.save(snapshot.tensors)
+    assert isinstance(snapshot.facts, bytes)
+    fresh.load(Snapshot(safetensors.torch.load(content), bytes(bytearray(snapshot.facts))))
+
+
+def through_the_disk(state: PeerState, fresh: PeerState, place: Path) -> None:
+    save_state(state, place)
+    assert load_state(fresh, place)
+
+
+def without_changing(change: Callable[[Snapshot, dict], None]):
+    """A rebuilding that ``change`` spoils: it edits the snapshot, and its facts unpacked."""
+
+    def rebuild(state: PeerState, fresh: PeerState, place: Path) -> None:
+        snapshot = state.dump()
+        facts = msgpack.unpackb(snapshot.facts)
+        change(snapshot, facts)
+        fresh.load(Snapshot(snapshot.tensors, msgpack.packb(facts)))
+
+    return rebuild
+
+
+def scrub(state: PeerState) -> None:
+    """Spoil what is left of a peer that was taken apart: nothing may still lean on it."""
+    for net in state.nets.values():
+        net.arena.vector.fill_(torch.nan)
+        for moment in net.optimizer.state.get(net.arena.parameters, {}).values():
+            moment.fill_(torch.nan)
+    for purpose in list(state.streams.dump()):
+        state.streams[purpose].standard_normal(17)
+    if state.shard is not None:
+        state.shard.order = state.shard.order[::-1].copy()
+        state.shard.pixels.fill_(torch.nan)
+
+
+def uninterrupted(case: str, folder: Path) -> States:
+    experiment = experiment_of(case, folder)
+    states = make_states(experiment)
+    drive(experiment, states, algorithms.find(experiment))
+    return states
+
+
+def taken_apart(case: str, folder: Path, place: Path, rebuild=through_bytes) -> States:
+    """Every peer is made anew and rebuilt before the first round and after each of ten."""
+    states = make_states(experiment_of(case, folder))
+    for rounds in range(ROUNDS + 1):
+        if rounds:
+            experiment = experiment_of(case, folder, rounds)
+            drive(experiment, states, algorithms.find(experiment))
+            assert {state.round for state in states.values()} == {rounds}
+        new = make_states(experiment_of(case, folder))
+        for k, state in states.items():
+            rebuild(state, new[k], place / str(k))
+        for state in states.values():
+            scrub(state)
+        states = new
+    return states
+
+
+def digests(states: States) -> list[str]:
+    return [arena_digest(state) for _, state in sorted(states.items())]
+
+
+def assert_equal_to_the_bit(one: PeerState, other: PeerState) -> None:
+    """All that a peer consists of, read from its parts and not by ``dump`` alone."""
+    assert one.round == other.round == ROUNDS
+    assert one.streams.dump() == other.streams.dump()
+    assert one.facts == other.facts
+    assert one.shard.position == other.shard.position
+    np.testing.assert_array_equal(one.shard.order, other.shard.order)
+    for net in NETS:
+        a, b = one.nets[net], other.nets[net]
+        assert torch.equal(a.arena.vector, b.arena.vector)
+        for (name, value), (_, twin) in zip(
+            a.module.state_dict().items(), b.module.state_dict().items(), strict=True
+        ):
+            assert torch.equal(value, twin), name
+        moments = [part.optimizer.state[part.arena.parameters] for part in (a, b)]
+        assert moments[0].keys() == moments[1].keys()
+        for name, value in moments[0].items():
+            assert torch.equal(value, moments[1][name]), name
+
+
+# --- the tests ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rebuilt_from_bytes_after_every_round(case: str, folder: Path, tmp_path: Path) -> None:
+    whole = uninterrupted(case, folder)
+    rebuilt = taken_apart(case, folder, tmp_path)
+    assert digests(rebuilt) == digests(whole)
+    for k in range(PEERS):
+        assert_equal_to_the_bit(rebuilt[k], whole[k])
+        assert all(torch.isfinite(net.arena.vector).all() for net in whole[k].nets.values())
+    untrained = make_states(experiment_of(case, folder))
+    assert not set(digests(whole)) & set(digests(untrained))
+
+
+@pytest.mark.parametrize("case", ["mlp-digits, adam", "mlp-digits, momentum", "dcgan28"])
+def test_rebuilt_from_the_disk_after_every_round(case: str, folder: Path, tmp_path: Path) -> None:
+    whole = uninterrupted(case, folder)
+    rebuilt = taken_apart(case, folder, tmp_path, through_the_disk)
+    assert digests(rebuilt) == digests(whole)
+    for k in range(PEERS):
+        assert_equal_to_the_bit(rebuilt[k], whole[k])
+
+
+def test_the_cases_hold_what_they_are_there_for(folder: Path) -> None:
+    """Moments, batch-norm statistics, streams and epochs: all of them really are in play."""
+    adam = uninterrupted("mlp-digits, adam", folder)[0]
+    moments = adam.nets["generator"].optimizer.state[adam.nets["generator"].arena.parameters]
+    assert {name for name, value in moments.items() if value.abs().max() > 0} == {
+        "step",
+        "exp_avg",
+        "exp_avg_sq",
+    }
+    assert 100 * ROUNDS > 2 * len(adam.shard)
+    deep = uninterrupted("dcgan28", folder)[0].nets
+    buffers = {n: dict(deep[n].module.named_buffers()) for n in NETS}
+    assert buffers["generator"]["2.running_mean"].abs().max() > 0
+    assert buffers["discriminator"]["3.num_batches_tracked"] > 0
+    assert any(not slot.trained for slot in deep["generator"].arena.layout.slots)
+    assert len(uninterrupted("dcgan28, few", folder)[0].shard) < 8
+    streams = uninterrupted("mlpgan with dropout", folder)[0].streams.dump()
+    assert {"batches", "noise"} < set(streams)  # and one more, for dropout
+
+
+# --- what the tests above would notice ------------------------------------------------------------
+
+
+def no_streams(snapshot: Snapshot, facts: dict) -> None:
+    facts["streams"] = {}
+
+
+def no_batches(snapshot: Snapshot, facts: dict) -> None:
+    del facts["streams"]["batches"]
+
+
+def no_noise(snapshot: Snapshot, facts: dict) -> None:
+    facts["streams"].pop("noise", None)
+
+
+def no_dropout(snapshot: Snapshot, facts: dict) -> None:
+    facts["streams"] = {n: s for n, s in facts["streams"].items() if n in ("batches", "noise")}
+
+
+def no_position(snapshot: Snapshot, facts: dict) -> None:
+    facts["position"] = 0
+
+
+def no_moments(snapshot: Snapshot, facts: dict) -> None:
+    for name in list(snapshot.tensors):
+        if "optimizer." in name:
+            del snapshot.tensors[name]
+
+
+def no_statistics(snapshot: Snapshot, facts: dict) -> None:
+    """Zero the tail of D's arena, where batch-norm's running mean and variance lie."""
+    snapshot.tensors["discriminator/arena"][-32:] = 0
+
+
+@pytest.mark.parametrize(
+    ("case", "spoil"),
+    [
+        ("mlp-digits, adam", no_streams),
+        ("mlp-digits, adam", no_noise),
+        ("mlp-digits, adam", no_position),
+        ("mlp-digits, adam", no_moments),
+        ("mlp-digits, momentum", no_moments),
+        ("mlpgan with dropout", no_dropout),
+        ("dcgan28", no_streams),
+        ("dcgan28", no_statistics),
+        ("dcgan28, few", no_batches),
+    ],
+)
+def test_a_rebuilding_that_forgets_changes_the_bits(
+    case: str, spoil: Callable, folder: Path, tmp_path: Path
+) -> None:
+    whole = uninterrupted(case, folder)
+    spoiled = taken_apart(case, folder, tmp_path, without_changing(spoil))
+    assert not set(digests(spoiled)) & set(digests(whole))
+
+
+def test_a_spoiler_that_spoils_nothing_is_a_rebuilding(folder: Path, tmp_path: Path) -> None:
+    """The negative controls differ by what they forget, and not by how they are done."""
+    rebuild = without_changing(lambda snapshot, facts: None)
+    rebuilt = taken_apart("mlp-digits, adam", folder, tmp_path, rebuild)
+    assert digests(rebuilt) == digests(uninterrupted("mlp-digits, adam", folder))
+
+
+def test_a_snapshot_is_a_copy(folder: Path) -> None:
+    """A peer that trains on does not change what was dumped of it before."""
+    experiment = experiment_of("mlp-digits, adam", folder)
+    states = make_states(experiment)
+    drive(experiment, states, algorithms.find(experiment_of("mlp-digits, adam", folder, 3)))
+    snapshots = {k: state.dump() for k, state in states.items()}
+    drive(experiment, states, algorithms.find(experiment))
+    again = make_states(experiment)
+    for k, snapshot in snapshots.items():
+        again[k].load(snapshot)
+        assert again[k].round == 3
+    drive(experiment, again, algorithms.find(experiment))
+    assert digests(again) == digests(states)
+
+
+def test_a_peer_does_not_take_another_peers_state(folder: Path) -> None:
+    states = make_states(experiment_of("mlp-digits, adam", folder))
+    before = digests(states)
+    with pytest.raises(ValueError, match="peer 1 cannot take the state of peer 0"):
+        states[1].load(states[0].dump())
+    assert digests(states) == before
