@@ -51,8 +51,9 @@ code, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size:
 pre { overflow-x: auto; background: #f6f6f6; padding: 1rem; }
 dt { font-weight: 600; margin-top: .8rem; } dd { margin: 0; }
 footer { margin-top: 3rem; font-size: .85rem; }
-@media print { body { font-size: 11pt; max-width: none; padding: 0; } details { display: none; }
-  h2 { break-after: avoid; } tr { break-inside: avoid; } table { font-size: 8pt; } }
+@media print { body { font-size: 11pt; max-width: none; padding: 0; } .screen { display: none; }
+  h2 { break-after: avoid; } tr { break-inside: avoid; } table { font-size: 7pt; }
+  th, td { padding: .25rem; } }
 """
 
 _TITLES = {
@@ -109,9 +110,9 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 <div class="scroll">{_table(run, summary, quality, baselines)}</div>
 <h2>What the numbers mean</h2>
 <dl>{terms}</dl>
-<h2>The experiment</h2>
+<section class="screen"><h2>The experiment</h2>
 <details><summary>Every key of the experiment file</summary>
-<pre>{_text(yaml.safe_dump(run.experiment.resolved(), sort_keys=False))}</pre></details>
+<pre>{_text(yaml.safe_dump(run.experiment.resolved(), sort_keys=False))}</pre></details></section>
 <footer>Written by hearsay from the run directory {_text(run.folder.resolve().name)}.</footer>
 </body>
 </html>
@@ -133,8 +134,8 @@ def _table(
         head.append(
             f'<th class="text">samples<small>classes 0 to {quality.classes - 1}</small></th>'
         )
-    head.append("<th>rounds</th><th>sent</th><th>received</th><th>missed<small>exchanges</small>")
-    head.append('</th><th class="text">parameters<small>BLAKE2b</small></th>')
+    head.append("<th>rounds</th><th>sent</th><th>missed<small>exchanges</small></th>")
+    head.append('<th class="text">parameters<small>BLAKE2b</small></th>')
     rows = []
     for k in range(run.experiment.peers):
         own = summary["labels"].get(str(k))
@@ -151,7 +152,6 @@ def _table(
         result = run.results.get(k)
         cells.append(_cell(f"{result.rounds:,}" if result else None))
         cells.append(_cell(format_bytes(result.bytes_out) if result else None))
-        cells.append(_cell(format_bytes(result.bytes_in) if result else None))
         cells.append(_cell(f"{sum(result.missing.values()):,}" if result else None))
         digest = f"<code>{_text(result.arena_blake2b[:8])}</code>" if result else "-"
         rows.append(f'<tr>{"".join(cells)}<td class="text">{digest}</td></tr>')

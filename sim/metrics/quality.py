@@ -31,6 +31,7 @@ from topology.errors import UserError
 
 CONFIDENCE = 0.9
 COVERED_PERCENT = 1
+_FEWEST = 50
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -147,7 +148,6 @@ class Source:
             cache=cache,
             notify=notify,
         )
-        self._real = gaussian(self.judge.features(everything))
 
     def examples(self, peer: int, count: int) -> torch.Tensor:
         """``count`` images (count, c, h, w) of ``peer``'s own data, its classes taking turns."""
@@ -168,7 +168,7 @@ class Source:
             drawn = draw_samples(generator, z_dim, samples, self.experiment.seed)
             probabilities, features = self.judge.verdicts(drawn)
             histogram[k] = class_histogram(confident_classes(probabilities), classes)
-            cfid[k] = frechet_distance(*self._real, *gaussian(features))
+            cfid[k] = frechet_distance(*self.judge.reference, *gaussian(features))
         return Quality(
             samples=samples,
             classes=classes,
@@ -194,6 +194,11 @@ def common_images(experiment: Experiment, folder: Path | None = None) -> Images:
     images = load_source(experiment.data, folder=folder or experiment.folder)
     if images.labels is None or images.classes < 2:
         raise UserError(f"data: {images.name} has no labels to judge samples by")
+    if len(images) < _FEWEST:
+        raise UserError(
+            f"data: {images.name} has {len(images)} images, too few to train a judge on; "
+            f"{_FEWEST} would do"
+        )
     return images
 
 

@@ -40,7 +40,7 @@ def draw_disagreement(
                 style: Any = (0, (5, 3)) if bound.surrogate else "-"
                 axes.axhline(bound.value, color=colour, linewidth=1.2, linestyle=style)
                 kinds[bound.name] = Line2D([], [], color=FAINT, linewidth=1.2, linestyle=style)
-        axes.set_yscale("log")
+        scale_log(axes)
         label_rounds(axes)
         axes.set_ylabel("disagreement  (1/K) Σ ‖$w_k - w_c$‖²\n(squared parameter units)")
         estimated = any(curve.errors is not None for curve in curves.values())
@@ -134,6 +134,18 @@ def _limit_to_bulk(axes: Axes, values: Floats) -> None:
         low, high = np.quantile(finite, [0.005, 0.995])
         margin = 0.08 * (high - low) or 0.05
         axes.set_ylim(low - margin, high + margin)
+
+
+def scale_log(axes: Axes) -> None:
+    """A log scale of at most eight decades: agreement up to rounding needs no more."""
+    axes.set_yscale("log")
+    tops = [np.nanmax(y) for y in map(_heights, axes.get_lines()) if np.isfinite(y).any()]
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, max(tops, default=high) * 1e-8), high)
+
+
+def _heights(line: Line2D) -> Floats:
+    return np.asarray(line.get_ydata(), dtype=np.float64)
 
 
 def label_rounds(axes: Axes) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from sim.plots.curves import label_rounds, plot_curve
+from sim.plots.curves import label_rounds, plot_curve, scale_log
 from sim.plots.style import FAINT, INK, PALETTE, styled
 from sim.records import Curve
 from sim.table import format_distance
@@ -105,7 +105,7 @@ def draw_comparison(runs: Mapping[str, RunSeries], classes: int | None) -> Figur
                 for i, (name, run) in enumerate(runs.items()):
                     if net in run.curves:
                         plot_curve(axes, run.curves[net], _run_colour(i), name)
-                axes.set_yscale("log")
+                scale_log(axes)
                 label_rounds(axes)
                 axes.set_ylabel("disagreement\n(squared parameter units)")
                 axes.set_title(f"disagreement of the {net}s")

@@ -81,6 +81,10 @@ def test_second_call_does_not_train(tmp_path, trained):
     assert "120 images" in told[0]
     assert (first.probabilities(images) == second.probabilities(images)).all()
     assert first.accuracy == second.accuracy
+    features = first.features(images)
+    for judge in (first, second):
+        np.testing.assert_allclose(judge.reference[0], features.mean(axis=0))
+        np.testing.assert_allclose(judge.reference[1], np.cov(features.T), atol=1e-9)
     [file] = tmp_path.iterdir()
     with safe_open(file, framework="pt") as kept:
         assert float(kept.metadata()["accuracy"]) == first.accuracy

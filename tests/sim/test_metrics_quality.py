@@ -131,6 +131,7 @@ def test_samples_that_are_not_finite_cover_nothing(judge_cache: Path):
         ({"source": "npz", "path": "own.npz", "partition": "own"}, "common source"),
         ({"source": "npz", "path": "plain.npz"}, "no labels"),
         ({"source": "npz", "path": "missing.npz"}, "does not exist"),
+        ({"source": "digits", "limit": 40}, "40 images, too few"),
     ],
 )
 def test_no_labelled_common_source_is_said(tmp_path: Path, data: dict[str, str], why: str):

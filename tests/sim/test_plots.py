@@ -119,6 +119,12 @@ def test_zero_disagreement_does_not_reach_the_log_scale():
     assert np.isnan(axes.get_lines()[0].get_ydata()[0])
 
 
+def test_agreement_up_to_rounding_does_not_stretch_the_scale():
+    values = np.array([1e-3, 1e-25, 1e-2])
+    [axes] = plots.draw_disagreement({"generator": Curve(ROUNDS[:3], values)}, {}, 0.0).axes
+    assert axes.get_ylim()[0] == pytest.approx(1e-10)
+
+
 def test_few_peers_have_lines_and_many_have_bands():
     few = plots.draw_losses(ROUNDS, _losses(MANY_LINES), "nats")
     assert [len(axes.get_lines()) for axes in few.axes] == [2 * MANY_LINES] * 2

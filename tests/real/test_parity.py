@@ -1,0 +1,92 @@
+"""The same file and seed give the same bits over ZeroMQ and in the event driver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sim
+from peer.experiment import Experiment
+from tests.real.conftest import SMALL, Processes, free_addresses
+
+Experiments = Callable[..., Experiment]
+Threads = Callable[[Experiment], dict[int, str]]
+
+CASES: dict[str, dict[str, Any]] = {
+    "combine-then-adapt": {
+        "algorithm": {"name": "diffusion", "rounds": 4, "order": "combine-then-adapt", "n_d": 2}
+    },
+    "consensus": {"algorithm": {"name": "diffusion", "rounds": 4, "order": "consensus"}},
+    "local steps": {"algorithm": {"name": "diffusion", "rounds": 3, "local_steps": 3}},
+    "nobody talks": {"algorithm": {"name": "local", "rounds": 4}},
+    "uniform weights on a star": {"graph": "star", "weights": "uniform"},
+    "own beginnings, least squares, momentum": {
+        "init": "own",
+        "loss": "lsgan",
+        "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
+    },
+    "two peers": {"peers": 2, "graph": "path"},
+    "one peer, centralised": {"peers": 1, "data": {"source": "digits", "partition": "all"}},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_threads_over_zeromq_equal_the_event_driver(
+    name: str, experiment_of: Experiments, run_in_threads: Threads, tmp_path: Path
+) -> None:
+    experiment = experiment_of(**CASES[name])
+    simulated = sim.run(experiment, run_dir=tmp_path / "sim", report=False)
+    assert run_in_threads(experiment) == simulated.arena_blake2b
+    assert len(set(simulated.arena_blake2b.values())) == experiment.peers  # they did train
+
+
+def test_the_order_of_arrival_does_not_matter(
+    experiment_of: Experiments, run_in_threads: Threads, tmp_path: Path
+) -> None:
+    calm = sim.run(experiment_of(), run_dir=tmp_path / "calm", report=False)
+    stormy = sim.run(
+        experiment_of(network={"delay": 0.01, "jitter": 5.0}), run_dir=tmp_path / "s", report=False
+    )
+    assert calm.arena_blake2b == stormy.arena_blake2b
+
+
+def digests_of(run: Path, peers: int) -> dict[int, str]:
+    summaries = [json.loads((run / f"peer-{k}" / "summary.json").read_text()) for k in range(peers)]
+    return {summary["peer"]: summary["arena_blake2b"] for summary in summaries}
+
+
+def test_peer_up_equals_sim(processes: Processes) -> None:
+    """As processes of their own, through the two commands."""
+    file = processes.write(SMALL)
+    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
+    assert up.wait(timeout=240) == 0, up.communicate()[0]
+    simulation = processes.start("sim", file, "--engine", "event", "--run-dir", "sim", "--no-report")
+    assert simulation.wait(timeout=120) == 0, simulation.communicate()[0]
+    real = digests_of(processes.folder / "real", 5)
+    assert real == digests_of(processes.folder / "sim", 5)
+    assert len(set(real.values())) == 5
+
+
+@pytest.mark.real_data
+def test_seven_peers_with_a_dcgan_on_mnist(processes: Processes, real_data: Path) -> None:
+    """A random graph, batch-norm statistics in the arena, chunks of several hundred kilobytes."""
+    keys = SMALL | {
+        "peers": 7,
+        "graph": {"family": "erdos-renyi", "p": 0.4},
+        "algorithm": {"name": "diffusion", "rounds": 2, "n_d": 2},
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "gan": "dcgan28",
+        "data": {"source": "idx", "path": str(real_data / "mnist"), "partition": "iid"},
+        "addresses": free_addresses(7),
+    }
+    file = processes.write(keys)
+    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
+    assert up.wait(timeout=280) == 0, up.communicate()[0]
+    simulated = sim.run(file, run_dir=processes.folder / "sim", report=False)
+    real = digests_of(processes.folder / "real", 7)
+    assert real == simulated.arena_blake2b
+    assert len(set(real.values())) == 7
