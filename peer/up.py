@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -154,8 +154,9 @@ def _end(children: list[Child]) -> None:
 
 def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
     table = Table(title=f"{len(children)} peers", title_justify="left")
-    for heading in ("peer", "round", "loss of D", "loss of G", "neighbours up", "in", "out", ""):
-        table.add_column(heading, justify="left" if heading == "" else "right")
+    for heading in ("peer", "round", "loss D", "loss G", "links up", "in", "out", ""):
+        justify: JustifyMethod = "left" if heading == "" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for child in children:
         status = child.status
         losses = status.get("losses", {})

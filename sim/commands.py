@@ -1,20 +1,24 @@
-"""The commands that look at what runs left: ``sim plot``, ``sim evaluate``, ``sim sample``."""
+"""Commands beside ``sim run``: looking at what runs left, and putting Theorem 1 to the test."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 
+from peer.console import RunDir, Set, load_experiment
 from peer.data import load_source
 from peer.gan import build_gan
+from peer.records import prepare_run_dir
 from sim import plots
 from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
 from sim.records import read_run
 from sim.report import write_comparison, write_report
+from sim.theory import sweep_disagreement, write_sweep
 from topology.errors import UserError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
@@ -43,6 +47,29 @@ def plot(
 def evaluate(run: RunFolder) -> None:
     """Judge the generators that a run left behind, and write its report anew."""
     present(run, Console())
+
+
+def theory(
+    file: Annotated[Path, typer.Argument(help="The experiment that trains the generators.")],
+    smallest: Annotated[float, typer.Option("--mu-from", help="Smallest step size.")] = 0.0005,
+    largest: Annotated[float, typer.Option("--mu-to", help="Largest step size.")] = 0.005,
+    count: Annotated[int, typer.Option("--points", min=2, help="Step sizes in all.")] = 4,
+    changes: Set = None,
+    run_dir: RunDir = None,
+) -> None:
+    """Sweep the step size on ring, path and star: disagreement against Theorem 1 of the paper."""
+    if not 0 < smallest < largest:
+        raise UserError(f"--mu-from {smallest} --mu-to {largest}: say 0 < mu-from < mu-to")
+    experiment = load_experiment(file, changes, None)
+    console = Console(soft_wrap=True)
+    folder = prepare_run_dir(run_dir, file.stem)
+    mus = [float(mu) for mu in np.geomspace(smallest, largest, count)]
+    sweep = sweep_disagreement(experiment, mus, progress=console.print)
+    for graph, slope in sweep.slopes.items():
+        under = all(p.disagreement <= p.bound for p in sweep.points if p.graph == graph)
+        place = "under" if under else "NOT under"
+        console.print(f"{graph}: disagreement grows as mu^{slope:.2f}, {place} the bound")
+    console.print(f"the figure is {write_sweep(sweep, folder)}", markup=False)
 
 
 def sample(

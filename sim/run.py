@@ -29,7 +29,7 @@ from peer.records import (
     write_peer,
 )
 from peer.state import PeerState, make_state
-from sim.event import EventDriver, Process
+from sim.event import EventDriver, Observer, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
 from topology.errors import UserError
@@ -129,7 +129,7 @@ def drive(
     experiment: Experiment,
     states: Mapping[int, PeerState],
     program: Program,
-    observer: _Observer | None = None,
+    observer: Observer | None = None,
 ) -> EventDriver:
     """Run ``program`` from ``states`` under the event driver; returns the driver when done."""
     graph, rule = experiment.graph_of_peers, experiment.weights

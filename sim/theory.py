@@ -78,7 +78,7 @@ def sweep_disagreement(
     experiment: Experiment,
     mus: Sequence[float],
     graphs: Sequence[str] = ("ring", "path", "star"),
-    stretch: float = 5.0,
+    stretch: float = 1.5,
     progress: Callable[[str], None] | None = None,
 ) -> Sweep:
     """Measure the disagreement for every graph and step size.

@@ -27,7 +27,7 @@ MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(module, name) for everything imported at run time; imports for type checkers do not count."""
+    """(module, name) for everything imported at run time, so not for type checkers alone."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {
         id(inner)

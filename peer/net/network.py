@@ -259,6 +259,8 @@ class Network(threading.Thread):
 
     def _hand_over(self) -> None:
         """Give the exchange back to the compute thread once every neighbour is settled."""
+        if self._fatal is not None:
+            return  # nothing is learned any more; the reason follows
         if self._open is not None and not self._open.waiting:
             done, self._open = self._open, None
             self._learning = True

@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
 
 
 SMALL = Recipe(epochs=24, batch=64, lr=3e-3, shift=0)
-LARGE = Recipe(epochs=6, batch=128, lr=2e-3, shift=1)
+LARGE = Recipe(epochs=5, batch=128, lr=2e-3, shift=1)
 
 
 class Judge:
@@ -133,6 +133,8 @@ def train_judge(
     recipe = LARGE if _is_large(h, w) else SMALL
     net = _fresh_net((c, h, w), classes, seed)
     targets = torch.from_numpy(labels)
+    # With channels last, CPUs convolve up to twice as fast.
+    _arrange(net, torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr)
     batches = -(-len(training) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -145,13 +147,13 @@ def train_judge(
             picked = torch.from_numpy(batch)
             down, right = draws.integers(-recipe.shift, recipe.shift + 1, 2).tolist()
             moved = images[picked].roll((down, right), (2, 3))
-            # In this order of memory CPUs convolve half again as fast.
             moved = moved.contiguous(memory_format=torch.channels_last)
             loss = functional.cross_entropy(net(moved), targets[picked])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
+    _arrange(net, torch.contiguous_format)
     judge = Judge(net, classes)
     probabilities, features = judge.verdicts(images)
     judge.accuracy = float((probabilities.argmax(axis=1) == labels)[held_out].mean())
@@ -175,11 +177,14 @@ def _architecture(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     For 28x28 it is conv32-pool-conv64-pool-fc128-fc10; larger images are pooled to 7x7.
     """
     channels, height, width = shape
-    layers: list[nn.Module] = [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    layers += [nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()]
+    # Pooling before the ReLU gives the same numbers for a quarter of the work.
+    layers: list[nn.Module] = [nn.Conv2d(channels, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+    layers += [nn.Conv2d(32, 64, 3, padding=1)]
+    layers += [nn.MaxPool2d(2), nn.ReLU()] if _is_large(height, width) else [nn.ReLU()]
     if _is_large(height, width):
-        layers += [nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(7)]
         area = 49
+        if (height // 4, width // 4) != (7, 7):
+            layers.append(nn.AdaptiveAvgPool2d(7))
     else:
         area = (height // 2) * (width // 2)
     layers += [
@@ -203,6 +208,13 @@ def _fresh_net(shape: tuple[int, int, int], classes: int, seed: int) -> nn.Seque
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net
+
+
+def _arrange(net: nn.Sequential, order: torch.memory_format) -> None:
+    """Lay the kernels out in memory in that order."""
+    for parameter in net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=order)
 
 
 def _key(images: torch.Tensor, labels: npt.NDArray[np.int64], classes: int, seed: int) -> str:

@@ -64,7 +64,9 @@ def test_peer_up_equals_sim(processes: Processes) -> None:
     file = processes.write(SMALL)
     up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
     assert up.wait(timeout=240) == 0, up.communicate()[0]
-    simulation = processes.start("sim", file, "--engine", "event", "--run-dir", "sim", "--no-report")
+    simulation = processes.start(
+        "sim", file, "--engine", "event", "--run-dir", "sim", "--no-report"
+    )
     assert simulation.wait(timeout=120) == 0, simulation.communicate()[0]
     real = digests_of(processes.folder / "real", 5)
     assert real == digests_of(processes.folder / "sim", 5)

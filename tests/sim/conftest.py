@@ -80,9 +80,7 @@ def write_run() -> Callable[..., Path]:
                 }
                 if real:
                     vectors = {"generator": apart[k], "discriminator": 2 * apart[k]}
-                    record["sketches"] = {
-                        net: encode(sketches[net](vectors[net])) for net in NETS
-                    }
+                    record["sketches"] = {net: encode(sketches[net](vectors[net])) for net in NETS}
                 _append(folder / (f"peer-{k}/" * real) / "metrics.jsonl", record)
             if not real:
                 _append(folder / "network.jsonl", {"round": r, "disagreement": exact[r]})
