@@ -1,11 +1,11 @@
 """Seconds a round: `peer up` against the same work in one plain torch loop.
 
-    python benchmarks/round.py [--rounds 300] [--repeats 3]
+    python -m benchmarks.round [--rounds 300] [--repeats 3]
 
-The loop holds five ordinary pairs of modules with five Adams, draws batches with torch, and averages
-with Metropolis weights by list comprehension: what one would write in an afternoon, in one process
-on one thread. `peer up` is five processes over ZeroMQ. Round times are medians over the rounds of the
-slowest peer, start-up excluded; the ratio is the median over repeats measured in turn.
+The loop holds five ordinary pairs of modules with five Adams, draws batches with torch, and
+averages with Metropolis weights by list comprehension: what one would write in an afternoon, in one
+process on one thread. `peer up` is five processes over ZeroMQ. Round times are medians over the
+rounds of the slowest peer, start-up excluded; the ratio is the median over repeats taken in turn.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ def plain_loop(rounds: int) -> float:
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels / 8 - 1, dtype=torch.float32)
     shards = [images[torch.tensor(np.isin(labels, [2 * k, 2 * k + 1]))] for k in range(PEERS)]
-    act = lambda: nn.LeakyReLU(0.2)  # noqa: E731
     gs, ds = [], []
     for _ in range(PEERS):
         gs.append(
             nn.Sequential(
-                nn.Linear(32, 128), act(), nn.Linear(128, 128), act(), nn.Linear(128, 64), nn.Tanh()
+                nn.Linear(32, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 64), nn.Tanh()
             )
         )
         ds.append(
-            nn.Sequential(nn.Linear(64, 128), act(), nn.Linear(128, 128), act(), nn.Linear(128, 1))
+            nn.Sequential(nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
         )
     settings = {"lr": 0.001, "betas": (0.5, 0.999)}
     optimizers = {
@@ -71,13 +70,13 @@ def plain_loop(rounds: int) -> float:
                 fake = gs[k](torch.randn(BATCH, 32))
             loss = softplus(-ds[k](real)).mean() + softplus(ds[k](fake)).mean()
             optimizers["d"][k].zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizers["d"][k].step()
         average(ds)
         for k in range(PEERS):
             loss = softplus(-ds[k](gs[k](torch.randn(BATCH, 32)))).mean()
             optimizers["g"][k].zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizers["g"][k].step()
         average(gs)
         times.append(time.perf_counter() - began)
@@ -96,12 +95,12 @@ def peers_up(rounds: int) -> float:
         for k in range(PEERS):
             lines = (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
             seconds = [json.loads(line)["seconds"] for line in lines]
-            medians.append(statistics.median(np.diff(seconds)))
-        return max(medians)
+            medians.append(float(np.median(np.diff(seconds))))
+        return float(max(medians))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--record", type=Path, default=Path("benchmarks/round.json"))

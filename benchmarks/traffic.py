@@ -1,6 +1,6 @@
 """Bytes on the wire against parameters x 4: what framing, handshakes and heartbeats add.
 
-python benchmarks/traffic.py [--rounds 100]
+python -m benchmarks.traffic [--rounds 100]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sim.run import make_states
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--record", type=Path, default=Path("benchmarks/traffic.json"))
     arguments = parser.parse_args()

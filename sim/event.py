@@ -35,7 +35,6 @@ class Exchange:
 
     effect: Combine
     own: torch.Tensor  # q_k, (P,)
-    began: float
     ready: float  # when the last of what has come so far came
     open: set[int]  # neighbours of whom nothing is known yet
     received: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -142,7 +141,7 @@ class EventDriver:
         """Send this peer's value to its neighbours, and wait for theirs."""
         k, t, now = process.id, effect.t, process.now
         own = process.peer.state.nets[effect.net].arena.vector.clone()
-        process.exchange = exchange = Exchange(effect, own, now, now, set(effect.weights))
+        process.exchange = exchange = Exchange(effect, own, now, set(effect.weights))
         process.bytes_out += own.nbytes * len(effect.weights)
         for neighbour in sorted(effect.weights):
             other = self.processes[neighbour]
@@ -185,23 +184,28 @@ class EventDriver:
         exchange = process.exchange
         assert exchange is not None
         if self.network.loses(process.id, neighbour, exchange.effect.t):
-            self._at(now + self.deadline, lambda: self._give_up(process, exchange, neighbour))
+            self._give_up_at(now + self.deadline, process, exchange, neighbour)
         for down, up in self.network.absences.get(neighbour, []):
             if up <= now:
                 continue
             suspected = down + SUSPECT_AFTER <= now
             end = now if suspected else max(now, down) + self.deadline
             if end < up:
-                self._at(end, lambda: self._give_up(process, exchange, neighbour))
+                self._give_up_at(end, process, exchange, neighbour)
                 return
 
-    def _give_up(self, process: Process, exchange: Exchange, neighbour: int) -> None:
+    def _give_up_at(
+        self, end: float, process: Process, exchange: Exchange, neighbour: int
+    ) -> None:
+        self._at(end, lambda: self._give_up(end, process, exchange, neighbour))
+
+    def _give_up(self, now: float, process: Process, exchange: Exchange, neighbour: int) -> None:
         """The deadline: the neighbour's weight stays on oneself, and it will not get our value."""
         if process.exchange is not exchange or neighbour not in exchange.open:
             return
         exchange.open.discard(neighbour)
         self.processes[neighbour].inbox.pop((exchange.effect.t, process.id), None)
-        exchange.ready = max(exchange.ready, exchange.began + self.deadline)
+        exchange.ready = max(exchange.ready, now)
         self._settle(process)
 
     def _settle(self, process: Process) -> None:

@@ -1,0 +1,146 @@
+"""The commands as a newcomer types them, and the README's own examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import peer.__main__
+import sim
+import sim.__main__
+from peer.console import run_app
+from peer.experiment import load, schema
+from tests.real.conftest import SMALL, Processes, free_addresses
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_keys_check_and_an_encrypted_run(
+    processes: Processes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys where they will live, the public lines into the file, the same bits as in the clear."""
+    keys = processes.folder / "keys"
+    monkeypatch.setenv("HEARSAY_KEYS", str(keys))
+    public = {}
+    for k in range(2):
+        with pytest.raises(SystemExit) as ended:
+            run_app(peer.__main__.app, ["keys", "--id", str(k)])
+        assert ended.value.code == 0
+        line = capsys.readouterr().out
+        found = re.fullmatch(r'  (\d): "(.{40})"\n', line)
+        assert found is not None
+        public[int(found[1])] = found[2]
+        assert stat.S_IMODE((keys / f"peer-{k}.secret").stat().st_mode) == 0o600
+    experiment = SMALL | {"peers": 2, "graph": "path", "addresses": free_addresses(2)}
+    file = processes.write(experiment | {"keys": public})
+    with pytest.raises(SystemExit) as ended:
+        run_app(peer.__main__.app, ["check", "--id", "0", "--topology", str(file)])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "there, and the file names it" in said
+    assert "does not answer" in said
+    peers = [processes.peer(file, k) for k in range(2)]
+    assert [process.wait(timeout=120) for process in peers] == [0, 0]
+    plain = sim.run(experiment, run_dir=processes.folder / "sim", report=False).arena_blake2b
+    for k in range(2):
+        summary = json.loads((processes.folder / "run" / f"peer-{k}" / "summary.json").read_text())
+        assert summary["arena_blake2b"] == plain[k]
+
+
+def test_a_stopped_peer_resumes_from_its_checkpoint(processes: Processes) -> None:
+    keys = SMALL | {"peers": 1, "data": {"partition": "all"}, "checkpoint": 3}
+    keys |= {"addresses": free_addresses(1)}
+    whole = sim.run(keys, run_dir=processes.folder / "sim", report=False)
+    short = processes.write(keys | {"algorithm": {"name": "diffusion", "rounds": 4}}, "short.yaml")
+    assert processes.peer(short, 0).wait(timeout=60) == 0
+    again = processes.peer(processes.write(keys), 0)
+    assert again.wait(timeout=60) == 2  # it has run there already
+    resumed = processes.peer(processes.write(keys), 0, "--resume")
+    assert resumed.wait(timeout=60) == 0
+    assert "resumed after round 4" in resumed.communicate()[0]
+    summary = json.loads((processes.folder / "run" / "peer-0" / "summary.json").read_text())
+    assert summary["arena_blake2b"] == whole.arena_blake2b[0]
+
+
+def test_sim_writes_a_report_and_its_generators_load_anywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sim FILE`, `sim evaluate`, `sim sample`, `sim plot`, and the README's five lines."""
+    monkeypatch.chdir(ROOT)
+    run = tmp_path / "run"
+
+    def command(*words: str | Path) -> str:
+        monkeypatch.setattr("sys.argv", ["sim", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            sim.__main__.main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    said = command("examples/ring.yaml", "--set", "algorithm.rounds=3", "--run-dir", run)
+    assert "report.html" in said
+    summary = json.loads((run / "summary.json").read_text())
+    asked = ["coverage", "cfid", "disagreement", "lambda_2", "rounds", "arena_blake2b", "seconds"]
+    assert set(asked) <= summary.keys()
+    assert summary["lambda_2"] == pytest.approx(0.5393, abs=1e-4)
+    assert len(summary["cfid"]) == len(summary["arena_blake2b"]) == 5
+    command("evaluate", run)
+    command("sample", run, "--peer", "3", "--count", "9")
+    assert (run / "samples-3.png").read_bytes()[:4] == b"\x89PNG"
+    command("plot", run, run, "--out", tmp_path / "both.png")
+    assert (tmp_path / "both.png").exists()
+    generator = nn.Sequential(
+        nn.Linear(32, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2),
+        nn.Linear(128, 64), nn.Tanh(),
+    )  # fmt: skip
+    generator.load_state_dict(load_file(run / "peer-3" / "generator.safetensors"))
+    assert generator(torch.zeros(2, 32)).shape == (2, 64)
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_readmes_own_gan_and_algorithm_run(tmp_path: Path) -> None:
+    nets = next(block for block in blocks("python") if "def build" in block)
+    lazy = next(block for block in blocks("python") if "async def lazy" in block)
+    assert len(nets.strip().splitlines()) <= 10
+    (tmp_path / "my_nets.py").write_text(nets)
+    (tmp_path / "my_algorithms.py").write_text(lazy)
+    keys = SMALL | {
+        "gan": {"name": "my_nets:build", "z": 7},
+        "algorithm": {"name": "my_algorithms:lazy", "rounds": 6, "every": 3},
+    }
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps(keys))
+    done = sim.run(file, run_dir=tmp_path / "run", report=False)
+    assert [state.round for state in done.states.values()] == [6] * 5
+    assert done.states[0].gan.z_dim == 7
+    assert len(set(done.arena_blake2b.values())) == 5
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_example_is_a_valid_experiment(path: Path) -> None:
+    assert load(path).peers == 5
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert json.loads((ROOT / "peer" / "experiment.schema.json").read_text()) == schema()
+
+
+@pytest.mark.real_data
+def test_mnist_pairs_end_to_end(processes: Processes, real_data: Path) -> None:
+    arguments = ["--set", f"data.path={real_data / 'mnist'}", "--set", "algorithm.rounds=2"]
+    file = ROOT / "examples" / "mnist-pairs.yaml"
+    run = processes.start("sim", file, *arguments, "--run-dir", "run", "--no-report")
+    assert run.wait(timeout=200) == 0, run.communicate()[0]
+    summary = json.loads((processes.folder / "run" / "peer-0" / "summary.json").read_text())
+    assert summary["labels"].keys() == {"0", "1"}
+    assert sum(summary["labels"].values()) == 12_000  # of 12,665
