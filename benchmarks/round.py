@@ -42,11 +42,22 @@ def plain_loop(rounds: int) -> float:
     for _ in range(PEERS):
         gs.append(
             nn.Sequential(
-                nn.Linear(32, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 64), nn.Tanh()
+                nn.Linear(32, 128),
+                nn.LeakyReLU(0.2),
+                nn.Linear(128, 128),
+                nn.LeakyReLU(0.2),
+                nn.Linear(128, 64),
+                nn.Tanh(),
             )
         )
         ds.append(
-            nn.Sequential(nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
+            nn.Sequential(
+                nn.Linear(64, 128),
+                nn.LeakyReLU(0.2),
+                nn.Linear(128, 128),
+                nn.LeakyReLU(0.2),
+                nn.Linear(128, 1),
+            )
         )
     settings = {"lr": 0.001, "betas": (0.5, 0.999)}
     optimizers = {
