@@ -15,7 +15,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import nn
 
 from peer.state import PeerState, Snapshot
@@ -110,9 +109,5 @@ def _digest(snapshot: Snapshot) -> str:
     digest = hashlib.blake2b(snapshot.facts, digest_size=32)
     for name, tensor in sorted(snapshot.tensors.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.contiguous().view(torch.uint8).numpy().data
-            if tensor.dim()
-            else tensor.reshape(1).view(torch.uint8).numpy().data
-        )
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

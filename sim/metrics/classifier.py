@@ -177,22 +177,16 @@ def _architecture(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     For 28x28 it is conv32-pool-conv64-pool-fc128-fc10; larger images are pooled to 7x7.
     """
     channels, height, width = shape
+    large = _is_large(height, width)
     # Pooling before the ReLU gives the same numbers for a quarter of the work.
     layers: list[nn.Module] = [nn.Conv2d(channels, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
-    layers += [nn.Conv2d(32, 64, 3, padding=1)]
-    layers += [nn.MaxPool2d(2), nn.ReLU()] if _is_large(height, width) else [nn.ReLU()]
-    if _is_large(height, width):
-        area = 49
-        if (height // 4, width // 4) != (7, 7):
-            layers.append(nn.AdaptiveAvgPool2d(7))
-    else:
-        area = (height // 2) * (width // 2)
-    layers += [
-        nn.Flatten(),
-        nn.Linear(64 * area, FEATURES),
-        nn.ReLU(),
-        nn.Linear(FEATURES, classes),
-    ]
+    layers.append(nn.Conv2d(32, 64, 3, padding=1))
+    layers += [nn.MaxPool2d(2), nn.ReLU()] if large else [nn.ReLU()]
+    if large and (height // 4, width // 4) != (7, 7):
+        layers.append(nn.AdaptiveAvgPool2d(7))
+    area = 49 if large else (height // 2) * (width // 2)
+    layers += [nn.Flatten(), nn.Linear(64 * area, FEATURES), nn.ReLU()]
+    layers.append(nn.Linear(FEATURES, classes))
     return nn.Sequential(*layers)
 
 

@@ -19,7 +19,7 @@ from peer.records import arena_digest
 from peer.state import PeerState
 from sim.run import drive, make_states
 
-PEERS, ROUNDS = 4, 8
+PEERS, ROUNDS = 4, 6
 NETS = ("discriminator", "generator")
 ORDERS = ("adapt-then-combine", "combine-then-adapt", "consensus")
 SGD = {"name": "sgd", "lr": 0.05}
@@ -115,7 +115,7 @@ def test_complete_graph_is_centralised_sgd_on_the_mean_gradient(n_d: int, n_g: i
     states = run(experiment)
     central = Central(make_states(experiment)).train(ROUNDS, n_d, n_g)
     for state in states.values():
-        assert central.off(state) < 1e-6  # 16 to 48 exchanges, as in test_oracles.py
+        assert central.off(state) < 1e-6  # 12 to 36 exchanges, as in test_oracles.py
     for net in NETS:
         found = arenas(states, net)
         assert np.abs(found - found[0]).max() < 2e-7  # equal but for the last bit of the sums
@@ -136,8 +136,9 @@ def alone_as_peer_0(experiment, state: PeerState) -> str:
     return digests(run(experiment, states))[0]
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
-@pytest.mark.parametrize("counts", [{}, {"n_d": 3, "n_g": 2}, {"local_steps": 3}])
+@pytest.mark.parametrize(
+    ("counts", "optimizer"), [({}, SGD), ({"n_d": 3, "n_g": 2}, ADAM), ({"local_steps": 3}, SGD)]
+)
 def test_local_is_diffusion_without_neighbours(counts: dict, optimizer: dict) -> None:
     """A = I: each peer of a local run does what the only peer of a diffusion does, to the bit."""
     keys = {"optimizer": optimizer, "init": "own"}
@@ -158,8 +159,9 @@ def test_the_order_of_an_only_peer_does_not_matter(order: str) -> None:
     assert digests(run(experiment_of({"order": order}, **keys))) == digests(locally)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("counts", [{}, {"n_d": 2, "n_g": 3}])
+@pytest.mark.parametrize(
+    ("counts", "order"), [*(({}, order) for order in ORDERS), ({"n_d": 2, "n_g": 3}, ORDERS[0])]
+)
 def test_diffusion_whose_links_are_all_lost_is_local(counts: dict, order: str) -> None:
     """A missing neighbour's weight stays on oneself, so that nothing is left but training."""
     keys = {"optimizer": ADAM, "init": "own"}

@@ -125,7 +125,7 @@ def connected_graphs(draw: st.DrawFn, most: int = 8) -> tuple[int, list[list[int
     return peers, [list(link) for link in sorted(links)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     graph=connected_graphs(),
     order=st.sampled_from(ORDERS),
@@ -186,9 +186,9 @@ def test_the_slowest_direction_contracts_by_lambda_2_squared(family, edges, lamb
         before = now
 
 
-def test_the_mean_stays_over_hundreds_of_combines() -> None:
+def test_the_mean_stays_over_a_hundred_combines() -> None:
     """Rounding that favoured one side would add up; antisymmetric transfers give it none."""
-    experiment = experiment_of(6, {"edges": IRREGULAR}, 100, algorithm={"n_d": 3})
+    experiment = experiment_of(6, {"edges": IRREGULAR}, 100)
     states = make_states(experiment)
     start = read(states)
     end = after(experiment, states)
@@ -199,13 +199,14 @@ def test_the_mean_stays_over_hundreds_of_combines() -> None:
 
 def test_uniform_weights_move_the_mean_to_the_peers_with_many_links() -> None:
     """Why Metropolis weights are the default: plain averaging counts peer k n_k times."""
-    sizes = np.array([3.0, 3.0, 5.0, 3.0, 4.0, 2.0])  # n_k of IRREGULAR, counting k itself
-    lambda_2, _ = second_eigenpair(weights(6, IRREGULAR))
-    rounds = 120
+    edges = [[0, 1], [0, 2], [1, 2], [2, 3]]
+    sizes = np.array([3.0, 3.0, 4.0, 2.0])  # n_k, counting k itself
+    lambda_2, _ = second_eigenpair(weights(4, edges))
+    rounds = 60
     assert lambda_2**rounds < 1e-7  # nothing is left of where each peer started
     ends = {}
     for rule in ("uniform", "metropolis"):
-        experiment = experiment_of(6, {"edges": IRREGULAR}, rounds, weights=rule)
+        experiment = experiment_of(4, {"edges": edges}, rounds, weights=rule)
         states = make_states(experiment)
         start = read(states)
         ends[rule] = after(experiment, states)
@@ -213,7 +214,7 @@ def test_uniform_weights_move_the_mean_to_the_peers_with_many_links() -> None:
         assert drift(ends["metropolis"][net], start[net]) < 1e-6
         assert drift(ends["uniform"][net], start[net]) > 0.01
         by_links, mean = sizes @ start[net] / sizes.sum(), start[net].mean(axis=0)
-        for k in range(6):
+        for k in range(4):
             np.testing.assert_allclose(ends["uniform"][net][k], by_links, rtol=0, atol=1e-6)
             np.testing.assert_allclose(ends["metropolis"][net][k], mean, rtol=0, atol=1e-6)
 

@@ -23,6 +23,7 @@ from torch import nn
 import algorithms
 from peer.experiment import from_mapping
 from sim.run import drive, make_states
+from topology.errors import UserError
 
 TOLERANCE = 1e-6
 """Largest difference allowed, relative to the net's largest parameter.
@@ -500,6 +501,12 @@ def test_several_exchanges_a_round(n_d: int, n_g: int, order: str) -> None:
     assert_same(run(experiment), expected, read(make_states(experiment)))
 
 
+def test_consensus_takes_one_local_step() -> None:
+    """Its formula has one gradient, at the old point; with more it would be another algorithm."""
+    with pytest.raises(UserError, match="consensus"):
+        algorithms.find(experiment_of("ring", {"order": "consensus", "local_steps": 2}))
+
+
 @pytest.mark.parametrize("order", ["adapt-then-combine", "combine-then-adapt"])
 def test_several_local_steps(order: str) -> None:
     counts = {"n_d": 1, "n_g": 1, "local_steps": 3}
@@ -509,7 +516,7 @@ def test_several_local_steps(order: str) -> None:
     assert_same(run(experiment), expected, read(make_states(experiment)))
 
 
-@pytest.mark.parametrize("counts", [{}, {"n_d": 3, "n_g": 2}, {"n_g": 2, "local_steps": 3}])
+@pytest.mark.parametrize("counts", [{}, {"n_d": 2, "local_steps": 2}])
 def test_local_training(counts: dict[str, int]) -> None:
     experiment = experiment_of("ring", {"name": "local", **counts})
     expected = expect(experiment, alone, np.eye(5), **counts)
@@ -552,13 +559,12 @@ def test_optimizers_with_memory(settings: dict, stepper: Callable, order: str) -
     assert_same(run(experiment), expected, read(make_states(experiment)))
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_the_built_in_digits_gan(order: str) -> None:
-    experiment = experiment_of("ring", {"order": order}, gan="mlp-digits")
+def test_the_built_in_digits_gan() -> None:
+    experiment = experiment_of("ring", {}, gan="mlp-digits")
     state = make_states(experiment)[0]
     for net, shapes in (("generator", DigitsGan.G_SHAPES), ("discriminator", DigitsGan.D_SHAPES)):
         assert tuple(slot.shape for slot in state.nets[net].arena.layout.slots) == shapes
-    expected = expect(experiment, FORMULAS[order], metropolis(5, RING), DigitsGan())
+    expected = expect(experiment, adapt_then_combine, metropolis(5, RING), DigitsGan())
     assert_same(run(experiment), expected, read(make_states(experiment)))
 
 
