@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.standing import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
-from peer.net.transfer import Incoming, Outgoing, Shelf, chunk_size
+from peer.net.transfer import CREDIT, Incoming, Outgoing, Shelf, chunk_size
 from peer.net.wire import (
     Ack,
     Chunk,
@@ -99,6 +99,8 @@ class Link:
         self._sending: dict[Moment, Outgoing] = {}
         self._open: Moment | None = None  # the exchange that waits for this neighbour
         self._settled = BEFORE_ALL
+        self._net = ""  # whose value the open exchange waits for
+        self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
         self._refused: Moment | None = None  # an exchange whose value came corrupt, twice
         self._speed = 0.0  # bytes a second, as last measured
         self._seq = 0
@@ -122,6 +124,7 @@ class Link:
         if go_ahead is not None:
             self._say(go_ahead)
         self._open = self.standing.at = t
+        self._net = net
         if self._refused == t:
             self._settle("its value was corrupt")
         elif not self.standing.reachable and not self._shelf.has_whole(t):
@@ -168,6 +171,7 @@ class Link:
         restarted = self.standing.hello(session, hello, now)
         self._their_seq = seq + 1
         if restarted:
+            self._used.clear()
             self._shelf.drop_unfinished()
         if self.phase in FINAL:
             self._end(f"it is {self.phase.value}")
@@ -181,6 +185,8 @@ class Link:
         None where there was no place for them.
         """
         if isinstance(message, Welcome | Reject):
+            if session == self.standing.their_session and seq == self._their_seq:
+                self._their_seq = seq + 1
             self._answered(message, now)
             return
         if session != self.standing.their_session or self.phase in FINAL:
@@ -225,6 +231,8 @@ class Link:
     # --- sending ----------------------------------------------------------------------------------
 
     def _say(self, message: Message, body: memoryview | None = None) -> None:
+        if isinstance(message, Hello | Ping) and len(self.outbox) > 2 * CREDIT:
+            return  # the connection takes nothing: what asks whether it does need not pile up
         self.outbox.append((encode(self.me.session, self._seq, message), body))
         self._seq += 1
 
@@ -269,7 +277,9 @@ class Link:
     def _offered(self, offer: Offer) -> None:
         t = offer.t
         known = self._shelf[t]
-        if t <= self._settled:
+        if t in self._used:
+            self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost
+        elif t <= self._settled:
             self._say(Ack(t, 0, "late"))
         elif t == self._refused:
             self._say(Ack(t, 0, "abort"))
@@ -337,9 +347,16 @@ class Link:
 
     def _use(self, t: Moment) -> None:
         """Settle exchange ``t`` with the neighbour's value, once both are there."""
-        if self._open == t and self._shelf.has_whole(t):
-            self._open, self._settled = None, t
-            self.events.append(Settled(t, self._shelf.lend(t)))
+        incoming = self._shelf[t]
+        if self._open != t or incoming is None or not incoming.is_whole():
+            return
+        if incoming.offer.net != self._net:
+            self._shelf.drop(t)
+            self._strike(t, f"it sent '{incoming.offer.net}' where '{self._net}' is exchanged")
+            return
+        self._open, self._settled = None, t
+        self._used.append(t)
+        self.events.append(Settled(t, self._shelf.lend(t)))
 
     def _settle(self, reason: str) -> None:
         """Settle the open exchange without the neighbour, which is not to use our value either."""

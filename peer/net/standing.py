@@ -172,7 +172,7 @@ class Standing:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
         if differing:
-            self._say(Reject(session, "mismatch", list(differing)))
+            self._say(Reject(session, "mismatch", [part[:64] for part in differing[:32]]))
             self.refuse(differing)
             return False
         if self.phase in FINAL and session == self.their_session:

@@ -224,8 +224,9 @@ def decode(header: bytes | memoryview) -> Envelope:
         raise WireError("not msgpack") from None
     if type(parts) is not list or len(parts) < 5 or parts[0] != MAGIC:
         raise WireError("not a hearsay header")
-    if parts[1] != VERSION or type(parts[1]) is not int:
-        raise WireError(f"protocol version {str(parts[1])[:16]}, not {VERSION}")
+    if type(parts[1]) is not int or parts[1] != VERSION:
+        found = parts[1] if type(parts[1]) is int else "that is no number"
+        raise WireError(f"protocol version {found}, not {VERSION}")
     if type(parts[2]) is not int or not 0 <= parts[2] < len(TYPES):
         raise WireError("an unknown type of message")
     kind = TYPES[parts[2]]

@@ -494,7 +494,7 @@ def test_a_slow_link_carries_a_value_in_about_the_time_that_it_takes(seconds: fl
     world.run(2 * chunks * seconds + 10)
     assert world.all_exact()
     assert world.counts[Chunk] <= 1.5 * 2 * chunks
-    assert world.phases(0, 1) == world.phases(1, 0) == [Phase.UP]
+    assert Phase.DOWN not in world.phases(0, 1) + world.phases(1, 0)
 
 
 # --- with faults ----------------------------------------------------------------------------------
