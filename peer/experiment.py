@@ -138,6 +138,8 @@ class Experiment(Spec):
     deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
     checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
 
+    base: str | None = Field(None, description="Where relative paths start; the file's folder.")
+
     network: NetworkSpec = Field(default_factory=NetworkSpec, description="Simulation only.")
     faults: tuple[FaultSpec, ...] = Field((), description="Simulation only.")
 
@@ -196,6 +198,7 @@ class Experiment(Spec):
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, in types that YAML and JSON know; paths are absolute."""
         keys: dict[str, Any] = self.model_dump(mode="json")
+        keys["base"] = str(self.folder)
         if self.data.path is not None:
             keys["data"]["path"] = str(self.folder / Path(self.data.path).expanduser())
         if isinstance(self.graph, dict) and isinstance(self.graph.get("file"), str):
@@ -244,7 +247,7 @@ def from_mapping(
         _override(data, override)
     try:
         experiment: Experiment = validated(Experiment, data)
-        experiment._folder = (folder or Path.cwd()).resolve()
+        experiment._folder = Path(experiment.base or folder or Path.cwd()).resolve()
         _check(experiment)
     except UserError as problem:
         raise UserError(f"{where}: {problem}") from None

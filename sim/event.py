@@ -194,9 +194,7 @@ class EventDriver:
                 self._give_up_at(end, process, exchange, neighbour)
                 return
 
-    def _give_up_at(
-        self, end: float, process: Process, exchange: Exchange, neighbour: int
-    ) -> None:
+    def _give_up_at(self, end: float, process: Process, exchange: Exchange, neighbour: int) -> None:
         self._at(end, lambda: self._give_up(end, process, exchange, neighbour))
 
     def _give_up(self, now: float, process: Process, exchange: Exchange, neighbour: int) -> None:
