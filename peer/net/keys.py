@@ -13,9 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
+from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
 from topology.errors import UserError
+
+_Z85 = frozenset(Z85CHARS.decode())
 
 
 def keys_folder(given: str | Path | None = None) -> Path:
@@ -55,11 +58,12 @@ def read_secret(peer: int, folder: Path) -> bytes:
     """Peer ``peer``'s secret key.
 
     Raises:
-        UserError: it is missing, is none, or others can read it.
+        UserError: it is missing, is none, or others can read or replace it.
     """
     path = folder / f"peer-{peer}.secret"
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
+        folder_mode = stat.S_IMODE(folder.stat().st_mode)
         secret = path.read_bytes().strip()
     except FileNotFoundError:
         raise UserError(
@@ -70,6 +74,10 @@ def read_secret(peer: int, folder: Path) -> bytes:
         raise UserError(f"keys: cannot read {path}: {problem.strerror}") from None
     if mode & 0o077:
         raise UserError(f"keys: others can read {path} (mode {mode:04o}); run 'chmod 600 {path}'")
+    if folder_mode & 0o022:
+        raise UserError(
+            f"keys: others can write {folder} (mode {folder_mode:04o}); run 'chmod 700 {folder}'"
+        )
     if len(secret) != 40:
         raise UserError(f"keys: {path} holds no secret key; remove it and run 'peer keys' again")
     return secret
@@ -91,7 +99,10 @@ def is_loopback(address: str) -> bool:
     """Whether an address cannot be reached from another machine."""
     if address.startswith(("ipc://", "inproc://")):
         return True
-    host = urlsplit(address).hostname or ""
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -108,20 +119,21 @@ def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | Non
     """
     links = [peer, *experiment.graph_of_peers.neighbors(peer)]
     if not experiment.keys:
-        beyond = [k for k in links if not is_loopback(experiment.address(k))]
-        if experiment.listen is not None and not is_loopback(experiment.listen):
-            beyond.append(peer)
+        addresses = [(k, experiment.address(k)) for k in links]
+        addresses.append((peer, experiment.listening_address(peer)))
+        beyond = [(k, address) for k, address in addresses if not is_loopback(address)]
         if beyond and not experiment.insecure:
+            k, address = beyond[0]
             raise UserError(
-                f"keys: peer {beyond[0]} is at {experiment.address(beyond[0])}, beyond loopback, "
-                f"where links are encrypted; run 'peer keys --id {beyond[0]}' on its machine and "
-                "add the line it prints under 'keys:' (or set insecure: true)"
+                f"keys: peer {k} is at {address}, beyond loopback, where links are encrypted; "
+                f"run 'peer keys --id {k}' on its machine and add the line it prints under "
+                "'keys:' (or set insecure: true)"
             )
         return None
     for k in links:
         if k not in experiment.keys:
             raise UserError(f"keys: peer {k} has none; run 'peer keys --id {k}' on its machine")
-        if len(experiment.keys[k]) != 40:
+        if len(experiment.keys[k]) != 40 or not set(experiment.keys[k]) <= _Z85:
             raise UserError(f"keys.{k}: a public key has 40 characters, as 'peer keys' prints it")
     secret = read_secret(peer, folder)
     if public_key(secret) != experiment.keys[peer]:

@@ -40,7 +40,8 @@ from peer.net.wire import (
 )
 
 STRIKES = 3
-"""Corrupt values after which a neighbour is listened to no more."""
+"""Corrupt values after which a neighbour is listened to no more; restarts in one exchange after
+which it is waited for no more."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ class Link:
         self._shelf = Shelf(sizes)
         self._sending: dict[Moment, Outgoing] = {}
         self._open: Moment | None = None  # the exchange that waits for this neighbour
+        self._net = ""  # whose value it waits for
+        self._restarts = 0  # of the neighbour's, in it
         self._settled = BEFORE_ALL
-        self._net = ""  # whose value the open exchange waits for
         self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
         self._refused: Moment | None = None  # an exchange whose value came corrupt, twice
         self._speed = 0.0  # bytes a second, as last measured
         self._seq = 0
         self._their_seq = 0
+        self._lost = False  # something, perhaps an offer's chunks, since the last new offer
 
     @property
     def phase(self) -> Phase:
@@ -124,7 +127,7 @@ class Link:
         if go_ahead is not None:
             self._say(go_ahead)
         self._open = self.standing.at = t
-        self._net = net
+        self._net, self._restarts = net, 0
         if self._refused == t:
             self._settle("its value was corrupt")
         elif not self.standing.reachable and not self._shelf.has_whole(t):
@@ -136,6 +139,8 @@ class Link:
                 self._offer(self._sending[t], now)
             self._use(t)
             self._give_up_in_time(now)
+            if self.phase is Phase.LEFT:
+                self._delivered(t)
             return
         self.events.append(Delivered(t))
 
@@ -168,11 +173,18 @@ class Link:
 
     def hello(self, session: int, seq: int, hello: Hello, now: float) -> None:
         """The neighbour's HELLO: the first message on each of its connections."""
+        same = session == self.standing.their_session
         restarted = self.standing.hello(session, hello, now)
+        if same and seq != self._their_seq:
+            self._gap()
         self._their_seq = seq + 1
         if restarted:
+            self.strikes = 0
             self._used.clear()
             self._shelf.drop_unfinished()
+            self._restarts += 1
+            if self._restarts >= STRIKES:
+                self._settle(f"it restarted {self._restarts} times")
         if self.phase in FINAL:
             self._end(f"it is {self.phase.value}")
 
@@ -184,23 +196,24 @@ class Link:
         For a CHUNK, ``filled`` says how many bytes were received into :meth:`place`'s memory, or is
         None where there was no place for them.
         """
+        known = session == self.standing.their_session and self.phase not in FINAL
+        if known:
+            if seq != self._their_seq:
+                self._gap()
+            self._their_seq = seq + 1
         if isinstance(message, Welcome | Reject):
             if session == self.standing.their_session and seq == self._their_seq:
                 self._their_seq = seq + 1
             self._answered(message, now)
             return
-        if session != self.standing.their_session or self.phase in FINAL:
+        if not known:
             return
-        if seq != self._their_seq:
-            self.gaps += 1
-            self._ask_for_the_rest()
-        self._their_seq = seq + 1
         self.standing.alive(now, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._offered(message)
+                self._offered(message, now)
             case Chunk():
-                self._chunk(message, filled)
+                self._chunk(message, filled, now)
             case Ack():
                 self._ack(message, now)
             case Nack(t, index):
@@ -224,9 +237,9 @@ class Link:
             self.standing.refuse(tuple(message.parts))
             self._end("it runs another experiment")
             return
-        self.standing.welcomed(message, now)
-        for outgoing in list(self._sending.values()):  # whatever was under way may be lost
-            self._offer(outgoing, now)
+        if self.standing.welcomed(message, now):  # whatever was under way may be lost
+            for outgoing in list(self._sending.values()):
+                self._offer(outgoing, now)
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -246,7 +259,11 @@ class Link:
             self._say(chunk, body)
 
     def _ack(self, ack: Ack, now: float) -> None:
+        if ack.verdict == "abort":  # its own value for t is not to be used either
+            self._shelf.drop(ack.t)
         outgoing = self._sending.get(ack.t)
+        if outgoing is None and ack.verdict == "abort" and self._open == ack.t:
+            self._settle("it gave this exchange up")
         if outgoing is None:
             return
         match ack.verdict:
@@ -264,7 +281,6 @@ class Link:
                     self._settle("it went on without us")
             case "abort":
                 self._delivered(ack.t)
-                self._shelf.drop(ack.t)
                 if self._open == ack.t:
                     self._settle("it gave this exchange up")
 
@@ -274,7 +290,7 @@ class Link:
 
     # --- receiving --------------------------------------------------------------------------------
 
-    def _offered(self, offer: Offer) -> None:
+    def _offered(self, offer: Offer, now: float) -> None:
         t = offer.t
         known = self._shelf[t]
         if t in self._used:
@@ -284,16 +300,33 @@ class Link:
         elif t == self._refused:
             self._say(Ack(t, 0, "abort"))
         elif known is not None and known.offer == offer:  # again: say how far we are
-            rest = Ack(t, known.received, "whole") if known.is_whole() else Nack(t, known.received)
-            self._say(rest)
+            self._offered_again(known, now)
         elif not self._shelf.fits(offer):
             self._strike(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
         else:
             self._shelf.drop(t)  # its sender was started anew, and cuts the value otherwise
             if not self._shelf.accept(offer):
                 self._say(Ack(t, 0, "wait"))
+            elif self._lost:
+                self._lost = False
+                self._say(Nack(t, 0))
 
-    def _chunk(self, chunk: Chunk, filled: int | None) -> None:
+    def _offered_again(self, known: Incoming, now: float) -> None:
+        """Say how far we are; ask for the rest where nothing came for a while before this offer.
+
+        On a slow link an offer comes right behind the chunks that it had to wait for: what is
+        behind it in turn is not lost, and asking for it would send it twice.
+        """
+        t, received = known.offer.t, known.received
+        if known.is_whole():
+            self._say(Ack(t, received, "whole"))
+        elif now - known.moved_at >= self.timing.retry / 2:
+            known.moved_at = now
+            self._say(Nack(t, received))
+        else:
+            self._say(Ack(t, received, "more"))
+
+    def _chunk(self, chunk: Chunk, filled: int | None, now: float) -> None:
         incoming = self._shelf[chunk.t]
         if incoming is None or incoming.is_whole() or chunk.index < incoming.received:
             return  # not wanted, or here already
@@ -303,6 +336,8 @@ class Link:
             self._corrupt(incoming, "a chunk of its value does not match its checksum")
         else:
             incoming.received += 1
+            incoming.moved_at = now
+            self.standing.alive(now, confirms=True)  # it goes on because it has our ACKs
             if not incoming.is_whole():
                 self._say(Ack(chunk.t, incoming.received, "more"))
             elif incoming.finite():
@@ -311,10 +346,17 @@ class Link:
                 incoming.received = 0
                 self._corrupt(incoming, "its value has NaN or Inf in it")
 
+    def _gap(self) -> None:
+        """The neighbour's sequence has a gap."""
+        self.gaps += 1
+        self._lost = True
+        self._ask_for_the_rest()
+
     def _ask_for_the_rest(self) -> None:
-        """Something was lost on the way: ask for what is missing, from where it is missing."""
+        """Something was lost on the way: ask, once, for what is missing, from where it is."""
         for incoming in self._shelf:
-            if not incoming.is_whole():
+            if not incoming.is_whole() and incoming.asked_from != incoming.received:
+                incoming.asked_from = incoming.received
                 self._say(Nack(incoming.offer.t, incoming.received))
 
     def _corrupt(self, incoming: Incoming, what: str) -> None:
@@ -324,12 +366,12 @@ class Link:
             incoming.asked_again = True
             self._say(Nack(t, incoming.received))
             return
-        self._shelf.drop(t)
         self._strike(t, what)
 
     def _strike(self, t: Moment, what: str) -> None:
         """A value that will not be averaged, whatever else comes; the third time, no more of it."""
         self._refused = t
+        self._shelf.drop(t)
         self._say(Ack(t, 0, "abort"))
         self.strikes += 1
         if self._open == t:
@@ -351,7 +393,6 @@ class Link:
         if self._open != t or incoming is None or not incoming.is_whole():
             return
         if incoming.offer.net != self._net:
-            self._shelf.drop(t)
             self._strike(t, f"it sent '{incoming.offer.net}' where '{self._net}' is exchanged")
             return
         self._open, self._settled = None, t
@@ -366,7 +407,8 @@ class Link:
         self._settled = t
         self._shelf.drop(t)
         if t in self._sending:
-            self._say(Ack(t, 0, "abort"))
+            if self.phase is not Phase.UNKNOWN:
+                self._say(Ack(t, 0, "abort"))
             self._delivered(t)
         self.events.append(Settled(t, None, reason))
 
@@ -374,9 +416,13 @@ class Link:
         if self._open is not None:
             reason = self.standing.absent_for_good(now)
             if reason is not None:
+                if self._open not in self._sending and self.phase is not Phase.UNKNOWN:
+                    self._say(Ack(self._open, 0, "abort"))  # it has our value, and may not use it
                 self._settle(reason)
 
     def _end(self, reason: str) -> None:
         """Nothing more will come on this link."""
+        if self.phase in FINAL:
+            self._shelf.clear()
         self._settle(reason)
         self.abandon()

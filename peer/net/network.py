@@ -31,6 +31,9 @@ from topology.errors import UserError
 TICK = 0.05
 """Seconds between two looks at the time."""
 
+STRANGERS = 16
+"""Peers without a link to us that are named in the log, at most."""
+
 Log = Callable[[str], None]
 
 
@@ -127,7 +130,7 @@ class Network(threading.Thread):
 
     def _tell(self, command: Any) -> None:
         self._commands.put(command)
-        with contextlib.suppress(BlockingIOError):  # it is awake enough
+        with contextlib.suppress(OSError):  # it is awake enough, or gone
             self._wake_out.send(b"!")
 
     # --- the thread -------------------------------------------------------------------------------
@@ -223,7 +226,7 @@ class Network(threading.Thread):
         if arrival.authenticated not in (None, hello.peer):
             self._ignore()
         elif link is None:
-            if hello.peer not in self._strangers:
+            if hello.peer not in self._strangers and len(self._strangers) < STRANGERS:
                 self._strangers.add(hello.peer)
                 self.log(f"peer {hello.peer} greets us, but our graph has no link to it")
             self._ignore()

@@ -50,7 +50,7 @@ class Sockets:
     """A ROUTER at ``listen`` and a DEALER to every address in ``addresses``.
 
     Raises:
-        UserError: the address is in use, or is none of this machine's.
+        UserError: an address is none, is in use, or is not this machine's.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Sockets:
         self.bytes_out = 0
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
         self._authenticator = self._guard() if security else None
+        self.dealers: dict[int, zmq.Socket[bytes]] = {}
         self.router = self._make(zmq.ROUTER)
         self.router.rcvhwm = 64
         self.router.maxmsgsize = MESSAGE_LIMIT
@@ -72,10 +73,11 @@ class Sockets:
             self.router.zap_domain = ZAP_DOMAIN
         try:
             _bind(self.router, listen)
+            for neighbour in self.addresses:
+                self.dealers[neighbour] = self._dial(neighbour)
         except UserError:
             self.close(0)
             raise
-        self.dealers = {neighbour: self._dial(neighbour) for neighbour in self.addresses}
 
     def _make(self, kind: int) -> zmq.Socket[bytes]:
         made = self.context.socket(kind)
@@ -96,7 +98,15 @@ class Sockets:
             dealer.curve_serverkey = self.security.allowed[neighbour]
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
-        dealer.connect(self.addresses[neighbour])
+        try:
+            _split(self.addresses[neighbour])  # ZeroMQ takes the port 99999 for 34463
+            dealer.connect(self.addresses[neighbour])
+        except (UserError, zmq.ZMQError):
+            dealer.close(0)
+            raise UserError(
+                f"addresses: {self.addresses[neighbour]} of peer {neighbour} is no address; "
+                "say tcp://HOST:PORT"
+            ) from None
         return dealer
 
     def redial(self, neighbour: int) -> None:
@@ -175,7 +185,7 @@ class Sockets:
 
     def close(self, linger: float) -> None:
         """Close everything; what is queued gets ``linger`` seconds to leave."""
-        for dealer in getattr(self, "dealers", {}).values():
+        for dealer in self.dealers.values():
             dealer.close(int(1000 * linger))
         if not self.router.closed:
             self.router.close(0)
@@ -215,6 +225,7 @@ class Sockets:
             )
         finally:
             stranger.disable_monitor()
+            monitor.close(0)
             stranger.close(0)
         if not refused:
             raise UserError(
@@ -249,15 +260,26 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
         ) from None
 
 
+def _split(address: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError as problem:
+        raise UserError(
+            f"addresses: {address} is no address ({problem}); say tcp://HOST:PORT"
+        ) from None
+
+
 def _numeric(listen: str) -> str:
     """ZeroMQ binds to numbers and interfaces, not to names: look the name up."""
-    parts = urlsplit(listen)
-    if parts.scheme != "tcp" or parts.hostname in (None, "*"):
+    scheme, host, port = _split(listen)
+    if scheme != "tcp" or host in (None, "*"):
         return listen
     try:
         found = system_sockets.getaddrinfo(
-            parts.hostname, parts.port, system_sockets.AF_INET, system_sockets.SOCK_STREAM
+            host, port, system_sockets.AF_INET, system_sockets.SOCK_STREAM
         )
     except OSError:
         raise UserError(f"addresses: the name in {listen} is not known to this machine") from None
-    return f"tcp://{found[0][4][0]}:{parts.port}"
+    return f"tcp://{found[0][4][0]}:{port}"

@@ -32,7 +32,8 @@ class Timing:
             start_timeout=start_timeout,
             deadline=deadline,
             ping=min(cls.ping, deadline / 4),
-            suspect=min(cls.suspect, deadline),
+            suspect=min(cls.suspect, deadline / 2),
+            down=min(cls.down, deadline / 2),  # nothing is sent from a value that was given up
         )
 
 
@@ -47,6 +48,9 @@ class Phase(Enum):
     REFUSED = "refused"  # it runs another experiment
     QUARANTINED = "quarantined"  # sent corrupt values again and again
 
+
+NAMED = 16
+"""Parts that a REJECT names, at most: more do not fit a header."""
 
 FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 """Phases that only another process of the neighbour's, or of ours, can end."""
@@ -122,6 +126,7 @@ class Standing:
         self._welcomed = False  # it knows us
         self._hello_at = now
         self._hello_after = timing.hello
+        self._dialled_at = now
         self._pings = 0
         self._pinged_at: float | None = None  # an unanswered PING
 
@@ -132,7 +137,7 @@ class Standing:
 
     def absent_for_good(self, now: float) -> str | None:
         """Why an exchange should go on without it by now; None where it should not."""
-        silent = now - self._heard
+        silent = now - min(self._heard, self._confirmed)  # deaf is as good as silent
         if self.phase is Phase.UNKNOWN:
             if now - self._began >= self.timing.start_timeout:
                 return f"it did not come in {self.timing.start_timeout:g} s"
@@ -153,7 +158,9 @@ class Standing:
 
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbour's."""
+        self._began += seconds
         self._heard += seconds
+        self._confirmed += seconds
         if self._pinged_at is not None:
             self._pinged_at += seconds
 
@@ -168,22 +175,23 @@ class Standing:
 
     def hello(self, session: int, hello: Hello, now: float) -> bool:
         """The neighbour says who it is; returns whether it is a new process."""
-        if not self._welcomed:
+        new = session != self.their_session
+        if self.phase in FINAL and not new:
+            return False  # all has been said
+        restarted = new and (self.their_session is not None or self.phase in FINAL)
+        self.their_session = session
+        if new or not self._welcomed:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
         if differing:
-            self._say(Reject(session, "mismatch", [part[:64] for part in differing[:32]]))
+            self._say(Reject(session, "mismatch", list(differing[:NAMED])))
             self.refuse(differing)
             return False
-        if self.phase in FINAL and session == self.their_session:
-            return False
-        new = session != self.their_session
-        restarted = new and self.their_session is not None
-        self.their_session = session
         self._heard = now
         if restarted:  # it knows nothing of us
             self._welcomed = False
-            self._hello_at, self._hello_after = now, self.timing.hello
+            self._pinged_at, self._confirmed = None, now
+            self._hello_after = self.timing.hello
             self._began = now
             self.their_at = BEFORE_ALL
             self.change(Phase.UNKNOWN, "restarted")
@@ -191,12 +199,14 @@ class Standing:
         self._up_if_mutual()
         return restarted
 
-    def welcomed(self, message: Welcome, now: float) -> None:
-        """The neighbour accepts our HELLO."""
+    def welcomed(self, message: Welcome, now: float) -> bool:
+        """The neighbour accepts our HELLO; returns whether it did not know us before."""
+        first = not self._welcomed
         self._pinged_at, self._confirmed = None, now
         self._welcomed = True
         self.alive(now)
         self._up_if_mutual()
+        return first
 
     def refuse(self, parts: tuple[str, ...]) -> None:
         """It runs another experiment: nothing of it will be averaged."""
@@ -246,15 +256,22 @@ class Standing:
             self.change(Phase.DOWN, f"silent for {silent:.0f} s")
             self._welcomed = False
             self._pinged_at = None
-            self._hello_at, self._hello_after = now, self.timing.hello
-            self._tell(Reconnect())
+            self._dial(now)
+        if not self._welcomed and now - self._dialled_at >= self.timing.down:
+            self._dial(now)
         if self._welcomed:
             self._ask(now)
+
+    def _dial(self, now: float) -> None:
+        """Try another connection: ZeroMQ knocks once where a key was refused."""
+        self._dialled_at = now
+        self._hello_at, self._hello_after = now, self.timing.hello
+        self._tell(Reconnect())
 
     def _ask(self, now: float) -> None:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self._pinged_at is not None:
-            if now - self._pinged_at >= self.timing.retry:
+            if now - max(self._pinged_at, self._confirmed) >= self.timing.retry:
                 self._pinged_at = now
                 self.greet(now)
         elif now - min(self._heard, self._confirmed) >= self.timing.ping:

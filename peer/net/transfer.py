@@ -47,11 +47,12 @@ class Outgoing:
         self.waiting = False  # the neighbour has no room for it yet
         self.retry_at = 0.0
         self._retry = self._retry_first = retry
-        self._offered_at = 0.0
+        self._offered_at: float | None = None  # for the first time
 
     def offered(self, now: float) -> None:
         """It has just been offered: when to do so again, if nothing comes of it."""
-        self._offered_at = now
+        if self._offered_at is None:
+            self._offered_at = now
         self.retry_at = now + self._retry
         self._retry = min(2 * self._retry, SLOWEST_RETRY)
 
@@ -83,8 +84,9 @@ class Outgoing:
         self.acknowledged = min(self.acknowledged, index)
 
     def speed(self, now: float) -> float:
-        """Bytes a second, from the offer until now, when it is whole at the other end."""
-        return len(self.payload) / max(now - self._offered_at, 1e-6)
+        """Bytes a second, from the first offer until now, when it is whole at the other end."""
+        since = now if self._offered_at is None else self._offered_at
+        return len(self.payload) / max(now - since, 1e-6)
 
 
 @dataclass
@@ -95,6 +97,8 @@ class Incoming:
     buffer: memoryview  # offer.nbytes bytes
     received: int = 0  # chunks below this are in place
     asked_again: bool = False  # once, for a corrupt piece
+    asked_from: int = -1  # the piece that was last asked for as lost
+    moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
 
     @property
     def count(self) -> int:
@@ -181,6 +185,12 @@ class Shelf:
         for incoming in self:
             if not incoming.is_whole():
                 self.drop(incoming.offer.t)
+
+    def clear(self) -> None:
+        """Forget everything that has come."""
+        self._deferred = None
+        for incoming in self:
+            self.drop(incoming.offer.t)
 
     def tidy(self, settled: Moment) -> Ack | None:
         """What was lent has been used, and nothing up to ``settled`` is wanted any more.

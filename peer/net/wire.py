@@ -140,8 +140,8 @@ def _integer(low: int, high: int) -> Callable[[Any], Any]:
 
 def _word(longest: int) -> Callable[[Any], Any]:
     def check(value: Any) -> str:
-        if type(value) is not str or len(value) > longest:
-            raise WireError("not a short word")
+        if type(value) is not str or len(value) > longest or not value.isprintable():
+            raise WireError("not a short word")  # words end up in log lines
         return value
 
     return check
@@ -204,9 +204,15 @@ class Envelope:
 
 
 def encode(session: int, seq: int, message: Message) -> bytes:
-    """The header frame of a message."""
+    """The header frame of a message.
+
+    Raises:
+        WireError: it is longer than the other end would read.
+    """
     values = [getattr(message, name) for name in _FIELDS[type(message)]]
     header: bytes = msgpack.packb([MAGIC, VERSION, _NUMBERS[type(message)], session, seq, *values])
+    if len(header) > HEADER_LIMIT:
+        raise WireError(f"a {type(message).__name__} longer than 2 KiB")
     return header
 
 

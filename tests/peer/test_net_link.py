@@ -24,6 +24,7 @@ from peer.effects import Moment
 from peer.net import link as link_module
 from peer.net.link import STRIKES, Delivered, Link, Settled
 from peer.net.standing import Changed, Identity, Mismatch, Phase, Reconnect, Timing
+from peer.net.transfer import CREDIT
 from peer.net.wire import (
     HEADER_LIMIT,
     Ack,
@@ -33,6 +34,7 @@ from peer.net.wire import (
     Nack,
     Offer,
     Ping,
+    Reject,
     Welcome,
     decode,
     encode,
@@ -482,6 +484,19 @@ def test_peers_of_different_speed_wait_for_each_other(compute: float) -> None:
     assert all(Phase.SUSPECT not in world.phases(p, k) for p, k in world.connections)
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.25, 2.0])
+def test_a_slow_link_carries_a_value_in_about_the_time_that_it_takes(seconds: float) -> None:
+    # Chunks of 256 KiB at 5 and at 1 MB/s, and at a megabit. PINGs stand in line behind sixteen of
+    # them: an answer that takes longer than usual is no reason to send everything again.
+    chunks = 100
+    sizes = {"discriminator": chunks * CHUNK, "generator": chunks * CHUNK}
+    world = World(exchanges=1, sizes=sizes, bytes_per_second=CHUNK / seconds)
+    world.run(2 * chunks * seconds + 10)
+    assert world.all_exact()
+    assert world.counts[Chunk] <= 1.5 * 2 * chunks
+    assert Phase.DOWN not in world.phases(0, 1) + world.phases(1, 0)
+
+
 # --- with faults ----------------------------------------------------------------------------------
 
 
@@ -666,12 +681,50 @@ def test_a_connection_may_break_at_any_message(lost: str) -> None:
     assert world.all_exact()
 
 
+def test_one_lost_chunk_is_sent_again_but_not_sixteen_times() -> None:
+    # Sixteen chunks are under way; every one behind the gap would ask for all of them again.
+    sizes = {"discriminator": 40 * CHUNK, "generator": 40 * CHUNK}
+    lost = once(lambda p: p.source == 0 and isinstance(p.message, Chunk) and p.message.index == 3)
+    world = World(exchanges=1, sizes=sizes, fate=lost, latency=0.05)
+    world.run(10.0)
+    assert world.all_exact()
+    sent = sum(1 for _, p, _, m in world.trace if p == 0 and isinstance(m, Chunk))
+    assert sent <= 40 + 2 * CREDIT
+
+
 def test_a_lost_chunk_is_noticed_by_the_gap_and_not_by_a_timeout() -> None:
     lost = once(lambda p: p.source == 0 and isinstance(p.message, Chunk) and p.message.index == 0)
     world = World(exchanges=2, fate=lost)
     world.run(1.0)
     assert world.all_exact()
     assert world.actors[1].links[0].gaps >= 1
+
+
+def test_a_value_given_up_is_not_completed_from_memory_used_anew() -> None:
+    # Peer 1 stands still with half of a value received; peer 0 gives up, and its snapshot is
+    # written over while the other half still waits to be sent from it. CURVE vouches for the bytes
+    # that left, not for those that were meant: no checksum is no protection here.
+    sizes = {"discriminator": 12 * CHUNK, "generator": 12 * CHUNK}
+    timing = Timing.within(start_timeout=20.0, deadline=10.0)
+
+    jammed: list[Packet] = []
+
+    def jam(packet: Packet) -> list[tuple[float, Packet]]:
+        stuck = isinstance(packet.message, Chunk) and packet.message.index > 5
+        if packet.source == 0 and world.now < 16.0 and (stuck or jammed):
+            jammed.append(packet)  # and all behind it
+            return [(16.0 + 1e-6 * len(jammed) - world.now, packet)]
+        return [(0.0, packet)]
+
+    world = World(exchanges=1, sizes=sizes, timing=timing, checksum=False, fate=jam)
+    world.actors[1].begin_at = 0.3  # peer 0 has been greeted, but has no value yet
+    world.wait(0.29)
+    world.freeze(1)
+    world.wait(15.0)
+    assert world.values(0) == [{1: False}]
+    world.thaw(1)
+    world.run(60.0)  # the actors assert that values are exact
+    assert world.values(1) == [{0: False}]
 
 
 # --- somebody is missing --------------------------------------------------------------------------
@@ -764,6 +817,37 @@ def test_slow_but_answering_is_waited_for_beyond_the_deadline() -> None:
     assert world.counts[Ping] > 100
 
 
+@pytest.mark.parametrize("way", [(0, 1), (1, 0)])
+def test_a_path_that_works_one_way_only_does_not_hold_an_exchange_for_ever(
+    way: tuple[int, int],
+) -> None:
+    # Peer 0 hears the HELLOs of a peer 1 that hears nothing: no PING of its is ever answered.
+    world = World(exchanges=40)
+    world.compute = {0: 0.5, 1: 0.5}
+    world.wait(3.0)
+    world.blocked.add(way)
+    world.run(600.0)
+    assert world.values(0)[-1] == {1: False}
+    assert world.values(1)[-1] == {0: False}
+
+
+def test_a_neighbour_that_is_down_is_dialled_again_and_again() -> None:
+    # ZeroMQ does not dial again after a refused key: only a new socket does.
+    world = World(exchanges=1)
+    world.run(5.0)
+    world.kill(1)
+    world.wait(600.0)
+    assert world.phases(0, 1)[-1] is Phase.DOWN
+    assert world.actors[0].reconnects > 3
+
+
+def test_a_neighbour_that_never_came_is_dialled_again() -> None:
+    # It may have refused our key when we first knocked, and know it now.
+    world = World(absent=[1])
+    world.wait(600.0)
+    assert world.actors[0].reconnects > 3
+
+
 def test_ones_own_standstill_is_not_the_neighbours_silence() -> None:
     world = World(exchanges=10)
     world.compute = {0: 0.5, 1: 0.5}
@@ -793,6 +877,53 @@ def test_a_neighbour_restarted_from_its_checkpoint_goes_on_where_it_was() -> Non
     assert world.phases(0, 1)[-1] is Phase.UP
 
 
+def test_a_neighbour_restarted_from_nothing_is_answered_late_and_catches_up() -> None:
+    world = World(exchanges=100)
+    world.compute = {0: 0.5, 1: 0.5}
+    world.wait(15.0)
+    at = len(world.actors[0].results)
+    world.kill(1)
+    world.start(identity(1, session=77))
+    world.run(400.0)
+    new = world.values(1)
+    assert new[: at - 2] == [{0: False}] * (at - 2)
+    assert new[at:] == [{0: True}] * (100 - at)
+    assert world.actors[1].reasons[Moment(0, 0), 0] == "it went on without us"
+    assert world.values(0)[at:] == [{1: True}] * (100 - at)
+
+
+def test_one_restarted_at_once_is_believed_when_the_old_process_falls_silent() -> None:
+    world = World(exchanges=40)
+    world.compute = {0: 0.5, 1: 0.5}
+    world.wait(5.0)
+    done = len(world.actors[1].results) - 1
+    world.kill(1)
+    restarted = world.now
+    world.start(identity(1, session=77), skip=done)
+    world.run(15.0, until=lambda: world.actors[0].links[1].standing.their_session == 77)
+    assert 3.0 < world.now - restarted < 8.0
+    world.run(100.0)
+    assert world.values(1)[-20:] == [{0: True}] * 20
+
+
+def test_a_neighbour_that_restarts_without_end_does_not_hold_an_exchange_for_ever() -> None:
+    # It crashes a second after its HELLO, and something starts it again, every ten seconds.
+    world = World(exchanges=3)
+    world.run(5.0, until=lambda: world.actors[0].links[1].phase is Phase.UP)
+
+    def again(session: int = 2000) -> None:
+        if 1 in world.actors:
+            world.kill(1)
+            world.at(world.now + 9.0, lambda: again(session + 1))
+        else:
+            world.start(identity(1, session=session)).begin_at = float("inf")
+            world.at(world.now + 1.0, lambda: again(session))
+
+    again()
+    world.run(1000.0, until=lambda: world.actors[0].finished)
+    assert len(world.values(0)) == 3
+
+
 def test_who_has_finished_says_so_and_is_not_waited_for() -> None:
     world = World(exchanges=10)
     world.start(identity(1), exchanges=4).leaves = True
@@ -819,3 +950,28 @@ def test_both_may_finish_at_once() -> None:
 
 
 # --- another experiment ---------------------------------------------------------------------------
+
+
+def test_both_sides_say_which_part_differs() -> None:
+    world = World(exchanges=3)
+    world.start(identity(1, seed="1", loss="lsgan"))
+    world.run(5.0)
+    for peer, other in ((0, 1), (1, 0)):
+        assert world.actors[peer].mismatches == {other: ("loss", "seed")}
+        assert world.phases(peer, other) == [Phase.REFUSED]
+        assert world.values(peer) == [{other: False}] * 3
+    world.wait(10.0)
+    assert world.counts[Reject] <= 4  # said, and then muted
+
+
+def test_a_refused_neighbour_that_was_put_right_is_welcome() -> None:
+    world = World(exchanges=200)
+    world.compute = {0: 0.5, 1: 0.5}
+    world.start(identity(1, seed="1"))
+    world.wait(5.0)
+    assert world.actors[0].links[1].phase is Phase.REFUSED
+    world.kill(1)
+    world.start(identity(1, session=77))
+    world.run(300.0)
+    assert world.actors[0].links[1].phase is Phase.UP
+    assert world.values(0)[-50:] == [{1: True}] * 50

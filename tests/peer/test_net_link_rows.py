@@ -230,6 +230,17 @@ def test_a_duplicate_is_dropped_and_acknowledged_again() -> None:
     assert bytes(scripted.settled()[-1].value or b"") == value_of(1, B)
 
 
+def test_a_duplicate_of_a_value_already_used_is_acknowledged_again_and_not_called_late() -> None:
+    # Its ACK was lost. "late" would have the neighbour do without us, though we did not without it.
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.send(A)
+    assert len(scripted.settled()) == 1
+    scripted.heard()
+    scripted.say(scripted.offer(A))
+    assert scripted.heard() == [Ack(A, 0, "whole")]
+
+
 def test_a_value_already_used_is_late_for_a_new_process_that_can_have_no_value_of_ours() -> None:
     # Our own value went to the process before it, and is no more: "whole" would have it wait.
     scripted = Scripted()
@@ -362,6 +373,18 @@ def test_three_strikes_and_it_is_listened_to_no_more() -> None:
     assert scripted.link.place(scripted.session, Chunk(D, 0, 0)) is None
 
 
+def test_nothing_of_a_quarantined_neighbours_is_used_even_if_it_came_before() -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.send(B)  # whole, waiting for its exchange
+    for wrong in (C, D, Moment(5, 0)):
+        scripted.say(Offer(wrong, net_at(wrong), 12, CHUNK, "float32"))
+    assert scripted.link.phase is Phase.QUARANTINED
+    scripted.begin(B)
+    assert [(s.t, s.value) for s in scripted.settled()] == [(A, None), (B, None)]
+    assert scripted.link.idle
+
+
 def test_another_process_of_a_quarantined_neighbours_is_heard() -> None:
     scripted = Scripted()
     scripted.begin(A)
@@ -447,12 +470,39 @@ def test_nothing_is_heard_before_a_hello() -> None:
     assert all(isinstance(m, Hello) for m in scripted.heard())
 
 
+def test_an_abort_takes_back_what_was_not_used_yet() -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.send(B)
+    scripted.say(Ack(B, 0, "abort"))
+    scripted.send(A)
+    scripted.begin(B)
+    assert [s.t for s in scripted.settled()] == [A]
+    scripted.say(Ack(B, 0, "abort"))
+    assert [(s.t, s.value is None) for s in scripted.settled()] == [(A, False), (B, True)]
+
+
 def test_giving_up_tells_the_neighbour() -> None:
     scripted = Scripted()
     scripted.begin(A)
     scripted.heard()
     scripted.link._settle("for a reason")
     assert scripted.heard() == [Ack(A, 0, "abort")]
+
+
+def test_a_value_of_one_who_left_does_not_keep_ours_in_memory() -> None:
+    # It stopped in the middle of an exchange: its value is here, ours has nowhere to go.
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.send(A)
+    scripted.say(Ack(A, 2, "whole"))
+    scripted.send(B)
+    scripted.say(Leave(1))
+    scripted.begin(B)
+    scripted.wait(1.0)
+    assert [s.t for s in scripted.settled()] == [A, B]
+    assert Delivered(B) in scripted.events
+    assert scripted.link.idle
 
 
 def test_pings_when_idle_and_an_answer_to_every_ping() -> None:
@@ -567,6 +617,17 @@ def test_skipped_time_is_no_silence_of_the_neighbours() -> None:
     assert scripted.settled() == []
     scripted.wait(6.0)  # but this is
     assert scripted.link.phase is Phase.SUSPECT
+
+
+def test_skipped_time_does_not_count_towards_the_start_timeout() -> None:
+    scripted = Scripted(greet=False)
+    scripted.begin(Moment(0, 0))
+    scripted.now += 200.0
+    scripted.link.standing.skip_time(200.0)
+    scripted.tick()
+    assert scripted.settled() == []
+    scripted.wait(121.0)
+    assert [s.value for s in scripted.settled()] == [None]
 
 
 def test_a_claim_to_be_a_living_neighbour_is_not_believed() -> None:

@@ -27,6 +27,7 @@ from peer.effects import Moment
 from peer.experiment import Experiment, from_mapping
 from peer.net.keys import (
     curve_secret,
+    is_loopback,
     keys_folder,
     make_keys,
     public_key,
@@ -296,6 +297,35 @@ def test_another_experiment_next_door_is_named_on_both_sides() -> None:
             assert "seed differ" in str(problem)
 
 
+def test_greeting_another_experiment_is_not_a_flood() -> None:
+    # Both refuse; nothing is left to be said. (Each HELLO used to be answered with a HELLO.)
+    addresses = {k: free_address() for k in (0, 1)}
+    nodes = Node(0, addresses), Node(1, addresses, fingerprint="other")
+    with running(*nodes) as (a, b):
+        assert eventually(lambda: a.link(1).phase is b.link(0).phase is Phase.REFUSED)
+        for node in (a, b):
+            with contextlib.suppress(queue.Empty):
+                node.network.settled.get(timeout=1.5)
+        assert a.sockets.bytes_out < 20_000
+        assert b.sockets.bytes_out < 20_000
+
+
+def test_a_network_thread_that_fails_hands_its_error_over_and_can_be_finished() -> None:
+    a = Node(0, {k: free_address() for k in (0, 1)})
+
+    def fail(now: float) -> None:
+        raise RuntimeError("broken on purpose")
+
+    a.link(1).tick = fail  # type: ignore[method-assign]
+    a.network.start()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        a.settled()
+    a.network.join(LONGEST)
+    assert not a.network.is_alive()
+    assert a.sockets.context.closed
+    a.network.finish(round=0, patience=0.0)  # as the driver does, whatever happened
+
+
 # --- garbage on the port of a live pair -----------------------------------------------------------
 
 
@@ -473,6 +503,16 @@ def test_frames_beyond_the_limit_close_the_connection_and_reach_nobody() -> None
         assert a.sockets.bytes_in < 3 * 4 * sum(NETS.values())
 
 
+def test_names_of_many_strangers_fill_neither_log_nor_memory() -> None:
+    with running(*pair()) as (a, b), stranger(a.sockets.listening) as somebody:
+        for peer in range(2, 2002):
+            somebody.send(encode(7, 0, hello(peer)))
+        assert eventually(lambda: a.network.foreign == 2000)
+        assert len(a.log) < 50
+        assert len(a.network._strangers) < 100
+        swap(a, b)
+
+
 def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -> None:
     with running(*pair()) as (a, b):
         swap(a, b)
@@ -593,6 +633,42 @@ def test_an_address_in_use_is_said_in_one_line(listening: Sockets) -> None:
     assert threading.active_count() == threads  # nothing was left open
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://192.0.2.1:47100",  # reserved for documentation: no machine's own
+        "tcp://127.0.0.1:port",
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1",
+        "tcp://[::1:47100",
+        "127.0.0.1:47100",
+        "udp://127.0.0.1:47100",
+    ],
+)
+def test_an_address_that_cannot_be_listened_at_is_said_in_one_line(address: str) -> None:
+    with pytest.raises(UserError, match=r"^addresses: ") as info:
+        Sockets(with_address(address).listening_address(0), {}, None)
+    assert address in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://127.0.0.1:port",
+        "tcp://127.0.0.1:99999",
+        "tcp://127.0.0.1",
+        "127.0.0.1:4",
+        "ftp://a:1",
+    ],
+)
+def test_a_neighbours_address_that_is_none_is_said_in_one_line(address: str) -> None:
+    with pytest.raises(UserError, match=r"^addresses: ") as info:
+        Sockets(LOOPBACK, {0: with_address(address).address(0)}, None)
+    assert address in str(info.value)
+    assert "\n" not in str(info.value)
+
+
 def test_a_name_that_nobody_knows_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*question: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -707,9 +783,60 @@ def test_an_impostor_at_a_neighbours_address_is_sent_nothing() -> None:
         impostor.close(0)
 
 
+def test_strangers_are_proven_to_be_refused() -> None:
+    public, secret = keypair()
+    known, _ = keypair()
+    sockets = Sockets(LOOPBACK, {}, Security(secret, public, {1: known}))
+    try:
+        sockets.prove_that_strangers_are_refused()
+        sockets.prove_that_strangers_are_refused()
+    finally:
+        sockets.close(0)
+
+
+def test_the_proof_fails_where_nobody_authenticates(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoGuard:
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(Sockets, "_guard", lambda self: NoGuard())
+    public, secret = keypair()
+    known, _ = keypair()
+    sockets = Sockets(LOOPBACK, {}, Security(secret, public, {1: known}))
+    try:
+        with pytest.raises(UserError, match="stranger's key was not refused"):
+            sockets.prove_that_strangers_are_refused()
+    finally:
+        sockets.close(0)
+
+
 def test_without_keys_there_is_nothing_to_prove(listening: Sockets) -> None:
     listening.prove_that_strangers_are_refused()
     assert listening._authenticator is None
+
+
+def test_a_neighbour_that_learns_our_key_later_is_reached_in_the_end() -> None:
+    # It refused us once, and ZeroMQ does not knock twice: somebody has to dial again.
+    keys = [keypair() for _ in range(2)]
+    addresses = {k: free_address() for k in (0, 1)}
+    wrong, _ = keypair()
+    timing = Timing(suspect=0.5, down=1.0, retry=0.2, ping=0.2)
+    a = Node(0, addresses, Security(keys[0][1], keys[0][0], {1: keys[1][0]}), timing=timing)
+    deaf = Sockets(addresses[1], {}, Security(keys[1][1], keys[1][0], {0: wrong}))
+    monitor = deaf.router.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+    with running(a):
+        heard = monitor.poll(int(1000 * LONGEST))
+        deaf.router.disable_monitor()
+        monitor.close(0)
+        deaf.close(0)
+        assert heard != 0  # it knocked, and was refused
+        b = Node(1, addresses, Security(keys[1][1], keys[1][0], {0: keys[0][0]}), timing=timing)
+        with running(b):
+            a.begin()
+            b.begin()
+            received = a.network.settled.get(timeout=20.0)
+            assert isinstance(received, dict)
+            assert list(received) == [1]
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -760,6 +887,19 @@ def test_a_secret_that_others_can_reach_is_refused(tmp_path: Path, mode: int) ->
     assert len(read_secret(0, tmp_path)) == 40
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    # Who can write the folder can put another secret in the place of ours.
+    folder = tmp_path / "keys"
+    make_keys(0, folder)
+    folder.chmod(mode)
+    try:
+        with pytest.raises(UserError, match="chmod 700"):
+            read_secret(0, folder)
+    finally:
+        folder.chmod(0o700)
+
+
 def test_a_missing_secret_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="peer keys --id 7") as info:
         read_secret(7, tmp_path)
@@ -786,6 +926,36 @@ def test_where_keys_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert keys_folder(tmp_path / "given") == tmp_path / "given"
 
 
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("tcp://127.0.0.1:47100", True),
+        ("tcp://127.8.9.10:47100", True),
+        ("tcp://localhost:47100", True),
+        ("tcp://LOCALHOST:47100", True),
+        ("tcp://[::1]:47100", True),
+        ("ipc:///tmp/peer", True),
+        ("inproc://peer", True),
+        ("tcp://0.0.0.0:47100", False),
+        ("tcp://*:47100", False),
+        ("tcp://[::]:47100", False),
+        ("tcp://192.168.0.13:47100", False),
+        ("tcp://10.0.0.1:47100", False),
+        ("tcp://128.0.0.1:47100", False),
+        ("tcp://raspberry.local:47100", False),
+        ("tcp://localhost.example.org:47100", False),
+        ("tcp://127.0.0.1.example.org:47100", False),
+        ("tcp://127.0.0.1@192.168.0.13:47100", False),
+        ("tcp://eth0:47100", False),
+        ("tcp://:47100", False),
+        ("tcp://[::1:47100", False),  # no address at all
+        ("", False),
+    ],
+)
+def test_what_is_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
+
+
 AWAY = ["tcp://192.0.2.1:47100", *(f"tcp://127.0.0.1:{47100 + k}" for k in (1, 2, 3))]
 
 
@@ -808,6 +978,12 @@ def test_only_ones_own_links_count(tmp_path: Path) -> None:
 
 def test_insecure_is_possible_when_said(tmp_path: Path) -> None:
     assert curve_secret(experiment(addresses=AWAY, insecure=True), 0, tmp_path) is None
+
+
+def test_listening_beyond_loopback_without_keys_is_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^keys: ") as info:
+        curve_secret(experiment(listen="tcp://*:{port}"), 0, tmp_path)
+    assert "tcp://*:" in str(info.value)  # not the address, which is on loopback
 
 
 def test_ones_own_key_is_used_where_the_file_names_it(tmp_path: Path) -> None:
@@ -833,6 +1009,14 @@ def test_a_neighbour_without_a_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="keys: peer 2 has none; run 'peer keys --id 2'"):
         curve_secret(experiment(keys=keys), 1, tmp_path)
     assert curve_secret(experiment(keys=keys), 0, tmp_path) is not None  # no neighbour of 0
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 39, "x" * 41, " " * 40, '"' * 40, "é" * 40])
+def test_a_public_key_that_is_none_is_named(tmp_path: Path, wrong: str) -> None:
+    keys = {k: make_keys(k, tmp_path) for k in range(4)}
+    keys[2] = wrong
+    with pytest.raises(UserError, match=r"^keys\.2: "):
+        curve_secret(experiment(keys=keys), 1, tmp_path)
 
 
 def test_no_secret_is_told_to_anybody(tmp_path: Path) -> None:

@@ -258,6 +258,15 @@ def test_speed_is_bytes_over_the_time_since_the_offer() -> None:
     assert outgoing.speed(10.0) <= 1e9  # no division by zero
 
 
+def test_offering_again_does_not_make_the_link_look_faster() -> None:
+    # Ten seconds under way and offered again: an ACK a moment later says nothing of 4 MiB chunks,
+    # which ZeroMQ's heartbeat would kill on a slow link.
+    outgoing = outgoing_of(value_of(10_000), 1000)
+    outgoing.offered(0.0)
+    outgoing.offered(10.0)
+    assert outgoing.speed(10.001) == pytest.approx(1000, rel=0.01)
+
+
 # --- receiving ------------------------------------------------------------------------------------
 
 

@@ -139,6 +139,14 @@ def test_another_magic_is_refused() -> None:
             decode(msgpack.packb([magic, *parts[1:]]))
 
 
+def test_another_version_is_refused_and_named() -> None:
+    parts = header_of(Leave(1))
+    for version in (0, 2, 1.0, True, "1", None, [1]):
+        parts[1] = version
+        with pytest.raises(WireError, match="protocol version"):
+            decode(msgpack.packb(parts))
+
+
 def test_a_deeply_nested_version_is_refused_like_any_other() -> None:
     # The message names the version; naming one of a thousand brackets must not exhaust the stack.
     for depth in (10, 500, 1000, 1020):
@@ -176,6 +184,13 @@ def test_the_limit_of_a_header_is_two_kib_to_the_byte() -> None:
         decode(msgpack.packb([*begun, code + "y", [*parts, last]]))
     with pytest.raises(WireError, match="2 KiB"):
         decode(b"\xc0" * (HEADER_LIMIT + 1))
+
+
+def test_what_we_say_is_never_longer_than_what_is_heard() -> None:
+    # Each word within its limit, the whole beyond it: better an error here than silence there.
+    table = {f"{i:064}": "d" * 64 for i in range(32)}
+    with pytest.raises(WireError):
+        encode(0, 0, Hello(1, table, {}, 0))
 
 
 def _wrong_values(value: Any) -> Iterator[Any]:
@@ -237,6 +252,13 @@ def test_a_value_beyond_its_range_is_refused(message: Message, field: str, wrong
     parts[5 + names.index(field)] = wrong
     with pytest.raises(WireError):
         decode(msgpack.packb(parts))
+
+
+def test_words_that_would_command_a_terminal_are_refused() -> None:
+    # Nets, parts and codes end up in log lines: a stranger's must not break or colour them.
+    for word in ("a\nb", "\x1b[2J", "\r", "\x00", "\u202e"):
+        with pytest.raises(WireError):
+            decode(encode(0, 0, Reject(0, "mismatch", [word])))
 
 
 # --- fuzz -----------------------------------------------------------------------------------------
