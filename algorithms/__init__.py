@@ -11,16 +11,24 @@ import difflib
 import inspect
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from algorithms.diffusion import diffusion
+from algorithms.ditto import ditto
+from algorithms.fedavg import fedavg
 from algorithms.local import local
 from peer.experiment import Experiment, validated
 from peer.gan.build import import_attribute
 from peer.program import Program
 from topology.errors import UserError
 
-ALGORITHMS: dict[str, Callable[..., Any]] = {"diffusion": diffusion, "local": local}
+ALGORITHMS: dict[str, Callable[..., Any]] = {
+    "diffusion": diffusion,
+    "local": local,
+    "fedavg": fedavg,
+    "ditto": ditto,
+}
 
 __all__ = ["ALGORITHMS", "find"]
 
@@ -41,7 +49,38 @@ def find(experiment: Experiment) -> Program:
     def start(peer: Any) -> Any:
         return coroutine(peer, config)
 
-    return Program(name, start, int(getattr(config, "rounds", 0)))
+    _check_links(name, config, experiment)
+    program = Program(name, start, int(getattr(config, "rounds", 0)), _server(config, experiment))
+    return replace(program, nets=config.nets) if hasattr(config, "nets") else program
+
+
+def _server(config: Any, experiment: Experiment) -> int | None:
+    server: int | None = getattr(config, "server", None)
+    if server is not None and not 0 <= server < experiment.peers:
+        raise UserError(
+            f"algorithm.server: there is no peer {server}; ids are 0 to {experiment.peers - 1}"
+        )
+    if server is not None and experiment.peers < 2:
+        raise UserError("peers: 1 is the server alone; an algorithm with a server needs workers")
+    return server
+
+
+def _check_links(name: str, config: Any, experiment: Experiment) -> None:
+    """The links that the algorithm says it needs must be in the graph."""
+    if not hasattr(config, "links"):
+        return
+    graph = experiment.graph_of_peers
+    needed = [sorted(link) for link in config.links(experiment.peers)]
+    missing = [f"{a}-{b}" for a, b in needed if not graph.has_edge(a, b)]
+    if missing:
+        server = getattr(config, "server", None)
+        star = server == 0 and all(0 in link for link in needed)
+        hint = "star (peer 0 is its centre)" if star else "complete"
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UserError(
+            f"graph: {name} needs links that are not there: {', '.join(missing[:3])}{more}; "
+            f"'graph: {hint}' has them all"
+        )
 
 
 def _imported(name: str, experiment: Experiment) -> Any:

@@ -151,8 +151,8 @@ def check_command(
 ) -> None:
     """Look at ports, keys, data and reachability before anything runs."""
     experiment = load_experiment(file, changes, device)
-    algorithms.find(experiment)
-    if not check_everything(experiment, peer, keys_folder(keys), Console()):
+    program = algorithms.find(experiment)
+    if not check_everything(experiment, program, peer, keys_folder(keys), Console()):
         sys.exit(2)
 
 

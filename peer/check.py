@@ -14,11 +14,12 @@ from peer.experiment import Experiment
 from peer.net.keys import curve_secret
 from peer.net.sockets import Sockets
 from peer.process import load_peer
+from peer.program import Program
 from topology.errors import UserError
 
 
 def check_everything(
-    experiment: Experiment, peer: int | None, keys: Path, console: Console
+    experiment: Experiment, program: Program, peer: int | None, keys: Path, console: Console
 ) -> bool:
     """Check one peer, or all peers of the file on this machine; says what it finds, line by line.
 
@@ -37,7 +38,7 @@ def check_everything(
     good = True
     for k in chosen:
         checks: dict[str, Callable[[], str]] = {
-            "data and model": lambda k=k: _data(experiment, k),  # type: ignore[misc]
+            "data and model": lambda k=k: _data(experiment, program, k),  # type: ignore[misc]
             "key": lambda k=k: _key(experiment, k, keys),  # type: ignore[misc]
             "address": lambda k=k: _address(experiment, k),  # type: ignore[misc]
         }
@@ -53,11 +54,13 @@ def check_everything(
     return good
 
 
-def _data(experiment: Experiment, peer: int) -> str:
-    state, _ = load_peer(experiment, peer)
-    assert state.shard is not None
+def _data(experiment: Experiment, program: Program, peer: int) -> str:
+    state, _ = load_peer(experiment, peer, program)
     parameters = sum(net.arena.layout.parameter_count for net in state.nets.values())
-    return f"{len(state.shard)} images of its own, {parameters:,} parameters"
+    held = "no images (it is the server)"
+    if state.shard is not None:
+        held = f"{len(state.shard)} images of its own"
+    return f"{held}, {parameters:,} parameters"
 
 
 def _key(experiment: Experiment, peer: int, keys: Path) -> str:

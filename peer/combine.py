@@ -32,3 +32,25 @@ def combine(
     for neighbour in sorted(received):
         torch.sub(received[neighbour], own, out=transfer)
         w.add_(transfer, alpha=weights[neighbour])
+
+
+def weighted_mean(
+    models: Mapping[int, Mapping[str, torch.Tensor]], weights: Mapping[int, float]
+) -> dict[str, torch.Tensor]:
+    """``sum over k of omega_k w_k`` for every net, summed in id order (FedAvg; Oasis, equation 2).
+
+    Args:
+        models: by sender, arenas by name, each (P,).
+        weights: by sender, not negative; normalised over the senders that ``models`` holds, so that
+            those who stayed away are left out. Where all are zero, the mean is uniform.
+    """
+    total = sum(weights[k] for k in models)
+    mean: dict[str, torch.Tensor] = {}
+    for k in sorted(models):
+        share = weights[k] / total if total > 0 else 1 / len(models)
+        for name, w in models[k].items():
+            if name in mean:
+                mean[name].add_(w, alpha=share)
+            else:
+                mean[name] = w * share
+    return mean

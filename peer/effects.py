@@ -10,14 +10,17 @@ snapshots.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 
 class Moment(NamedTuple):
-    """When an exchange happens: ``t = (round, exchange)``, ordered, counted from (0, 0)."""
+    """When an exchange happens on a link: ``t = (round, exchange)``, counted from (0, 0).
+
+    Both ends of a link count its exchanges, whichever way they go, and so name the same t.
+    """
 
     round: int
     exchange: int
@@ -49,8 +52,19 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Proximal:
+    """The term ``mu/2 ||w - anchor||^2``, added to whatever is minimised."""
+
+    anchor: torch.Tensor  # (P,), as long as the net's arena
+    mu: float
+
+
+@dataclass(frozen=True, slots=True)
 class Train(Effect):
     """``steps`` optimizer steps of ``net`` on ``objective``, a fresh mini-batch each.
+
+    ``inputs`` take the place of what would be drawn (``real``, ``z``, ``fake``) or set what the
+    objective asks for (``gamma``); ``proximal`` pulls the parameters to an anchor.
 
     Result: :class:`StepResult`.
     """
@@ -58,6 +72,8 @@ class Train(Effect):
     net: str
     objective: str
     steps: int = 1
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    proximal: Proximal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,8 @@ class Gradient(Effect):
 
     net: str
     objective: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    proximal: Proximal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +117,18 @@ class Evaluate(Effect):
 
 @dataclass(frozen=True, slots=True)
 class VJP(Effect):
-    """``net``'s vector-Jacobian product at ``inputs`` with ``cotangent``, kept as its gradient.
+    """``net``'s vector-Jacobian product at ``inputs`` with ``cotangent``.
 
     The forward pass is computed again from ``inputs``: no autograd graph outlives an ``await``.
-    Result: the product with respect to ``inputs``.
+    Result: the product with respect to ``inputs``, in their shape; with ``keep``, None, and the
+    product with respect to the parameters is kept as the net's gradient until :class:`Step`
+    (added to what is kept already with ``keep="add"``).
     """
 
     net: str
     inputs: torch.Tensor
     cotangent: torch.Tensor
+    keep: Literal["", "set", "add"] = ""
 
 
 # --- network effects ----------------------------------------------------------------------------
@@ -118,12 +139,43 @@ class Combine(Effect):
     """Swap ``net``'s arena with the neighbours in ``weights`` and combine.
 
     ``weights[l]`` is a_lk for neighbour l of this peer k (without k itself); a neighbour that stays
-    away leaves its weight on oneself. Result: the ids of the neighbours that stayed away.
+    away leaves its weight on oneself. ``moments[l]`` is when, on the link with l.
+    Result: the ids of the neighbours that stayed away.
     """
 
     net: str
-    t: Moment
+    moments: Mapping[int, Moment]
     weights: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What one peer tells another: named tensors, and small facts that msgpack knows."""
+
+    name: str
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Post(NamedTuple):
+    """What an :class:`Exchange` brought."""
+
+    letters: dict[int, Letter]  # by sender, in id order
+    missing: frozenset[int]  # who sent nothing, or did not get ours
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Effect):
+    """Send each neighbour in ``letters`` its letter, take one ``name`` from each of ``senders``.
+
+    A neighbour may be in both: then the two letters cross on one link, at one moment. It is over
+    when every letter is there, or is not waited for any more. Result: :class:`Post`.
+    """
+
+    letters: Mapping[int, Letter]
+    senders: frozenset[int]
+    name: str
+    moments: Mapping[int, Moment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from peer.effects import (
     Evaluate,
     Generate,
     Gradient,
+    Proximal,
     Step,
     StepResult,
     Train,
@@ -31,21 +33,21 @@ def prepare_compute_thread(threads: int) -> None:
 def carry_out(effect: Effect, state: PeerState) -> Any:
     """Do what ``effect`` says to ``state``; the result is what the coroutine gets back."""
     match effect:
-        case Train(net, objective, steps):
+        case Train(net, objective, steps, inputs, proximal):
             results = []
             for _ in range(steps):
-                results.append(_gradient(state, net, objective))
+                results.append(_gradient(state, net, objective, inputs, proximal))
                 state.nets[net].optimizer.step()
             if len(results) == 1:
                 return results[0]
             losses, norms = zip(*results, strict=True)
             return StepResult(torch.stack(losses).mean(), torch.stack(norms).mean())
-        case Gradient(net, objective):
-            return _gradient(state, net, objective)
+        case Gradient(net, objective, inputs, proximal):
+            return _gradient(state, net, objective, inputs, proximal)
         case Step(net):
             return state.nets[net].optimizer.step()
         case Generate(net, z):
-            with torch.no_grad():
+            with torch.no_grad(), _dice(state):
                 return state.nets[net].module(z)
         case Evaluate(net, x):
             module = state.nets[net].module
@@ -54,36 +56,53 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
                 y = module(x)
             module.train()
             return y
-        case VJP(net, inputs, cotangent):
-            return _vjp(state, net, inputs, cotangent)
+        case VJP():
+            return _vjp(state, effect)
         case _:
             raise TypeError(f"{type(effect).__name__} is not a local effect")
 
 
-def _gradient(state: PeerState, name: str, objective_name: str) -> StepResult:
+def _dice(state: PeerState) -> AbstractContextManager[None]:
+    """A module that draws inside (dropout) uses torch's generator: set from our own stream."""
+    if not state.gan.draws:
+        return nullcontext()
+    return torch_seeded(int(state.streams["modules"].integers(2**63)))
+
+
+def _gradient(
+    state: PeerState,
+    name: str,
+    objective_name: str,
+    inputs: Mapping[str, Any],
+    proximal: Proximal | None,
+) -> StepResult:
     """Draw a mini-batch and leave the objective's gradient in the arena of net ``name``."""
     objective = OBJECTIVES[objective_name]
-    batch = state.draw_batch(objective.sees_data)
-    arena = state.nets[name].arena
-    generator, discriminator = state.nets["generator"], state.nets["discriminator"]
-    # A module that draws inside (dropout) draws from torch's generator, set from our own stream.
-    dice = torch_seeded(int(state.streams["modules"].integers(2**63))) if state.gan.draws else None
-    with dice or nullcontext():
-        loss = objective.value(generator.module, discriminator.module, state.loss, batch)
-    arena.gradient.zero_()
+    prefix = name.removesuffix("generator").removesuffix("discriminator")
+    batch = state.draw_batch(objective.sees_data, inputs, prefix)
+    net = state.nets[name]
+    generator, discriminator = state.pair(prefix)
+    with _dice(state):
+        loss = objective.value(generator, discriminator, state.loss, batch)
+    gradient = net.arena.gradient
+    gradient.zero_()
     # Only this net's parameters: no time goes into the other net's weight gradients.
-    torch.autograd.backward(loss, inputs=list(arena.module.parameters()))
-    return StepResult(loss.detach(), arena.gradient.dot(arena.gradient))
+    torch.autograd.backward(loss, inputs=list(net.module.parameters()))
+    if proximal is not None and proximal.mu:
+        trained = len(gradient)  # buffers, at the tail, are not pulled
+        gradient.add_(net.arena.vector[:trained], alpha=proximal.mu)
+        gradient.sub_(proximal.anchor[:trained], alpha=proximal.mu)
+    return StepResult(loss.detach(), gradient.dot(gradient))
 
 
-def _vjp(
-    state: PeerState, name: str, inputs: torch.Tensor, cotangent: torch.Tensor
-) -> torch.Tensor:
-    arena = state.nets[name].arena
-    leaf = inputs.detach().requires_grad_()
-    arena.gradient.zero_()
-    torch.autograd.backward(
-        arena.module(leaf), cotangent, inputs=[leaf, *arena.module.parameters()]
-    )
-    assert leaf.grad is not None
-    return leaf.grad
+def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:
+    arena = state.nets[effect.net].arena
+    leaf = effect.inputs.detach().requires_grad_(not effect.keep)
+    with _dice(state):
+        outputs = arena.module(leaf)
+    if effect.keep:
+        if effect.keep == "set":
+            arena.gradient.zero_()
+        torch.autograd.backward(outputs, effect.cotangent, inputs=list(arena.module.parameters()))
+        return None
+    return torch.autograd.grad(outputs, leaf, effect.cotangent)[0]

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from peer.effects import Combine, Gradient, Moment, Report, Sleep, Step, StepResult, Train
+from peer.effects import (
+    VJP,
+    Combine,
+    Exchange,
+    Generate,
+    Gradient,
+    Letter,
+    Moment,
+    Proximal,
+    Report,
+    Step,
+    StepResult,
+    Train,
+)
 from peer.state import PeerState
+from peer.streams import stream
+
+Weights = Mapping[int, float]
+PAIR = ("generator", "discriminator")
 
 
 class Peer:
@@ -17,18 +35,22 @@ class Peer:
 
     Args:
         state: everything that outlives a round.
-        weights: a_lk for every neighbour l of this peer k (without k itself).
+        weights: a_lk for every neighbour l of this peer k (without k itself); or, where the graph
+            changes, a function of the round that gives them.
 
-    Every verb is awaited: it hands an effect to the driver. An algorithm keeps nothing across
+    Every verb that is awaited hands an effect to the driver. An algorithm keeps nothing across
     rounds but in ``peer.state``.
     """
 
-    def __init__(self, state: PeerState, weights: Mapping[int, float]) -> None:
+    def __init__(self, state: PeerState, weights: Weights | Callable[[int], Weights]) -> None:
         self.state = state
-        self.weights = dict(weights)
-        self._exchange = 0
+        self._weights = weights
+        self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
         self._missing: set[int] = set()
+        self._facts: dict[str, Any] = {}
+
+    # --- who this is ------------------------------------------------------------------------------
 
     @property
     def id(self) -> int:
@@ -36,39 +58,195 @@ class Peer:
         return self.state.peer
 
     @property
+    def peers(self) -> int:
+        """K: how many peers there are."""
+        return self.state.peers
+
+    @property
+    def round(self) -> int:
+        """Rounds completed: the number, from 0, of the round at hand."""
+        return self.state.round
+
+    @property
+    def weights(self) -> Weights:
+        """a_lk of this round, by neighbour."""
+        return self._weights(self.state.round) if callable(self._weights) else self._weights
+
+    @property
     def neighbours(self) -> tuple[int, ...]:
         """The ids of this round's neighbours, in order, without k."""
         return tuple(sorted(self.weights))
 
+    @property
+    def samples(self) -> int:
+        """n_k: how many images are its own."""
+        return 0 if self.state.shard is None else len(self.state.shard)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The algorithm's own facts, kept across rounds; types that msgpack knows."""
+        return self.state.facts
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """This peer's own random stream for ``purpose``."""
+        return self.state.streams[purpose]
+
+    def common_rng(self, purpose: str) -> np.random.Generator:
+        """A fresh stream for this round, the same at every peer that asks: both ends know."""
+        return stream(self.state.streams.seed, "common", purpose, self.state.round)
+
+    def note(self, **measures: Any) -> None:
+        """Put something of the algorithm's own into this round's record."""
+        self._facts.update(measures)
+
+    # --- rounds -----------------------------------------------------------------------------------
+
     async def rounds(self, count: int) -> AsyncIterator[int]:
         """Rounds from the state's own to ``count``; each is reported when its body is done."""
         while self.state.round < count:
-            self._exchange = 0
+            self._exchanges.clear()
             yield self.state.round
+            measures = self._measures()
             self.state.round += 1
-            await Report(self.state.round, self._measures())
+            await Report(self.state.round, measures)
 
-    async def adapt(self, net: str, steps: int = 1) -> None:
-        """``phi_k = w_k - mu grad J_k(w_k)``: ``steps`` optimizer steps on fresh mini-batches."""
-        self._results[net].append(await Train(net, net, steps))
+    # --- learning ---------------------------------------------------------------------------------
 
-    async def gradient(self, net: str) -> None:
+    async def adapt(
+        self,
+        net: str,
+        steps: int = 1,
+        *,
+        objective: str = "",
+        proximal: Proximal | None = None,
+        **inputs: Any,
+    ) -> StepResult:
+        """``phi_k = w_k - mu grad J_k(w_k)``: ``steps`` optimizer steps on fresh mini-batches.
+
+        Args:
+            net: which of the peer's nets.
+            steps: how many.
+            objective: by default the loss of the net's part in the GAN.
+            proximal: a term that pulls to an anchor.
+            inputs: what is given, not drawn: ``real``, ``z``, ``fake``, ``gamma``.
+        """
+        objective = objective or role_of(net)
+        result: StepResult = await Train(net, objective, steps, inputs, proximal)
+        self._results[net].append(result)
+        return result
+
+    async def gradient(
+        self, net: str, *, objective: str = "", proximal: Proximal | None = None, **inputs: Any
+    ) -> StepResult:
         """The stochastic gradient of J_k at w_k, kept for :meth:`step`."""
-        self._results[net].append(await Gradient(net, net))
+        objective = objective or role_of(net)
+        result: StepResult = await Gradient(net, objective, inputs, proximal)
+        self._results[net].append(result)
+        return result
 
     async def step(self, net: str) -> None:
         """One optimizer step with the gradient that was kept."""
         await Step(net)
 
-    async def combine(self, net: str) -> None:
-        """``w_k = sum over l in N_k of a_lk phi_l``: swap with the neighbours, and average."""
-        t = Moment(self.state.round, self._exchange)
-        self._exchange += 1
-        self._missing.update(await Combine(net, t, self.weights))
+    def noise(self, prefix: str = "") -> torch.Tensor:
+        """A mini-batch of z ~ N(0, I), (batch, z_dim), from this peer's own stream."""
+        return self.state.draw_noise(self.state.batch, prefix)
 
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        await Sleep(seconds)
+    def images(self) -> torch.Tensor:
+        """A mini-batch of this peer's own images, (batch, c, h, w)."""
+        return self.state.draw_real()
+
+    async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
+        """G(z): (batch, c, h, w)."""
+        images: torch.Tensor = await Generate(net, z)
+        return images
+
+    async def judge(self, images: torch.Tensor) -> torch.Tensor:
+        """phi(x), the discriminator's logits of ``images``: (batch, 1)."""
+        logits: torch.Tensor = await Generate("discriminator", images)
+        return logits
+
+    async def feedback(self, images: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
+        """What a loss whose derivative by the logits is ``cotangent`` says of each pixel."""
+        gradient: torch.Tensor = await VJP("discriminator", images, cotangent)
+        return gradient
+
+    async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
+        """One step of G along the sum of ``feedback`` on the images that it makes of ``z``."""
+        for i, (noise, error) in enumerate(zip(z, feedback, strict=True)):
+            await VJP("generator", noise, error, keep="add" if i else "set")
+        await Step("generator")
+
+    # --- nets as messages -------------------------------------------------------------------------
+
+    def model(self, nets: Iterable[str] = PAIR, prefix: str = "") -> dict[str, torch.Tensor]:
+        """The arenas of ``nets`` by name, each (P,): what a letter with the model carries."""
+        return {net: self.state.nets[prefix + net].arena.vector for net in nets}
+
+    def load(
+        self, tensors: Mapping[str, torch.Tensor], prefix: str = "", *, buffers: bool = True
+    ) -> None:
+        """Take over arenas, by name (behind ``prefix``); without ``buffers``, parameters alone.
+
+        Nets that the peer does not hold are left aside.
+        """
+        for name in sorted(tensors):
+            net = self.state.nets.get(prefix + name)
+            if net is not None:
+                end = net.arena.layout.length if buffers else net.arena.layout.trained
+                net.arena.vector[:end].copy_(tensors[name][:end])
+
+    def reset_optimizer(self, *nets: str) -> None:
+        """Forget the optimizers' moments."""
+        for net in nets:
+            self.state.nets[net].optimizer.state.clear()
+
+    # --- exchanging -------------------------------------------------------------------------------
+
+    async def combine(self, net: str, weights: Weights | None = None) -> None:
+        """``w_k = sum over l in N_k of a_lk phi_l``: swap with the neighbours, and average."""
+        weights = self.weights if weights is None else weights
+        self._missing.update(await Combine(net, self._moments(weights), weights))
+
+    async def exchange(
+        self, name: str, letters: Mapping[int, Letter], senders: Iterable[int]
+    ) -> dict[int, Letter]:
+        """Send to the neighbours in ``letters``, take ``name`` from ``senders``, all at once.
+
+        Returns what came, by sender, in id order. Neighbours that stayed away are left out.
+        """
+        senders = frozenset(senders)
+        moments = self._moments(letters.keys() | senders)
+        post = await Exchange(letters, senders, name, moments)
+        self._missing.update(post.missing)
+        received: dict[int, Letter] = post.letters
+        return received
+
+    async def send(
+        self,
+        to: int | Iterable[int],
+        name: str,
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        **facts: Any,
+    ) -> None:
+        """Send one letter, the values of this moment, to one neighbour or to several."""
+        letter = Letter(name, tensors or {}, facts)
+        await self.exchange(name, dict.fromkeys([to] if isinstance(to, int) else to, letter), ())
+
+    async def gather(self, name: str, senders: Iterable[int]) -> dict[int, Letter]:
+        """One letter from each of ``senders``, in id order, without those that stayed away."""
+        return await self.exchange(name, {}, senders)
+
+    async def receive(self, name: str, sender: int) -> Letter | None:
+        """One letter; None where the sender stayed away."""
+        return (await self.gather(name, [sender])).get(sender)
+
+    def _moments(self, neighbours: Iterable[int]) -> dict[int, Moment]:
+        moments = {}
+        for neighbour in sorted(neighbours):
+            moments[neighbour] = Moment(self.state.round, self._exchanges[neighbour])
+            self._exchanges[neighbour] += 1
+        return moments
 
     def _measures(self) -> dict[str, Any]:
         """What this round's steps and exchanges gave; read once, then forgotten."""
@@ -80,7 +258,14 @@ class Peer:
             "losses": losses,
             "gradient_norms": norms,
             "missing": sorted(self._missing),
+            **self._facts,
         }
         self._results.clear()
         self._missing.clear()
+        self._facts.clear()
         return measures
+
+
+def role_of(net: str) -> str:
+    """``generator`` or ``discriminator``, whichever a net's name ends in."""
+    return "discriminator" if net.endswith("discriminator") else "generator"

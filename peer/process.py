@@ -16,7 +16,8 @@ import topology
 from peer.checkpoint import load_state, save_state
 from peer.data import load_source, partition
 from peer.effects import Report
-from peer.experiment import Experiment
+from peer.experiment import NETS, Experiment
+from peer.gan import Layout
 from peer.net.driver import Stopped, ZmqDriver
 from peer.net.keys import curve_secret, keys_folder, public_key
 from peer.net.link import Link
@@ -74,7 +75,7 @@ class PeerProcess:
         self.run_dir = run_dir
         self.folder = run_dir / f"peer-{peer}"
         self.log = log
-        self.state, self._source = load_peer(experiment, peer)
+        self.state, self._source = load_peer(experiment, peer, program)
         if options.resume and load_state(self.state, self.folder):
             log(f"resumed after round {self.state.round}")
         weights = topology.neighbour_weights(experiment.graph_of_peers, experiment.weights, peer)
@@ -103,14 +104,14 @@ class PeerProcess:
         except UserError:
             sockets.close(0)
             raise
-        layouts = {name: net.arena.layout for name, net in state.nets.items()}
+        models = zip(NETS, (state.gan.generator, state.gan.discriminator), strict=True)
         me = Identity(
             state.peer,
             secrets.randbits(64),
             experiment.fingerprint() | {"images": self._source},
-            {f"model:{name}": layout.signature() for name, layout in layouts.items()},
+            {f"model:{role}": Layout.of(module).signature() for role, module in models},
         )
-        sizes = {name: 4 * layout.length for name, layout in layouts.items()}
+        sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
         timing = Timing.within(experiment.start_timeout, experiment.deadline)
         checksum = experiment.checksum and security is None
         now = time.monotonic()
@@ -180,14 +181,20 @@ class PeerProcess:
         signal.signal(signal.SIGTERM, stop)
 
 
-def load_peer(experiment: Experiment, peer: int) -> tuple[PeerState, str]:
+def load_peer(experiment: Experiment, peer: int, program: Program) -> tuple[PeerState, str]:
     """Peer ``peer`` at round 0 with its own part of the data, and a digest of a common source.
 
     Raises:
         UserError: the data are not there, or leave a peer without samples.
     """
-    images = load_source(experiment.data, peer, experiment.folder)
-    parts = partition(experiment.data, images, experiment.peers, experiment.seed)
+    workers = program.workers(experiment.peers)
+    reader = peer if peer in workers else workers[0]
+    images = load_source(experiment.data, reader, experiment.folder)
+    indices = None
+    if peer in workers:
+        parts = partition(experiment.data, images, len(workers), experiment.seed)
+        indices = parts[workers.index(peer)]
     own = experiment.data.partition.name == "own"
     source = "own" if own else hashlib.blake2b(images.pixels.tobytes(), digest_size=8).hexdigest()
-    return make_state(experiment, peer, images, parts[peer]), source
+    state = make_state(experiment, peer, images, indices, names=program.nets(peer))
+    return state, source

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peer.effects import Effect
-from peer.peer import Peer
+from peer.peer import PAIR, Peer
 
 Running = Coroutine[Effect, Any, None]
+
+
+def _a_pair(peer: int) -> Sequence[str]:
+    return PAIR
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,16 @@ class Program:
         name: as in the experiment file.
         start: makes the coroutine for one peer; its settings are bound already.
         rounds: how many rounds the settings ask for.
+        server: the peer that plays the server and holds no data, if there is one.
+        nets: the names of the nets that a peer holds.
     """
 
     name: str
     start: Callable[[Peer], Running]
     rounds: int
+    server: int | None = None
+    nets: Callable[[int], Sequence[str]] = _a_pair
+
+    def workers(self, peers: int) -> list[int]:
+        """The peers that hold data: all but the server."""
+        return [k for k in range(peers) if k != self.server]

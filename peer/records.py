@@ -134,7 +134,8 @@ def write_peer(
     missing: Mapping[str, int],
 ) -> None:
     """Leave what a peer ends with: its generator, usable anywhere, and its summary."""
-    save_generator(state.nets["generator"].module, folder / "generator.safetensors")
+    if "generator" in state.nets:
+        save_generator(state.nets["generator"].module, folder / "generator.safetensors")
     summary = {
         "peer": state.peer,
         "rounds": state.round,

@@ -6,6 +6,8 @@ from its state between two rounds goes on with the same bits.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,8 @@ from peer.experiment import NETS, Experiment
 from peer.gan import Arena, Gan, Layout, Loss, build_gan, make_optimizer
 from peer.gan.objectives import Batch
 from peer.streams import Streams
+
+Module = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Net:
@@ -111,6 +115,7 @@ class PeerState:
         nets: its nets by name.
         shard: its own images; None for a peer that holds no data.
         streams: its random streams.
+        peers: how many there are in the experiment.
         facts: an algorithm's own facts, in types that msgpack knows.
     """
 
@@ -122,21 +127,47 @@ class PeerState:
     loss: Loss
     batch: int
     device: torch.device
+    peers: int = 1
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    _shards: dict[str, Shard] = field(default_factory=dict)
 
-    def draw_batch(self, sees_data: bool) -> Batch:
-        """One mini-batch from this peer's own streams; real images first, then z."""
-        real = None
-        if sees_data:
-            assert self.shard is not None, f"peer {self.peer} holds no data"
-            real = self.shard.draw(self.batch, self.streams["batches"])
-        return Batch(real, self.draw_noise(self.batch))
+    def pair(self, prefix: str) -> tuple[Module | None, Module | None]:
+        """The generator and the discriminator that train each other.
 
-    def draw_noise(self, count: int) -> torch.Tensor:
+        A peer may hold several pairs, told apart by what stands before the nets' names.
+        """
+        of_role = [self.nets.get(prefix + role) for role in NETS]
+        generator, discriminator = (None if n is None else n.module for n in of_role)
+        return generator, discriminator
+
+    def draw_batch(
+        self, sees_data: bool, inputs: Mapping[str, Any] | None = None, prefix: str = ""
+    ) -> Batch:
+        """One mini-batch from this peer's own streams; real images first, then z.
+
+        What ``inputs`` give is not drawn; noise is not, either, where the fakes are given. Each
+        pair of nets, by its ``prefix``, has streams of its own: one does not move another's draws.
+        """
+        given = dict(inputs or {})
+        if sees_data and "real" not in given:
+            given["real"] = self.draw_real(prefix)
+        if "z" not in given and "fake" not in given:
+            given["z"] = self.draw_noise(self.batch, prefix)
+        return Batch(**given)
+
+    def draw_real(self, prefix: str = "") -> torch.Tensor:
+        """The next mini-batch of this peer's own images, (batch, c, h, w)."""
+        shard = self.shard
+        assert shard is not None, f"peer {self.peer} holds no data"
+        if prefix:
+            shard = self._shards.setdefault(prefix, Shard(shard.pixels, shard.labels))
+        return shard.draw(self.batch, self.streams[prefix + "batches"])
+
+    def draw_noise(self, count: int, prefix: str = "") -> torch.Tensor:
         """z ~ N(0, I), (count, z_dim), from this peer's noise stream."""
         shape = (count, self.gan.z_dim)
-        z = self.streams["noise"].standard_normal(shape, dtype=np.float32)
+        z = self.streams[prefix + "noise"].standard_normal(shape, dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
 
     def dump(self) -> Snapshot:
@@ -153,8 +184,10 @@ class PeerState:
             "facts": self.facts,
         }
         if self.shard is not None:
-            tensors["shard/order"] = torch.from_numpy(self.shard.order.copy())
-            facts["position"] = self.shard.position
+            shards = {"": self.shard, **self._shards}
+            for prefix, shard in shards.items():
+                tensors[f"{prefix}shard/order"] = torch.from_numpy(shard.order.copy())
+            facts["positions"] = {prefix: shard.position for prefix, shard in shards.items()}
         return Snapshot(tensors, msgpack.packb(facts))
 
     def load(self, snapshot: Snapshot) -> None:
@@ -163,15 +196,21 @@ class PeerState:
         Raises:
             ValueError: the snapshot is another peer's, or of another shape.
         """
-        facts = msgpack.unpackb(snapshot.facts)
+        facts = msgpack.unpackb(snapshot.facts, strict_map_key=False)
         if facts["peer"] != self.peer:
             raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
         self.round = facts["round"]
         self.streams.load(facts["streams"])
         self.facts = facts["facts"]
         if self.shard is not None:
-            self.shard.order = snapshot.tensors["shard/order"].numpy().copy()
-            self.shard.position = facts["position"]
+            self._shards = {
+                prefix: Shard(self.shard.pixels, self.shard.labels)
+                for prefix in facts["positions"]
+                if prefix
+            }
+            for prefix, shard in {"": self.shard, **self._shards}.items():
+                shard.order = snapshot.tensors[f"{prefix}shard/order"].numpy().copy()
+                shard.position = facts["positions"][prefix]
         for name, net in self.nets.items():
             own = {
                 key.removeprefix(f"{name}/"): value
@@ -186,7 +225,8 @@ def make_state(
     peer: int,
     images: Images,
     indices: np.ndarray | None,
-    rows: dict[str, torch.Tensor] | None = None,
+    rows: Mapping[str, torch.Tensor] | None = None,
+    names: Sequence[str] = NETS,
 ) -> PeerState:
     """A peer at round 0.
 
@@ -196,12 +236,14 @@ def make_state(
         images: the source that its shard comes from (it also gives the images' shape).
         indices: which of them are its own; None for a peer without data.
         rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
+        names: the nets that it holds; what a name ends in says which of the pair it is.
     """
     device = torch.device(experiment.device)
     gan = build_gan(experiment, images.shape, owner=peer)
     nets: dict[str, Net] = {}
-    for name, module in zip(NETS, (gan.generator, gan.discriminator), strict=True):
-        module.to(device).train()
+    for name in names:
+        role = gan.discriminator if name.endswith("discriminator") else gan.generator
+        module = copy.deepcopy(role).to(device).train()
         length = Layout.of(module).length
         row = torch.zeros(length, device=device) if rows is None else rows[name]
         arena = Arena(module, row)
@@ -213,4 +255,6 @@ def make_state(
         shard = Shard(images.take(indices).to(device), labels)
     streams = Streams(experiment.seed, peer)
     loss: Loss = experiment.loss_functions()
-    return PeerState(peer, nets, shard, streams, gan, loss, experiment.batch, device)
+    return PeerState(
+        peer, nets, shard, streams, gan, loss, experiment.batch, device, experiment.peers
+    )

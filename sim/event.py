@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,8 +16,22 @@ from typing import Any, Protocol
 import torch
 
 from peer.combine import combine
-from peer.effects import BEFORE_ALL, Combine, Effect, Gradient, Moment, Report, Sleep, Train
+from peer.effects import (
+    BEFORE_ALL,
+    Combine,
+    Effect,
+    Exchange,
+    Gradient,
+    Letter,
+    Moment,
+    Post,
+    Report,
+    Sleep,
+    Train,
+)
 from peer.local import carry_out
+from peer.net.letters import pack, unpack
+from peer.net.wire import WireError
 from peer.peer import Peer
 from peer.program import Program, Running
 from sim.network import SUSPECT_AFTER, Network
@@ -29,15 +44,21 @@ class Observer(Protocol):
         """``process`` has completed ``report.round`` rounds."""
 
 
-@dataclass
-class Exchange:
-    """One peer's part in one exchange, from its ``Combine`` until every neighbour is settled."""
+Value = torch.Tensor | memoryview
+"""What is under way on a link: an arena's snapshot, or a letter's bytes."""
 
-    effect: Combine
-    own: torch.Tensor  # q_k, (P,)
+
+@dataclass
+class Pending:
+    """One peer's part in one exchange, from its effect until every neighbour is settled."""
+
+    effect: Combine | Exchange
+    moments: Mapping[int, Moment]  # on the link with each neighbour
+    outgoing: Mapping[int, Value]  # q_k for whom it is sent to
     ready: float  # when the last of what has come so far came
-    open: set[int]  # neighbours of whom nothing is known yet
-    received: dict[int, torch.Tensor] = field(default_factory=dict)
+    open: set[int]  # neighbours whose value is wanted, and of whom nothing is known yet
+    received: dict[int, Value] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -47,9 +68,9 @@ class Process:
     peer: Peer
     running: Running
     now: float = 0.0
-    exchange: Exchange | None = None
-    passed: Moment = BEFORE_ALL  # the last exchange it has settled
-    inbox: dict[tuple[Moment, int], tuple[float, torch.Tensor]] = field(default_factory=dict)
+    pending: Pending | None = None
+    passed: dict[int, Moment] = field(default_factory=dict)  # settled last, on each link
+    inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
     finished: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
@@ -58,6 +79,11 @@ class Process:
     def id(self) -> int:
         """The peer's id."""
         return self.peer.id
+
+    def is_past(self, neighbour: int, t: Moment) -> bool:
+        """Whether it has settled exchange ``t`` on the link with ``neighbour``, or never will."""
+        over = self.finished or t.round < self.peer.round
+        return over or self.passed.get(neighbour, BEFORE_ALL) >= t
 
 
 class EventDriver:
@@ -86,6 +112,7 @@ class EventDriver:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
         self._scratch: dict[int, torch.Tensor] = {}
+        self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
     def run(self) -> None:
         """Carry out everything, in the order of virtual time."""
@@ -121,12 +148,13 @@ class EventDriver:
                 self._finish(process)
                 return
             match effect:
-                case Combine():
+                case Combine() | Exchange():
                     self._begin(process, effect)
                     return
                 case Report():
                     if self.observer:
                         self.observer.reported(process, effect)
+                    self._release(process)
                     result = None
                 case Sleep(seconds):
                     self._resume_at(process, process.now + seconds, None)
@@ -137,98 +165,176 @@ class EventDriver:
 
     # --- exchanges --------------------------------------------------------------------------------
 
-    def _begin(self, process: Process, effect: Combine) -> None:
-        """Send this peer's value to its neighbours, and wait for theirs."""
-        k, t, now = process.id, effect.t, process.now
-        own = process.peer.state.nets[effect.net].arena.vector.clone()
-        process.exchange = exchange = Exchange(effect, own, now, set(effect.weights))
-        process.bytes_out += own.nbytes * len(effect.weights)
-        for neighbour in sorted(effect.weights):
+    def _begin(self, process: Process, effect: Combine | Exchange) -> None:
+        """Send this peer's values to its neighbours, and wait for theirs."""
+        k, now = process.id, process.now
+        moments, outgoing = effect.moments, self._outgoing(process, effect)
+        wanted = effect.senders if isinstance(effect, Exchange) else effect.weights
+        process.pending = pending = Pending(effect, moments, outgoing, now, set(wanted))
+        for neighbour, t in sorted(moments.items()):
             other = self.processes[neighbour]
-            arrived = process.inbox.pop((t, neighbour), None)
-            if arrived is not None:
-                self._receive(process, exchange, neighbour, *arrived)
-            elif other.finished or other.passed >= t:
-                exchange.open.discard(neighbour)  # it went on without us
+            arrived = process.inbox.pop((neighbour, t), None)
+            if neighbour not in wanted:
+                pass
+            elif arrived is not None:
+                self._receive(process, pending, neighbour, *arrived)
+            elif other.is_past(k, t):
+                self._do_without(pending, neighbour)  # it went on without us
             else:
                 self._expect(process, neighbour, now)
-            if not self.network.loses(k, neighbour, t):
-                arrival = now + self.network.delay(k, neighbour, t)
-                self._deliver(other, k, t, arrival, own)
+            if neighbour in outgoing:
+                self._send(process, other, t)
         self._settle(process)
 
+    @staticmethod
+    def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
+        """What goes to whom: snapshots, the same one to many where it is the same."""
+        if isinstance(effect, Combine):
+            own = process.peer.state.nets[effect.net].arena.vector.clone()
+            return dict.fromkeys(effect.weights, own)
+        packed: dict[int, memoryview] = {}
+        for letter in effect.letters.values():
+            if id(letter) not in packed:
+                packed[id(letter)] = pack(letter)
+        return {neighbour: packed[id(letter)] for neighbour, letter in effect.letters.items()}
+
+    def _send(self, process: Process, other: Process, t: Moment) -> None:
+        """Put a value on its way; who only sends, waits until it is there or given up."""
+        pending, k, now = process.pending, process.id, process.now
+        assert pending is not None
+        value = pending.outgoing[other.id]
+        process.bytes_out += value.nbytes
+        arrival = now + self.network.delay(k, other.id, t)
+        lost = self.network.loses(k, other.id, t)
+        back = self.network.back_at(other.id, arrival)
+        if other.id not in pending.open and other.id not in pending.received:
+            if lost or back > now + self.deadline or other.is_past(k, t):
+                pending.missing.add(other.id)
+                pending.ready = max(pending.ready, now + self.deadline * lost)
+                lost = True
+            else:
+                pending.ready = max(pending.ready, arrival)
+        if not lost:
+            self._deliver(other, k, t, arrival, value)
+
     def _deliver(
-        self, other: Process, sender: int, t: Moment, arrival: float, value: torch.Tensor
+        self, other: Process, sender: int, t: Moment, arrival: float, value: Value
     ) -> None:
         """Hand a value over: into the exchange that waits for it, or for one that will."""
-        if other.passed >= t:
+        if other.is_past(sender, t):
             return  # late: dropped
-        exchange = other.exchange
-        if exchange and exchange.effect.t == t:
-            if sender in exchange.open:
-                self._receive(other, exchange, sender, arrival, value)
+        pending = other.pending
+        if pending and pending.moments.get(sender) == t:
+            if sender in pending.open:
+                self._receive(other, pending, sender, arrival, value)
                 self._settle(other)
         else:
-            other.inbox[t, sender] = (arrival, value)
+            other.inbox[sender, t] = (arrival, value)
 
     def _receive(
-        self, process: Process, exchange: Exchange, sender: int, arrival: float, value: torch.Tensor
+        self, process: Process, pending: Pending, sender: int, arrival: float, value: Value
     ) -> None:
-        exchange.open.discard(sender)
-        exchange.received[sender] = value
-        exchange.ready = max(exchange.ready, arrival)
+        pending.open.discard(sender)
+        pending.received[sender] = value
+        pending.ready = max(pending.ready, arrival)
         process.bytes_in += value.nbytes
+
+    @staticmethod
+    def _do_without(pending: Pending, neighbour: int) -> None:
+        pending.open.discard(neighbour)
+        pending.missing.add(neighbour)
 
     def _expect(self, process: Process, neighbour: int, now: float) -> None:
         """Plan when to stop waiting for a neighbour that is away, or whose message is lost."""
-        exchange = process.exchange
-        assert exchange is not None
-        if self.network.loses(process.id, neighbour, exchange.effect.t):
-            self._give_up_at(now + self.deadline, process, exchange, neighbour)
+        pending = process.pending
+        assert pending is not None
+        self._waiters[neighbour].add(process.id)
+        if self.network.loses(process.id, neighbour, pending.moments[neighbour]):
+            self._give_up_at(now + self.deadline, process, pending, neighbour)
         for down, up in self.network.absences.get(neighbour, []):
             if up <= now:
                 continue
             suspected = down + SUSPECT_AFTER <= now
             end = now if suspected else max(now, down) + self.deadline
             if end < up:
-                self._give_up_at(end, process, exchange, neighbour)
+                self._give_up_at(end, process, pending, neighbour)
                 return
 
-    def _give_up_at(self, end: float, process: Process, exchange: Exchange, neighbour: int) -> None:
-        self._at(end, lambda: self._give_up(end, process, exchange, neighbour))
+    def _give_up_at(self, end: float, process: Process, pending: Pending, neighbour: int) -> None:
+        self._at(end, lambda: self._give_up(end, process, pending, neighbour))
 
-    def _give_up(self, now: float, process: Process, exchange: Exchange, neighbour: int) -> None:
+    def _give_up(self, now: float, process: Process, pending: Pending, neighbour: int) -> None:
         """The deadline: the neighbour's weight stays on oneself, and it will not get our value."""
-        if process.exchange is not exchange or neighbour not in exchange.open:
+        if process.pending is not pending or neighbour not in pending.open:
             return
-        exchange.open.discard(neighbour)
-        self.processes[neighbour].inbox.pop((exchange.effect.t, process.id), None)
-        exchange.ready = max(exchange.ready, now)
+        self._do_without(pending, neighbour)
+        t = pending.moments[neighbour]
+        self.processes[neighbour].inbox.pop((process.id, t), None)
+        pending.ready = max(pending.ready, now)
         self._settle(process)
 
     def _settle(self, process: Process) -> None:
-        """Once every neighbour is settled: combine, and go on."""
-        exchange = process.exchange
-        if exchange is None or exchange.open:
+        """Once every neighbour is settled: combine, or hand the letters over, and go on."""
+        pending = process.pending
+        if pending is None or pending.open:
             return
-        effect = exchange.effect
+        effect = pending.effect
+        result: Any
+        if isinstance(effect, Combine):
+            result = self._combine(process, pending, effect)
+        else:
+            result = _post(pending, effect, process.peer.state.device)
+        process.pending = None
+        process.passed.update(pending.moments)
+        self._resume_at(process, pending.ready, result)
+
+    def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
         w = process.peer.state.nets[effect.net].arena.vector
         scratch = self._scratch.setdefault(len(w), torch.empty_like(w))
-        combine(w, exchange.own, exchange.received, effect.weights, scratch)
-        process.exchange = None
-        process.passed = effect.t
-        missing = frozenset(effect.weights) - exchange.received.keys()
-        self._resume_at(process, exchange.ready, missing)
+        received = {k: v for k, v in pending.received.items() if isinstance(v, torch.Tensor)}
+        if received:
+            own = next(iter(pending.outgoing.values()))
+            assert isinstance(own, torch.Tensor)
+            combine(w, own, received, effect.weights, scratch)
+        return frozenset(pending.missing)
 
     def _finish(self, process: Process) -> None:
         """The coroutine has ended: nobody waits for this peer any more."""
         process.finished = True
-        for neighbour in process.peer.neighbours:
-            other = self.processes[neighbour]
-            exchange = other.exchange
-            if exchange and process.id in exchange.open:
-                exchange.open.discard(process.id)
+        self._release(process)
+
+    def _release(self, process: Process) -> None:
+        """Let those go on who wait for what this peer, being past it, will never send."""
+        k = process.id
+        for waiter in sorted(self._waiters.pop(k, ())):
+            other = self.processes[waiter]
+            pending = other.pending
+            if pending is None or k not in pending.open:
+                continue
+            if process.is_past(waiter, pending.moments[k]):
+                self._do_without(pending, k)
+                pending.ready = max(pending.ready, process.now)
                 self._settle(other)
+            else:
+                self._waiters[k].add(waiter)
+
+
+def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:
+    """The letters that came and are sound, in id order, as over ZeroMQ."""
+    letters: dict[int, Letter] = {}
+    missing = set(pending.missing)
+    for sender, value in sorted(pending.received.items()):
+        try:
+            letter = unpack(value if isinstance(value, memoryview) else memoryview(b""))
+        except WireError:
+            letter = None
+        if letter is None or letter.name != effect.name:
+            missing.add(sender)
+            continue
+        # what is read belongs to the reader: senders and other readers keep theirs
+        tensors = {name: tensor.clone().to(device) for name, tensor in letter.tensors.items()}
+        letters[sender] = Letter(letter.name, tensors, letter.facts)
+    return Post(letters, frozenset(missing))
 
 
 def _steps(effect: Effect) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from peer.effects import Report
 from peer.experiment import NETS, Experiment, from_mapping, load
 from peer.gan import Layout, build_gan
 from peer.local import prepare_compute_thread
-from peer.peer import Peer
+from peer.peer import Peer, role_of
 from peer.program import Program
 from peer.records import (
     Recorder,
@@ -143,27 +144,51 @@ def drive(
 
 def make_states(experiment: Experiment) -> dict[int, PeerState]:
     """Every peer at round 0, the nets' arenas as rows of one matrix a name."""
-    sources = shards(experiment)
+    program = algorithms.find(experiment)
+    peers = range(experiment.peers)
+    names = {k: tuple(program.nets(k)) for k in peers}
+    sources = shards(experiment, program)
     gan = build_gan(experiment, sources[0][0].shape)
-    matrices = {
-        name: torch.zeros(experiment.peers, Layout.of(module).length, device=experiment.device)
-        for name, module in zip(NETS, (gan.generator, gan.discriminator), strict=True)
+    lengths = {
+        role: Layout.of(module).length
+        for role, module in zip(NETS, (gan.generator, gan.discriminator), strict=True)
     }
+    owners: dict[str, list[int]] = {}  # by net, who holds one
+    for k in peers:
+        for name in names[k]:
+            owners.setdefault(name, []).append(k)
+    rows: dict[int, dict[str, torch.Tensor]] = {k: {} for k in peers}
+    for name, holders in owners.items():
+        W = torch.zeros(len(holders), lengths[role_of(name)], device=experiment.device)
+        for k, row in zip(holders, W, strict=True):
+            rows[k][name] = row
     return {
-        k: make_state(experiment, k, images, indices, {n: W[k] for n, W in matrices.items()})
+        k: make_state(experiment, k, images, indices, rows[k], names[k])
         for k, (images, indices) in enumerate(sources)
     }
 
 
-def shards(experiment: Experiment) -> list[tuple[Images, np.ndarray]]:
-    """Every peer's source and its part of it; one source for all, unless each has its own."""
-    data, peers = experiment.data, experiment.peers
+def shards(
+    experiment: Experiment, program: Program | None = None
+) -> list[tuple[Images, np.ndarray | None]]:
+    """Every peer's source and its part of it; one source for all, unless each has its own.
+
+    A server holds no data: its part is None.
+    """
+    program = program or algorithms.find(experiment)
+    data, seed = experiment.data, experiment.seed
+    workers = program.workers(experiment.peers)
+    parts: dict[int, np.ndarray] = {}
     if "{id}" in (data.path or ""):
-        own = [load_source(data, k, experiment.folder) for k in range(peers)]
-        parts = [partition(data, images, peers, experiment.seed)[k] for k, images in enumerate(own)]
-        return list(zip(own, parts, strict=True))
-    images = load_source(data, None, experiment.folder)
-    return [(images, part) for part in partition(data, images, peers, experiment.seed)]
+        sources = {k: load_source(data, k, experiment.folder) for k in workers}
+        for place, k in enumerate(workers):
+            parts[k] = partition(data, sources[k], len(workers), seed)[place]
+    else:
+        images = load_source(data, None, experiment.folder)
+        sources = dict.fromkeys(range(experiment.peers), images)
+        parts.update(zip(workers, partition(data, images, len(workers), seed), strict=True))
+    anyone = sources[workers[0]]  # a server needs to know the images' shape
+    return [(sources.get(k, anyone), parts.get(k)) for k in range(experiment.peers)]
 
 
 class _Observer:
@@ -183,6 +208,7 @@ class _Observer:
         self.folder = folder
         self.progress = progress
         self._reached: dict[int, dict[str, list[torch.Tensor]]] = {}
+        self._counts: Counter[int] = Counter()
 
     def reported(self, process: Process, report: Report) -> None:
         self.recorder.write(
@@ -202,11 +228,18 @@ class _Observer:
         """Keep this peer's arenas until the last peer has completed ``round``; then measure."""
         reached = self._reached.setdefault(round, {name: [] for name in NETS})
         for name, arenas in reached.items():
-            arenas.append(process.peer.state.nets[name].arena.vector.clone())
-        if len(reached[NETS[0]]) == len(self.states):
-            del self._reached[round]
+            net = process.peer.state.nets.get(name)
+            if net is not None:
+                arenas.append(net.arena.vector.clone())
+        self._counts[round] += 1
+        if self._counts[round] == len(self.states):
+            del self._reached[round], self._counts[round]
             self.recorder.write_network(
                 self.folder / "network.jsonl",
                 round,
-                {name: disagreement(torch.stack(arenas)) for name, arenas in reached.items()},
+                {
+                    name: disagreement(torch.stack(arenas))
+                    for name, arenas in reached.items()
+                    if len(arenas) > 1
+                },
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("hearsay", deadline=None, derandomize=True, print_blob=True)
@@ -21,3 +23,10 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder} (set HEARSAY_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """A run flushes denormals in its thread; the next test's floats are not to notice."""
+    yield
+    torch.set_flush_denormal(False)

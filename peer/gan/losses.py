@@ -21,10 +21,13 @@ class Loss:
     Attributes:
         discriminator: (phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar.
         generator: phi(G(z)) (batch, 1) -> scalar.
+        penalty: (phi(x), phi(G(z)), ||grad phi(x)||^2, ||grad phi(G(z))||^2), each (batch, 1), ->
+            Omega, the regulariser of Roth et al. 2017 for this loss's f-divergence.
     """
 
     discriminator: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     generator: Callable[[torch.Tensor], torch.Tensor]
+    penalty: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def _bce_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -36,11 +39,27 @@ def _lsgan_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
+def _jensen_shannon(
+    real: torch.Tensor, fake: torch.Tensor, real_norm: torch.Tensor, fake_norm: torch.Tensor
+) -> torch.Tensor:
+    # E_P[(1 - psi(x))^2 ||grad phi(x)||^2] + E_Q[psi(x~)^2 ||grad phi(x~)||^2]
+    return (torch.sigmoid(-real).square() * real_norm).mean() + (
+        torch.sigmoid(fake).square() * fake_norm
+    ).mean()
+
+
+def _pearson(
+    real: torch.Tensor, fake: torch.Tensor, real_norm: torch.Tensor, fake_norm: torch.Tensor
+) -> torch.Tensor:
+    # E_Q[f^c''(psi) ||grad psi||^2], with f^c(t) = t^2/4 + t: the factor is 1/2 everywhere
+    return 0.5 * fake_norm.mean()
+
+
 LOSSES: dict[str, Loss] = {
     # L_G = E[-log psi(G(z))]
-    "bce_ns": Loss(_bce_discriminator, lambda fake: softplus(-fake).mean()),
+    "bce_ns": Loss(_bce_discriminator, lambda fake: softplus(-fake).mean(), _jensen_shannon),
     # L_G = E[log(1 - psi(G(z)))]
-    "bce_sat": Loss(_bce_discriminator, lambda fake: -softplus(fake).mean()),
+    "bce_sat": Loss(_bce_discriminator, lambda fake: -softplus(fake).mean(), _jensen_shannon),
     # L_G = E[(D(G(z)) - 1)^2]
-    "lsgan": Loss(_lsgan_discriminator, lambda fake: (fake - 1).square().mean()),
+    "lsgan": Loss(_lsgan_discriminator, lambda fake: (fake - 1).square().mean(), _pearson),
 }

@@ -16,33 +16,80 @@ Net = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Batch(NamedTuple):
-    """One mini-batch; ``real`` is None for an objective that sees no data."""
+    """One mini-batch, and what else an objective may ask for."""
 
-    real: torch.Tensor | None  # (batch, c, h, w) in [-1, 1]
-    z: torch.Tensor  # (batch, z_dim)
+    real: torch.Tensor | None = None  # (batch, c, h, w) in [-1, 1]; None: the objective sees none
+    z: torch.Tensor | None = None  # (batch, z_dim); None where fakes are given
+    fake: torch.Tensor | None = None  # (batch, c, h, w), where they are not to be made from z
+    gamma: float = 0.0  # of the regulariser
 
 
 class Objective(NamedTuple):
-    """``value(generator, discriminator, loss, batch) -> scalar``; ``sees_data`` draws ``real``."""
+    """``value(generator, discriminator, loss, batch) -> scalar``; ``sees_data`` draws ``real``.
 
-    value: Callable[[Net, Net, Loss, Batch], torch.Tensor]
+    A net that the peer does not hold is None.
+    """
+
+    value: Callable[[Net | None, Net | None, Loss, Batch], torch.Tensor]
     sees_data: bool
 
 
-def _discriminator(generator: Net, discriminator: Net, loss: Loss, batch: Batch) -> torch.Tensor:
-    """-J_k(w^D, w^G) of the diffusion GAN paper (equation 5), the generator held fixed."""
-    assert batch.real is not None
+def _fakes(generator: Net | None, batch: Batch) -> torch.Tensor:
+    """(batch, c, h, w), the generator held fixed."""
+    if batch.fake is not None:
+        return batch.fake
+    assert generator is not None
+    assert batch.z is not None
     with torch.no_grad():
-        fake = generator(batch.z)  # (batch, c, h, w)
+        return generator(batch.z)
+
+
+def _discriminator(
+    generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
+) -> torch.Tensor:
+    """-J_k(w^D, w^G) of the diffusion GAN paper (equation 5), the generator held fixed."""
+    assert discriminator is not None
+    assert batch.real is not None
+    fake = _fakes(generator, batch)  # (batch, c, h, w)
     return loss.discriminator(discriminator(batch.real), discriminator(fake))
 
 
-def _generator(generator: Net, discriminator: Net, loss: Loss, batch: Batch) -> torch.Tensor:
+def _regularised(
+    generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
+) -> torch.Tensor:
+    """The same plus ``gamma/2 Omega`` (Oasis, algorithm 2; Roth et al. 2017).
+
+    Omega is :attr:`Loss.penalty` of the logits and the squared norms of their gradients with
+    respect to the images, per sample; the parameters' gradient goes through both (double
+    back-propagation). Batch-norm in D couples samples: per-sample gradients are then approximate.
+    """
+    assert discriminator is not None
+    assert batch.real is not None
+    fake = _fakes(generator, batch)
+    logits, norms = zip(*(_with_norms(discriminator, x) for x in (batch.real, fake)), strict=True)
+    return loss.discriminator(*logits) + batch.gamma / 2 * loss.penalty(*logits, *norms)
+
+
+def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits phi(x), (batch, 1), and ||grad_x phi(x)||^2, (batch, 1), both differentiable."""
+    leaf = images.detach().requires_grad_()
+    logits = discriminator(leaf)
+    (gradient,) = torch.autograd.grad(logits.sum(), leaf, create_graph=True)
+    return logits, gradient.flatten(1).square().sum(1, keepdim=True)
+
+
+def _generator(
+    generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
+) -> torch.Tensor:
     """J_k(w^D, w^G) (equation 5) in the form that ``loss`` gives it, discriminator held fixed."""
+    assert generator is not None
+    assert discriminator is not None
+    assert batch.z is not None
     return loss.generator(discriminator(generator(batch.z)))
 
 
 OBJECTIVES: dict[str, Objective] = {
     "discriminator": Objective(_discriminator, sees_data=True),
+    "regularised": Objective(_regularised, sees_data=True),
     "generator": Objective(_generator, sees_data=False),
 }

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from peer.combine import combine
-from peer.effects import Combine, Report, Sleep
+from peer.effects import Combine, Exchange, Letter, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
-from peer.net.network import Network, Snapshot
+from peer.net.letters import PREFIX, pack, unpack
+from peer.net.network import Network, Outcome, Part, Snapshot
 from peer.peer import Peer
 from peer.program import Program
 
@@ -71,6 +72,8 @@ class ZmqDriver:
                 match effect:
                     case Combine():
                         result = self._combine(effect)
+                    case Exchange():
+                        result = self._exchange(effect)
                     case Report():
                         self.report(effect)
                         if self._asked_to_stop():
@@ -90,15 +93,20 @@ class ZmqDriver:
 
     def _combine(self, effect: Combine) -> frozenset[int]:
         """Swap with the neighbours; returns those that stayed away."""
-        neighbours = frozenset(effect.weights)
-        if not neighbours:
+        if not effect.weights:
             return frozenset()
         w = self.peer.state.nets[effect.net].arena.vector
         own = self._snapshot(effect.net, w)
-        self.network.begin(effect.t, effect.net, own, neighbours)
+        self.network.begin(
+            {
+                neighbour: Part(effect.moments[neighbour], effect.net, own.payload, snapshot=own)
+                for neighbour in effect.weights
+            }
+        )
+        outcome = self._wait()
         received = {
             neighbour: torch.from_numpy(np.frombuffer(value, dtype="<f4"))
-            for neighbour, value in self._wait().items()
+            for neighbour, value in outcome.received.items()
         }
         scratch = self._scratch.setdefault(effect.net, torch.empty_like(own.vector))
         if w.device.type == "cpu":
@@ -107,10 +115,30 @@ class ZmqDriver:
             moved = own.vector.clone()
             combine(moved, own.vector, received, effect.weights, scratch)
             w.copy_(moved)
-        return neighbours - received.keys()
+        return frozenset(outcome.missing)
 
-    def _wait(self) -> dict[int, memoryview]:
-        """The values of the exchange, or what went wrong."""
+    def _exchange(self, effect: Exchange) -> Post:
+        """Send letters, take letters."""
+        if not effect.moments:
+            return Post({}, frozenset())
+        packed: dict[int, memoryview] = {}  # one letter to many is packed once
+        for letter in effect.letters.values():
+            if id(letter) not in packed:
+                packed[id(letter)] = pack(letter)
+        parts = {}
+        for neighbour, t in effect.moments.items():
+            ours = effect.letters.get(neighbour)
+            name = PREFIX + (effect.name if ours is None else ours.name)
+            payload = None if ours is None else packed[id(ours)]
+            parts[neighbour] = Part(t, name, payload, neighbour in effect.senders)
+        self.network.begin(parts)
+        outcome = self._wait()
+        device = self.peer.state.device
+        letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
+        return Post(letters, frozenset(outcome.missing))
+
+    def _wait(self) -> Outcome:
+        """What came of the exchange, or what went wrong."""
         asked = None
         while True:
             try:
@@ -134,3 +162,10 @@ class ZmqDriver:
             ring.append(free)
         free.vector.copy_(w)
         return free
+
+
+def _opened(value: memoryview, device: torch.device) -> Letter:
+    """The letter in a value that was found sound when it came, on the peer's device."""
+    letter = unpack(value)
+    tensors = {name: tensor.to(device) for name, tensor in letter.tensors.items()}
+    return Letter(letter.name, tensors, letter.facts)

@@ -10,6 +10,9 @@ The life of one exchange on a link, at one end::
     neighbour's OFFER, CHUNK... ──> verified ──> Settled(t, value)   its value is here
     silence past the deadline, "late", LEAVE... ──> Settled(t, None)   its weight stays on oneself
 
+An exchange may go one way only: the end that only sends is settled when its value is there, the end
+that only wants asks for it with NACK when it is slow to come, and is told "late" if it never will.
+
 Agreement of both ends on whether an exchange took place (VOTE and COMMIT, with a journal) has its
 place in :meth:`Link._verified`, between a value's arrival and its being settled; until then an end
 that goes on without the other says "abort", and the other drops what it has not used yet.
@@ -23,7 +26,16 @@ from dataclasses import dataclass
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.standing import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
-from peer.net.transfer import CREDIT, Incoming, Outgoing, Shelf, chunk_size
+from peer.net.transfer import (
+    CODECS,
+    CREDIT,
+    SLOWEST_RETRY,
+    Incoming,
+    Outgoing,
+    Shelf,
+    chunk_size,
+    is_letter,
+)
 from peer.net.wire import (
     Ack,
     Chunk,
@@ -46,9 +58,10 @@ which it is waited for no more."""
 
 @dataclass(frozen=True)
 class Settled:
-    """Exchange ``t`` on this link is settled; ``value`` is None where the neighbour stayed away.
+    """Exchange ``t`` on this link is settled; ``value`` is None where none came.
 
-    The value's memory is good until the next exchange begins.
+    The value's memory is good until the next exchange begins. A ``reason`` says why the neighbour
+    was done without; it is empty where all went well.
     """
 
     t: Moment
@@ -100,6 +113,9 @@ class Link:
         self._sending: dict[Moment, Outgoing] = {}
         self._open: Moment | None = None  # the exchange that waits for this neighbour
         self._net = ""  # whose value it waits for
+        self._ask_at = 0.0  # when to ask for that value, if no offer of it has come
+        self._ask_after = timing.retry
+        self._sole: Moment | None = None  # the exchange in which we send and want nothing
         self._restarts = 0  # of the neighbour's, in it
         self._settled = BEFORE_ALL
         self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
@@ -121,28 +137,38 @@ class Link:
 
     # --- what the driver says ---------------------------------------------------------------------
 
-    def begin(self, t: Moment, net: str, payload: memoryview, now: float) -> None:
-        """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back."""
+    def begin(
+        self, t: Moment, net: str, payload: memoryview | None, now: float, wants: bool = True
+    ) -> None:
+        """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
+
+        ``payload`` is None where only the neighbour sends; without ``wants``, only we do.
+        """
         go_ahead = self._shelf.tidy(self._settled)
         if go_ahead is not None:
             self._say(go_ahead)
-        self._open = self.standing.at = t
+        self.standing.at = t
+        self._open, self._sole = (t, None) if wants else (None, t)
         self._net, self._restarts = net, 0
+        self._ask_after = self.timing.retry
+        self._ask_at = now + self._ask_after
         if self._refused == t:
             self._settle("its value was corrupt")
         elif not self.standing.reachable and not self._shelf.has_whole(t):
             self._settle(f"it is {self.phase.value}")
         else:
-            offer = Offer(t, net, len(payload), chunk_size(self._speed), "float32")
-            self._sending[t] = Outgoing(offer, payload, self.timing.retry)
-            if self.phase is Phase.UP:
-                self._offer(self._sending[t], now)
+            if payload is not None:
+                offer = Offer(t, net, len(payload), chunk_size(self._speed), CODECS[is_letter(net)])
+                self._sending[t] = Outgoing(offer, payload, self.timing.retry)
+                if self.phase is Phase.UP:
+                    self._offer(self._sending[t], now)
             self._use(t)
             self._give_up_in_time(now)
             if self.phase is Phase.LEFT:
-                self._delivered(t)
+                self._delivered(t, "it has finished")
             return
-        self.events.append(Delivered(t))
+        if payload is not None:
+            self.events.append(Delivered(t))
 
     def leave(self, round: int) -> None:
         """We have finished after so many rounds."""
@@ -151,7 +177,7 @@ class Link:
     def abandon(self) -> None:
         """Stop sending what is still on its way."""
         for t in list(self._sending):
-            self._delivered(t)
+            self._delivered(t, f"it is {self.phase.value}")
 
     def place(self, session: int, chunk: Chunk) -> memoryview | None:
         """Where the body of ``chunk`` is to be received; None where it is not wanted."""
@@ -167,6 +193,7 @@ class Link:
             for outgoing in list(self._sending.values()):
                 if now >= outgoing.retry_at:
                     self._offer(outgoing, now)
+            self._ask_where_it_is(now)
         self._give_up_in_time(now)
 
     # --- what comes from the neighbour ------------------------------------------------------------
@@ -217,10 +244,7 @@ class Link:
             case Ack():
                 self._ack(message, now)
             case Nack(t, index):
-                outgoing = self._sending.get(t)
-                if outgoing is not None and index < outgoing.count:
-                    outgoing.go_back(index)
-                    self._pump(outgoing)
+                self._asked(t, index, now)
             case Ping():
                 self.standing.ping(message, now)
             case Pong():
@@ -259,34 +283,49 @@ class Link:
             self._say(chunk, body)
 
     def _ack(self, ack: Ack, now: float) -> None:
-        if ack.verdict == "abort":  # its own value for t is not to be used either
-            self._shelf.drop(ack.t)
         outgoing = self._sending.get(ack.t)
-        if outgoing is None and ack.verdict == "abort" and self._open == ack.t:
-            self._settle("it gave this exchange up")
-        if outgoing is None:
-            return
         match ack.verdict:
-            case "more":
+            case "more" if outgoing is not None:
                 outgoing.acknowledge(ack.received, now)
                 self._pump(outgoing)
-            case "wait":
+            case "wait" if outgoing is not None:
                 outgoing.waiting = True
-            case "whole":
+            case "whole" if outgoing is not None:
                 self._speed = outgoing.speed(now)
                 self._delivered(ack.t)
             case "late":
-                self._delivered(ack.t)
-                if self._open == ack.t:
-                    self._settle("it went on without us")
+                self._undone(ack.t, "it went on without us")
             case "abort":
-                self._delivered(ack.t)
-                if self._open == ack.t:
-                    self._settle("it gave this exchange up")
+                self._shelf.drop(ack.t)  # its own value for t is not to be used either
+                self._undone(ack.t, "it gave this exchange up")
 
-    def _delivered(self, t: Moment) -> None:
+    def _undone(self, t: Moment, reason: str) -> None:
+        """The neighbour will not take our value for ``t``, nor send its own."""
+        known = t in self._sending or not self._shelf.has_whole(t)
+        self._delivered(t, reason)
+        if self._open == t and known:
+            self._settle(reason)
+
+    def _asked(self, t: Moment, index: int, now: float) -> None:
+        """The neighbour wants our value for ``t``, from chunk ``index``."""
+        outgoing = self._sending.get(t)
+        if outgoing is None:
+            if t <= self.standing.at:
+                self._say(Ack(t, 0, "late"))
+        elif index < outgoing.count:
+            outgoing.go_back(index)
+            if index == 0:
+                outgoing.offered(now)
+                self._say(outgoing.offer)  # it may be the offer that was lost
+            self._pump(outgoing)
+
+    def _delivered(self, t: Moment, reason: str = "") -> None:
+        """Our value for ``t`` is on its way no more: it is there, or, for a reason, is not."""
         if self._sending.pop(t, None) is not None:
             self.events.append(Delivered(t))
+            if self._sole == t:
+                self._sole, self._settled = None, t
+                self.events.append(Settled(t, None, reason))
 
     # --- receiving --------------------------------------------------------------------------------
 
@@ -340,11 +379,13 @@ class Link:
             self.standing.alive(now, confirms=True)  # it goes on because it has our ACKs
             if not incoming.is_whole():
                 self._say(Ack(chunk.t, incoming.received, "more"))
-            elif incoming.finite():
-                self._verified(incoming)
             else:
-                incoming.received = 0
-                self._corrupt(incoming, "its value has NaN or Inf in it")
+                fault = incoming.fault()
+                if not fault:
+                    self._verified(incoming)
+                else:
+                    incoming.received = 0
+                    self._corrupt(incoming, f"its value has {fault} in it")
 
     def _gap(self) -> None:
         """The neighbour's sequence has a gap."""
@@ -358,6 +399,14 @@ class Link:
             if not incoming.is_whole() and incoming.asked_from != incoming.received:
                 incoming.asked_from = incoming.received
                 self._say(Nack(incoming.offer.t, incoming.received))
+
+    def _ask_where_it_is(self, now: float) -> None:
+        """Ask for a value of which no offer has come: the other end may never send it."""
+        t = self._open
+        if t is not None and now >= self._ask_at and self._shelf[t] is None:
+            self._ask_after = min(2 * self._ask_after, SLOWEST_RETRY)
+            self._ask_at = now + self._ask_after
+            self._say(Nack(t, 0))
 
     def _corrupt(self, incoming: Incoming, what: str) -> None:
         """Ask once more; the second time, do without."""
@@ -401,7 +450,7 @@ class Link:
 
     def _settle(self, reason: str) -> None:
         """Settle the open exchange without the neighbour, which is not to use our value either."""
-        t, self._open = self._open, None
+        t, self._open, self._sole = self._open or self._sole, None, None
         if t is None:
             return
         self._settled = t
@@ -413,11 +462,12 @@ class Link:
         self.events.append(Settled(t, None, reason))
 
     def _give_up_in_time(self, now: float) -> None:
-        if self._open is not None:
+        t = self._open or self._sole
+        if t is not None:
             reason = self.standing.absent_for_good(now)
             if reason is not None:
-                if self._open not in self._sending and self.phase is not Phase.UNKNOWN:
-                    self._say(Ack(self._open, 0, "abort"))  # it has our value, and may not use it
+                if t not in self._sending and self.phase is not Phase.UNKNOWN:
+                    self._say(Ack(t, 0, "abort"))  # it has our value, and may not use it
                 self._settle(reason)
 
     def _end(self, reason: str) -> None:

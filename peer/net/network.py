@@ -51,22 +51,30 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class _Begin:
-    """From compute to network: an exchange begins."""
+class Part:
+    """One link's part in an exchange: what goes out, if anything, and whether anything comes in."""
 
     t: Moment
     net: str
-    snapshot: Snapshot
-    neighbours: frozenset[int]
+    payload: memoryview | None
+    wants: bool = True
+    snapshot: Snapshot | None = None  # whose memory the payload is
+
+
+@dataclass
+class Outcome:
+    """An exchange, once every link has settled its part."""
+
+    received: dict[int, memoryview] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
 
 
 @dataclass
 class _Open:
     """The exchange that the compute thread waits for."""
 
-    t: Moment
-    waiting: set[int]
-    received: dict[int, memoryview] = field(default_factory=dict)
+    waiting: dict[int, Part]
+    outcome: Outcome = field(default_factory=Outcome)
 
 
 @dataclass
@@ -98,7 +106,7 @@ class Network(threading.Thread):
         self.links = dict(links)
         self.log = log
         self.watch_parent = watch_parent
-        self.settled: queue.SimpleQueue[dict[int, memoryview] | Exception] = queue.SimpleQueue()
+        self.settled: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
         self.status = Status(phases={k: link.phase.value for k, link in links.items()})
         self.orphaned = threading.Event()
         self.foreign = 0
@@ -111,17 +119,19 @@ class Network(threading.Thread):
         self._without: set[int] = set()  # neighbours that the last exchange went on without
         self._senders: dict[bytes, int] = {}  # which neighbour's HELLO came by which connection
         self._open: _Open | None = None
-        self._snapshots: dict[Moment, Snapshot] = {}
+        self._snapshots: dict[tuple[int, Moment], Snapshot] = {}
         self._fatal: tuple[float, Exception] | None = None
         self._finishing: tuple[int, float, threading.Event] | None = None
         self._linger = 0.0
 
     # --- called by the compute thread -------------------------------------------------------------
 
-    def begin(self, t: Moment, net: str, snapshot: Snapshot, neighbours: frozenset[int]) -> None:
-        """Begin an exchange; its values come by ``settled``."""
-        snapshot.readers.update(neighbours)
-        self._tell(_Begin(t, net, snapshot, neighbours))
+    def begin(self, parts: Mapping[int, Part]) -> None:
+        """Begin an exchange with the neighbours in ``parts``; what comes of it, by ``settled``."""
+        for neighbour, part in parts.items():
+            if part.snapshot is not None:
+                part.snapshot.readers.add(neighbour)
+        self._tell(_Open(dict(parts)))
 
     def finish(self, round: int, patience: float) -> None:
         """Send what is still owed, say that we leave, and end the thread."""
@@ -251,11 +261,13 @@ class Network(threading.Thread):
             except queue.Empty:
                 return
             match command:
-                case _Begin(t, net, snapshot, neighbours):
-                    self._open = _Open(t, set(neighbours))
-                    self._snapshots[t] = snapshot
-                    for neighbour in sorted(neighbours):
-                        self.links[neighbour].begin(t, net, snapshot.payload, now)
+                case _Open(parts):
+                    self._open = command
+                    for neighbour, part in sorted(parts.items()):
+                        if part.snapshot is not None:
+                            self._snapshots[neighbour, part.t] = part.snapshot
+                        link = self.links[neighbour]
+                        link.begin(part.t, part.net, part.payload, now, part.wants)
                     self._hand_over()
                 case (round, patience):
                     self._finishing = (round, now + patience, threading.Event())
@@ -267,7 +279,7 @@ class Network(threading.Thread):
         if self._open is not None and not self._open.waiting:
             done, self._open = self._open, None
             self._learning = True
-            self.settled.put(done.received)
+            self.settled.put(done.outcome)
 
     # --- what the links say -----------------------------------------------------------------------
 
@@ -279,11 +291,9 @@ class Network(threading.Thread):
                     case Settled(t, value, reason):
                         self._settled(neighbour, t, value, reason)
                     case Delivered(t):
-                        snapshot = self._snapshots.get(t)
+                        snapshot = self._snapshots.pop((neighbour, t), None)
                         if snapshot is not None:
                             snapshot.readers.discard(neighbour)
-                            if not snapshot.readers:
-                                del self._snapshots[t]
                     case Changed(phase, reason):
                         self.status.phases[neighbour] = phase.value
                         if phase is not Phase.LEFT or self._finishing is None:
@@ -295,13 +305,18 @@ class Network(threading.Thread):
                         self._mismatch(neighbour, parts)
 
     def _settled(self, neighbour: int, t: Moment, value: memoryview | None, reason: str) -> None:
-        if self._open is None or self._open.t != t:
+        part = self._open.waiting.get(neighbour) if self._open is not None else None
+        if self._open is None or part is None or part.t != t:
             return
-        self._open.waiting.discard(neighbour)
+        del self._open.waiting[neighbour]
         if value is not None:
-            self._open.received[neighbour] = value
+            self._open.outcome.received[neighbour] = value
+        if not reason:
             self._without.discard(neighbour)
-        elif neighbour not in self._without:
+            self._hand_over()
+            return
+        self._open.outcome.missing.add(neighbour)
+        if neighbour not in self._without:
             self._without.add(neighbour)
             self.log(f"round {t.round + 1}: going on without peer {neighbour}: {reason}")
         self._hand_over()

@@ -9,13 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from peer.effects import Moment
-from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
+from peer.net.letters import PREFIX, unpack
+from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer, WireError
 
 CREDIT = 16
 """Chunks of one value that may be under way unacknowledged."""
 
 SLOWEST_RETRY = 30.0
 """Seconds between two offers of the same value, at most."""
+
+
+CODECS = {False: "float32", True: "letter"}
+"""How a value is coded: an arena's floats, or a letter."""
+
+LETTER_LIMIT = 64 * 2**20
+"""Bytes of a letter that are given room where the nets are small; else, four times the nets."""
+
+
+def is_letter(net: str) -> bool:
+    """Whether a value offered under that name is a letter, and no arena."""
+    return net.startswith(PREFIX)
 
 
 def chunk_size(bytes_per_second: float) -> int:
@@ -123,16 +136,23 @@ class Incoming:
             return False
         return not checksum or zlib.crc32(place) == chunk.crc32
 
-    def finite(self) -> bool:
-        """Whether no float of the whole value is NaN or infinite."""
-        return bool(np.isfinite(np.frombuffer(self.buffer, dtype="<f4")).all())
+    def fault(self) -> str:
+        """What is wrong with the whole value, if anything: nothing unsound is ever used."""
+        if is_letter(self.offer.net):
+            try:
+                unpack(self.buffer)
+            except WireError as problem:
+                return str(problem)
+            return ""
+        finite = np.isfinite(np.frombuffer(self.buffer, dtype="<f4")).all()
+        return "" if finite else "NaN or Inf"
 
 
 class Shelf:
     """Room for the neighbour's values: the exchange at hand, the next one, and no third.
 
     Args:
-        sizes: bytes of each net's arena; nothing of another size is ever given room.
+        sizes: bytes of each net's arena; nothing of another size is ever given room, but letters.
     """
 
     ROOM = 2
@@ -152,14 +172,18 @@ class Shelf:
 
     def fits(self, offer: Offer) -> bool:
         """Whether it is a value that we can use at all."""
-        return self.sizes.get(offer.net) == offer.nbytes and offer.codec == "float32"
+        if offer.codec != CODECS[is_letter(offer.net)]:
+            return False
+        if is_letter(offer.net):
+            return offer.nbytes <= max(LETTER_LIMIT, 4 * sum(self.sizes.values()))
+        return self.sizes.get(offer.net) == offer.nbytes
 
     def accept(self, offer: Offer) -> bool:
         """Make room for an offered value; without room, remember the offer and return False."""
         if len(self._coming) >= self.ROOM:
             self._deferred = offer
             return False
-        spare = self._spare[offer.net]
+        spare = self._spare.get(offer.net)  # a letter's memory is its reader's to keep
         buffer = spare.pop() if spare else np.empty(offer.nbytes, dtype=np.uint8).data
         self._coming[offer.t] = Incoming(offer, buffer)
         return True
@@ -177,6 +201,11 @@ class Shelf:
         """Forget what has come for ``t``."""
         incoming = self._coming.pop(t, None)
         if incoming is not None:
+            self._keep(incoming)
+
+    def _keep(self, incoming: Incoming) -> None:
+        """An arena's memory is used again."""
+        if incoming.offer.net in self._spare:
             self._spare[incoming.offer.net].append(incoming.buffer)
 
     def drop_unfinished(self) -> None:
@@ -198,7 +227,7 @@ class Shelf:
         Returns the go-ahead for an offer that had been waiting for room, if there is one.
         """
         if self._lent is not None:
-            self._spare[self._lent.offer.net].append(self._lent.buffer)
+            self._keep(self._lent)
             self._lent = None
         for incoming in self:
             if incoming.offer.t <= settled:

@@ -279,8 +279,11 @@ def test_a_nack_is_answered_from_where_it_asks() -> None:
     scripted.say(Nack(B, 4))
     assert [m.index for m in scripted.heard() if isinstance(m, Chunk)] == [4, 5]
     scripted.say(Nack(B, 6))  # there is no such chunk
-    scripted.say(Nack(A, 0))  # nor such an exchange
     assert scripted.heard() == []
+    scripted.say(Nack(C, 0))  # an exchange that has not begun here
+    assert scripted.heard() == []
+    scripted.say(Nack(A, 0))  # one that is over: our value for it will never come
+    assert scripted.heard() == [Ack(A, 0, "late")]
 
 
 def spoilt(kind: str, body: bytes) -> bytes | None:

@@ -34,7 +34,7 @@ from peer.net.keys import (
     read_secret,
 )
 from peer.net.link import Link
-from peer.net.network import Network, Snapshot
+from peer.net.network import Network, Outcome, Part, Snapshot
 from peer.net.sockets import Security, Sockets
 from peer.net.standing import Identity, Phase, Timing
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, Chunk, Hello, Offer, encode
@@ -132,7 +132,8 @@ class Node:
         snapshot = Snapshot(value_of(self.peer, self.exchange))
         neighbours = frozenset(self.network.links)
         t = moment(self.exchange)
-        self.network.begin(t, net_at(self.exchange), snapshot, neighbours)
+        part = Part(t, net_at(self.exchange), snapshot.payload, snapshot=snapshot)
+        self.network.begin(dict.fromkeys(neighbours, part))
         self.exchange += 1
         self.snapshots.append(snapshot)
         return snapshot
@@ -144,7 +145,7 @@ class Node:
             raise result
         return {
             k: torch.from_numpy(np.frombuffer(value, dtype="<f4").copy())
-            for k, value in result.items()
+            for k, value in result.received.items()
         }
 
 
@@ -835,8 +836,8 @@ def test_a_neighbour_that_learns_our_key_later_is_reached_in_the_end() -> None:
             a.begin()
             b.begin()
             received = a.network.settled.get(timeout=20.0)
-            assert isinstance(received, dict)
-            assert list(received) == [1]
+            assert isinstance(received, Outcome)
+            assert list(received.received) == [1]
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -313,13 +313,13 @@ def test_every_flipped_bit_is_found() -> None:
 def test_one_float_that_is_none_is_found(bad: float) -> None:
     values = np.linspace(-3, 3, 100, dtype="<f4")
     incoming = Incoming(offer_of(400, 64), values.data.cast("B"))
-    assert incoming.finite()
+    assert incoming.fault() == ""
     for place in (0, 50, 99):
         kept = values[place]
         values[place] = bad
-        assert not incoming.finite()
+        assert incoming.fault() == "NaN or Inf"
         values[place] = kept
-    assert incoming.finite()
+    assert incoming.fault() == ""
 
 
 # --- the shelf ------------------------------------------------------------------------------------

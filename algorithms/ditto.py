@@ -1,0 +1,52 @@
+"""Ditto (Li et al. 2021), with the order of phases of its public implementation.
+
+A worker's own GAN is the personal one, v_k; it keeps it across rounds and shows it to nobody. A
+second pair, ``global_``, is its copy of the server's model, trained and sent back as in FedAvg.
+What is judged at a worker is its personal generator.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from algorithms.fedavg import FedAvgConfig, sampled
+from algorithms.fedavg import server as average
+from peer.peer import PAIR, Peer
+from peer.training import Training, train
+
+GLOBAL = "global_"
+
+
+class DittoConfig(FedAvgConfig):
+    """Settings of ``algorithm: {name: ditto, ...}``; Oasis's: lambda 0.1, 5 personal steps."""
+
+    pull: float = Field(0.1, ge=0, description="lambda: the pull of v_k to the received model.")
+    personal_steps: int = Field(5, ge=0, description="Personal GAN iterations a round.")
+
+    def nets(self, peer: int) -> tuple[str, ...]:
+        """A worker holds two pairs."""
+        return PAIR if peer == self.server else (*PAIR, *(GLOBAL + net for net in PAIR))
+
+
+async def ditto(peer: Peer, config: DittoConfig) -> None:
+    """The server's part, which is FedAvg's, or a worker's."""
+    await (average if peer.id == config.server else worker)(peer, config)
+
+
+async def worker(peer: Peer, config: DittoConfig) -> None:
+    """Personal phase first, towards the model just received; then the global phase."""
+    async for _ in peer.rounds(config.rounds):
+        if peer.id not in sampled(peer, config):
+            continue  # v_k stays as it is
+        model = await peer.receive("model", config.server)  # w_t
+        if model is None:
+            continue
+        # v_k = v_k - mu (grad F_k(v_k) + lambda (v_k - w_t))
+        how = Training(config.order, config.n_d, config.pull, anchors=model.tensors)
+        await train(peer, config.personal_steps, how)
+        peer.load(model.tensors, GLOBAL, buffers=config.sync_buffers)
+        if config.optimizer_state == "reset":
+            peer.reset_optimizer(*(GLOBAL + net for net in PAIR))
+        how = Training(config.order, config.n_d, prefix=GLOBAL)
+        await train(peer, config.local_steps, how)  # ordinary local training of w from w_t
+        await peer.send(config.server, "update", peer.model(PAIR, GLOBAL), samples=peer.samples)

@@ -1,0 +1,90 @@
+"""Federated averaging of GANs, and its relatives (McMahan et al. 2017; Oasis, equation 2).
+
+Every worker holds a whole GAN; the server at the centre of the star averages what comes back:
+
+- FedAvg: weights n_k / sum of n over those who came (``weighting: samples``);
+- FL-vanilla of the FeGAN paper: a plain mean over the sampled (``weighting: uniform``, as in its
+  released code), 30 local steps, G first;
+- FedProx (Li et al. 2020): ``mu`` > 0 adds mu/2 ||w - w_t||^2 to both nets' losses, w_t being the
+  model received; with Adam, its gradient is added before the moments;
+- FedGAN (Rasouli et al. 2020): full participation, weights by samples.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from algorithms.settings import StarSettings
+from peer.combine import weighted_mean
+from peer.effects import Letter
+from peer.peer import PAIR, Peer
+from peer.training import Order, Training, train
+
+
+class FedAvgConfig(StarSettings):
+    """Settings of ``algorithm: {name: fedavg, ...}``; Oasis's: 5 local steps, FedProx mu 0.5."""
+
+    fraction: float = Field(1.0, gt=0, le=1, description="C: share of workers in a round.")
+    local_steps: int = Field(5, ge=1, description="Local GAN iterations of a chosen worker.")
+    n_d: int = Field(1, ge=1, description="Discriminator steps an iteration.")
+    order: Order = Field("D_first", description="Which net steps first; or simultaneous.")
+    weighting: Literal["samples", "uniform"] = Field(
+        "samples", description="n_k / sum n, or a plain mean, over those who came."
+    )
+    mu: float = Field(0.0, ge=0, description="FedProx: the pull to the received model.")
+    optimizer_state: Literal["keep", "reset"] = Field(
+        "keep", description="What happens to a worker's moments when a model arrives."
+    )
+    sync_buffers: bool = Field(True, description="Average batch-norm statistics, too.")
+
+
+async def fedavg(peer: Peer, config: FedAvgConfig) -> None:
+    """The server's part or a worker's."""
+    await (server if peer.id == config.server else worker)(peer, config)
+
+
+async def server(peer: Peer, config: FedAvgConfig) -> None:
+    """Send the model out, average what comes back; keep it where nobody answers."""
+    async for _ in peer.rounds(config.rounds):
+        chosen = sampled(peer, config)
+        await peer.send(chosen, "model", peer.model())
+        updates = await peer.gather("update", chosen)
+        if updates:
+            peer.load(mean_of(updates, config.weighting))  # w = sum over k of n_k/n w_k
+        peer.note(participants=sorted(updates))
+
+
+async def worker(peer: Peer, config: FedAvgConfig) -> None:
+    """Train the model that comes, where this worker is chosen, and send it back."""
+    async for _ in peer.rounds(config.rounds):
+        if peer.id not in sampled(peer, config):
+            continue
+        model = await peer.receive("model", config.server)  # w_t
+        if model is None:
+            continue
+        peer.load(model.tensors, buffers=config.sync_buffers)
+        if config.optimizer_state == "reset":
+            peer.reset_optimizer(*PAIR)
+        how = Training(config.order, config.n_d, config.mu, anchors=model.tensors)
+        await train(peer, config.local_steps, how)
+        await peer.send(config.server, "update", peer.model(), samples=peer.samples)
+
+
+def sampled(peer: Peer, config: FedAvgConfig) -> list[int]:
+    """This round's workers: max(1, floor(C N)) of them, without replacement, known to all."""
+    workers = config.workers(peer.peers)
+    count = max(1, int(config.fraction * len(workers) + 1e-9))
+    rng = peer.common_rng("workers")
+    return sorted(int(k) for k in rng.choice(workers, count, replace=False))
+
+
+def mean_of(updates: dict[int, Letter], weighting: str) -> dict[str, torch.Tensor]:
+    """The average of the models in ``updates``, by samples or uniform."""
+    weights = {
+        k: float(update.facts["samples"]) if weighting == "samples" else 1.0
+        for k, update in updates.items()
+    }
+    return weighted_mean({k: update.tensors for k, update in updates.items()}, weights)

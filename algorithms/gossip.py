@@ -1,0 +1,135 @@
+"""Gossiping GANs (Hardy, Le Merrer, Sericola 2018), without a server.
+
+Only the paper's abstract says what it does: GANs that meet and are averaged; generators and
+discriminators together, or independently. Its period and its formula are not public: the defaults
+here (one local epoch, pairwise means) are ours, and named settings.
+
+A round is one gossip period. Who meets whom is a function of (seed, round), so that both ends know
+without asking. Three ways to mix:
+
+- ``pairwise``: both set w = (w_k + w_r)/2, which keeps the network's mean;
+- ``push``: each sends to one, who sets w_r = (w_r + w_k)/2;
+- ``sum_weight`` (GoSGD, Blot et al. 2016): the sender halves its mass alpha_k and sends it along;
+  w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the mean by mass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from algorithms.settings import Link, Settings
+from peer.effects import Letter
+from peer.peer import PAIR, Peer
+from peer.training import Order, Training, train
+
+
+class GossipConfig(Settings):
+    """Settings of ``algorithm: {name: gossip, ...}``."""
+
+    period: int | None = Field(
+        None, ge=1, description="T_g: local iterations a round; one local epoch if absent."
+    )
+    probability: float = Field(1.0, gt=0, le=1, description="That a peer starts gossip in a round.")
+    mode: Literal["together", "independent"] = Field(
+        "together", description="G and D meet the same partner, or one each."
+    )
+    mix: Literal["pairwise", "push", "sum_weight"] = "pairwise"
+    partners: Literal["neighbours", "anybody"] = "neighbours"
+    mass: Literal["equal", "samples"] = Field(
+        "equal", description="In pairs: one half each, or n_k / (n_k + n_r)."
+    )
+    order: Order = "D_first"
+
+    def links(self, peers: int) -> Iterable[Link]:
+        """All of them, if anybody may meet anybody."""
+        return combinations(range(peers), 2) if self.partners == "anybody" else ()
+
+
+async def gossip(peer: Peer, config: GossipConfig) -> None:
+    """What every peer k runs."""
+    groups = [PAIR] if config.mode == "together" else [(net,) for net in PAIR]
+    steps = config.period or max(1, peer.samples // peer.state.batch)
+    async for _ in peer.rounds(config.rounds):
+        await train(peer, steps, Training(config.order))
+        for nets in groups:
+            rng = peer.common_rng("gossip " + " ".join(nets))
+            if config.mix == "pairwise":
+                await meet(peer, nets, pairs(peer, rng, config), config)
+            else:
+                await push(peer, nets, targets(peer, rng, config), config)
+
+
+async def meet(
+    peer: Peer, nets: tuple[str, ...], pair: dict[int, int], config: GossipConfig
+) -> None:
+    """w_k = (w_k + w_r) / 2, or by mass."""
+    partner = pair.get(peer.id)
+    if partner is None:
+        return
+    share = 0.5
+    if config.mass == "samples":
+        told = Letter("samples", facts={"n": peer.samples})
+        heard = (await peer.exchange("samples", {partner: told}, [partner])).get(partner)
+        theirs = 0 if heard is None else int(heard.facts["n"])
+        share = theirs / (theirs + peer.samples)
+    for net in nets:
+        await peer.combine(net, {partner: share})
+
+
+async def push(
+    peer: Peer, nets: tuple[str, ...], target: dict[int, int], config: GossipConfig
+) -> None:
+    """Send to one; mix in, in id order, what others send."""
+    alpha = peer.facts.setdefault("alpha", dict.fromkeys(PAIR, 1 / peer.peers))
+    letters = {}
+    if peer.id in target:
+        if config.mix == "sum_weight":
+            alpha.update({net: alpha[net] / 2 for net in nets})
+        mass = {net: alpha[net] for net in nets}
+        letters[target[peer.id]] = Letter("model", peer.model(nets), {"alpha": mass})
+    senders = [k for k, r in target.items() if r == peer.id]
+    for letter in (await peer.exchange("model", letters, senders)).values():
+        for net in nets:
+            share = 0.5
+            if config.mix == "sum_weight":
+                mass = float(letter.facts["alpha"][net])
+                alpha[net] += mass
+                share = mass / alpha[net]
+            w = peer.model([net])[net]
+            w.add_(letter.tensors[net] - w, alpha=share)
+
+
+def candidates(peer: Peer, k: int, config: GossipConfig) -> list[int]:
+    """Whom peer k may meet in this round."""
+    if config.partners == "anybody":
+        return [r for r in range(peer.peers) if r != k]
+    return peer.neighbours_of(k)
+
+
+def targets(peer: Peer, rng: np.random.Generator, config: GossipConfig) -> dict[int, int]:
+    """By sender, whom each of those that gossip in this round sends to."""
+    starts = rng.random(peer.peers) < config.probability
+    picks = rng.random(peer.peers)
+    return {
+        k: some[int(picks[k] * len(some))]
+        for k in range(peer.peers)
+        if starts[k] and (some := candidates(peer, k, config))
+    }
+
+
+def pairs(peer: Peer, rng: np.random.Generator, config: GossipConfig) -> dict[int, int]:
+    """Who meets whom: peers choose in a random order among those that are still free."""
+    starts = rng.random(peer.peers) < config.probability
+    picks = rng.random(peer.peers)
+    pair: dict[int, int] = {}
+    for k in rng.permutation(peer.peers):
+        free = [r for r in candidates(peer, int(k), config) if r not in pair]
+        if starts[k] and k not in pair and free:
+            r = free[int(picks[k] * len(free))]
+            pair[int(k)], pair[r] = r, int(k)
+    return pair

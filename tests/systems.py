@@ -1,0 +1,48 @@
+"""Every published system at a small size, for the tests that all of them must pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PLAIN: dict[str, Any] = {
+    "peers": 5,
+    "graph": "star",
+    "optimizer": {"name": "adam", "lr": 0.001, "betas": [0.5, 0.999]},
+    "gan": "mlp-digits",
+    "data": {"source": "digits", "partition": "pairs"},
+    "batch": 16,
+    "seed": 3,
+    "checkpoint": 0,
+}
+
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "fedavg": {"algorithm": {"name": "fedavg", "local_steps": 2}},
+    "fedavg, half of them": {"algorithm": {"name": "fedavg", "local_steps": 2, "fraction": 0.5}},
+    "fl-vanilla": {
+        "algorithm": {
+            "name": "fedavg",
+            "local_steps": 2,
+            "order": "G_first",
+            "weighting": "uniform",
+            "optimizer_state": "reset",
+        }
+    },
+    "fedprox": {"algorithm": {"name": "fedavg", "local_steps": 3, "mu": 0.5}},
+    "fedgan": {
+        "algorithm": {"name": "fedavg", "local_steps": 2, "order": "simultaneous"},
+        "optimizer": {"name": "sgd", "lr": 0.01},
+    },
+    "fedavg, server in the middle": {
+        "algorithm": {"name": "fedavg", "local_steps": 1, "server": 2},
+        "graph": {"edges": [[2, 0], [2, 1], [2, 3], [2, 4], [0, 1]]},
+    },
+    "ditto": {
+        "algorithm": {"name": "ditto", "local_steps": 2, "personal_steps": 2, "fraction": 0.5}
+    },
+}
+
+
+def keys_of(system: str, rounds: int) -> dict[str, Any]:
+    """The experiment of a system, as a mapping."""
+    keys = PLAIN | SYSTEMS[system]
+    return keys | {"algorithm": keys["algorithm"] | {"rounds": rounds}}
