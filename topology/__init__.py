@@ -7,6 +7,7 @@ from topology.names import plain, suggestion
 from topology.spectral import mixing_time, second_eigenvalue, spectral_gap, transient_rounds
 from topology.weights import (
     RULES,
+    kind_of_weights,
     metropolis_weights,
     neighbour_weights,
     sparse_weights,
@@ -18,6 +19,7 @@ __all__ = [
     "RULES",
     "UserError",
     "build_graph",
+    "kind_of_weights",
     "metropolis_weights",
     "mixing_time",
     "neighbour_weights",
