@@ -13,7 +13,7 @@ import networkx as nx
 from topology.errors import UserError
 from topology.families import FAMILIES, Family
 from topology.names import plain, suggestion
-from topology.settings import number, refuse_unknown, whole
+from topology.settings import number, one_kind, refuse_unknown, whole
 
 Link = tuple[int, int]
 
@@ -101,14 +101,7 @@ def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable
             f"not {reprlib.repr(spec)}"
         )
     settings = {str(key): value for key, value in spec.items()}
-    given = [kind for kind in kinds if kind in settings]
-    if len(given) != 1:
-        near = next(filter(None, (suggestion(key, kinds) for key in settings)), "")
-        found = " and ".join(given) or ", ".join(settings) or "nothing"
-        raise UserError(
-            f"graph: needs exactly one of {', '.join(kinds)}, found {found}{'' if given else near}"
-        )
-    (kind,) = given
+    kind = one_kind("graph", settings, kinds)
     value = settings.pop(kind)
     if kind == "family":
         return _family_links("graph.family", value, settings, peers, seed)
@@ -186,8 +179,8 @@ Found = tuple[set[int], list[tuple[str, int, int]]]
 
 def _edge_list(file: Path) -> Found:
     links = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        where = f"{file}, line {number}"
+    for place, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        where = f"{file}, line {place}"
         words = line.partition("#")[0].replace(",", " ").split()
         if words:
             try:

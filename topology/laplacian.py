@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
-Number = float
+Measure = TypeVar("Measure")
 
 
-def _once(measure: Callable[[nx.Graph[int]], Number]) -> Callable[[nx.Graph[int]], Number]:
+def _once(measure: Callable[[nx.Graph[int]], Measure]) -> Callable[[nx.Graph[int]], Measure]:
     """Remember the measure of every frozen graph, for each peer asks for it again."""
-    known: WeakKeyDictionary[nx.Graph[int], Number] = WeakKeyDictionary()
+    known: WeakKeyDictionary[nx.Graph[int], Measure] = WeakKeyDictionary()
 
-    def remembered(graph: nx.Graph[int]) -> Number:
+    @wraps(measure)
+    def remembered(graph: nx.Graph[int]) -> Measure:
         if not nx.is_frozen(graph):
             return measure(graph)
         if graph not in known:
             known[graph] = measure(graph)
         return known[graph]
 
-    remembered.__doc__ = measure.__doc__
     return remembered
 
 
 @_once
-def largest_degree(graph: nx.Graph[int]) -> Number:
+def joined(graph: nx.Graph[int]) -> NDArray[np.bool_]:
+    """Whether l sends to k, (K, K), in sorted node order; every peer does to itself."""
+    found = nx.to_numpy_array(graph, nodelist=sorted(graph), dtype=np.bool_)
+    np.fill_diagonal(found, True)
+    return found
+
+
+@_once
+def largest_degree(graph: nx.Graph[int]) -> float:
     """The most links that one peer has; a whole number, 0 where there are none."""
     return max((degree for _, degree in graph.degree), default=0)
 
 
 @_once
-def best_constant(graph: nx.Graph[int]) -> Number:
+def best_constant(graph: nx.Graph[int]) -> float:
     """The one weight for all links that agrees fastest, of those that leave no peer below zero.
 
     That is ``min(2 / (lambda_max + lambda_2), 1 / largest degree)``, lambda_2 and lambda_max being

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topology.errors import UserError
+from topology.laplacian import joined
 
 FloatArray = NDArray[np.float64]
 
@@ -39,8 +40,8 @@ def given_matrix(spec: Mapping[str, Any]) -> FloatArray:
     if "matrix" in spec:
         where, rows = "weights.matrix", spec["matrix"]
         try:
-            matrix = np.array(rows, dtype=np.float64)
-        except (TypeError, ValueError):
+            matrix = np.array([list(row) for row in rows], dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{where}: must be rows of numbers, as many rows as columns, "
                 f"not {reprlib.repr(rows)}"
@@ -70,16 +71,14 @@ def refuse_off_links(spec: Mapping[str, Any], matrix: FloatArray, graph: nx.Grap
     where = _where(spec)
     if len(matrix) != len(graph):
         raise UserError(f"{where}: is of {len(matrix)} peers, and peers is {len(graph)}")
-    linked = nx.to_numpy_array(graph, nodelist=sorted(graph), dtype=np.bool_)
-    np.fill_diagonal(linked, True)
-    for sender, receiver in np.argwhere((matrix != 0) & ~linked).tolist():
+    for sender, receiver in np.argwhere((matrix != 0) & ~joined(graph)).tolist():
         raise UserError(
             f"{where}: a[{sender}][{receiver}] is {matrix[sender, receiver]:.6g}, and graph has no "
             f"link between peers {sender} and {receiver}"
         )
 
 
-def anchored(spec: Any, folder: Path) -> Any:
+def anchored_weights(spec: Any, folder: Path) -> Any:
     """What an experiment says under ``weights:``, a relative ``file`` in it starting from folder.
 
     Whatever else it is, right or wrong, is left as it is.
@@ -89,7 +88,7 @@ def anchored(spec: Any, folder: Path) -> Any:
     return spec
 
 
-def facts(spec: str | Mapping[str, Any]) -> Any:
+def weights_facts(spec: str | Mapping[str, Any]) -> Any:
     """What peers must agree on of ``weights:``, in types that JSON knows: numbers, not a path."""
     if isinstance(spec, Mapping) and ("matrix" in spec or "file" in spec):
         return given_matrix(spec).tolist()

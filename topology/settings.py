@@ -54,3 +54,20 @@ def refuse_unknown(part: str, settings: Iterable[str], known: Iterable[str], of:
             raise UserError(
                 f"{part}.{key}: there is no such setting {of}{suggestion(key, known) or there}"
             )
+
+
+def one_kind(part: str, settings: Iterable[str], kinds: Iterable[str]) -> str:
+    """Which of the kinds is among the settings of ``part``.
+
+    Raises:
+        UserError: where none is, or more than one.
+    """
+    settings, kinds = list(settings), list(kinds)
+    given = [kind for kind in kinds if kind in settings]
+    if len(given) != 1:
+        near = next(filter(None, (suggestion(key, kinds) for key in settings)), "")
+        found = " and ".join(given) or ", ".join(settings) or "nothing"
+        raise UserError(
+            f"{part}: needs exactly one of {', '.join(kinds)}, found {found}{'' if given else near}"
+        )
+    return given[0]

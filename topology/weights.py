@@ -22,7 +22,7 @@ from topology.errors import UserError
 from topology.laplacian import best_constant, largest_degree
 from topology.matrix import EXACT, given_matrix, refuse_off_links
 from topology.names import plain, suggestion
-from topology.settings import number, refuse_unknown
+from topology.settings import number, one_kind, refuse_unknown
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -88,8 +88,8 @@ def laplacian(links: Links, epsilon: float | None = None) -> FloatArray:
     """``A = I - epsilon L``, L the graph's Laplacian: symmetric, epsilon on every link.
 
     By default epsilon is the best of those that make no weight negative, see
-    :func:`topology.laplacian.best_constant`. A larger one is refused: with a negative weight on
-    itself, a peer would move away from its own model, and live links alone could diverge.
+    :func:`topology.laplacian.best_constant`. One so large that some peer's weight on itself would
+    be negative is refused, for what that peer combines to would be no average any more.
     """
     most = 1 / (largest_degree(links.graph) or 1)
     if epsilon is not None and not 0 < epsilon <= most:
@@ -237,15 +237,7 @@ def _rule(spec: RuleSpec) -> Callable[[Links], FloatArray]:
             f"not {reprlib.repr(spec)}"
         )
     settings = {str(key): value for key, value in spec.items()}
-    found = [kind for kind in kinds if kind in settings]
-    if len(found) != 1:
-        near = next(filter(None, (suggestion(key, kinds) for key in settings)), "")
-        listed = " and ".join(found) or ", ".join(settings) or "nothing"
-        raise UserError(
-            f"weights: needs exactly one of {', '.join(kinds)}, "
-            f"found {listed}{'' if found else near}"
-        )
-    (kind,) = found
+    kind = one_kind("weights", settings, kinds)
     if kind == "rule":
         return _named("weights.rule", settings.pop("rule"), settings)
     refuse_unknown("weights", [key for key in settings if key != kind], (), f"beside {kind}")
