@@ -111,9 +111,15 @@ class Experiment(Spec):
 
     peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
     graph: str | dict[str, Any] = Field(
-        "ring", description="A family, {family: .., ...}, {edges: [[0, 1], ...]} or {file: ..}."
+        "ring",
+        description="A family, {family: .., ...}, {edges: [[0, 1], ...]}, {file: ..}, or one that "
+        "changes: {schedule: .., ...} or {cycle: [ring, ...]}.",
     )
-    weights: str = Field("metropolis", description="The rule of combination weights.")
+    weights: str | dict[str, Any] = Field(
+        "metropolis",
+        description="A rule, {rule: .., ...}, {matrix: [[..], ...]} or {file: ..}; a[l][k] is what "
+        "peer k takes of peer l.",
+    )
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
     optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
@@ -151,9 +157,14 @@ class Experiment(Spec):
         return self._folder
 
     @cached_property
+    def schedule(self) -> topology.Schedule:
+        """The graph of every round."""
+        return topology.build_schedule(self.graph, self.peers, self.seed, self.folder)
+
+    @property
     def graph_of_peers(self) -> nx.Graph[int]:
-        """The network, on nodes 0 .. peers - 1, connected."""
-        return topology.build_graph(self.graph, self.peers, self.seed, self.folder)
+        """The network of all rounds together, on nodes 0 .. peers - 1, connected."""
+        return self.schedule.union()
 
     def address(self, peer: int) -> str:
         """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
@@ -183,7 +194,7 @@ class Experiment(Spec):
         data = self.data.model_dump(mode="json", exclude={"path"})
         parts: dict[str, Any] = {
             "peers": self.peers,
-            "graph": [sorted(map(sorted, self.graph_of_peers.edges)), self.weights],
+            "graph": [self.schedule.facts(), topology.weights_facts(self.weights)],
             "algorithm": self.algorithm.model_dump(mode="json"),
             "gan": [self.gan.model_dump(mode="json"), self.init],
             "optimizer": self.optimizer.model_dump(mode="json"),
@@ -245,6 +256,9 @@ def from_mapping(
     data = copy.deepcopy(dict(raw))
     for override in overrides:
         _override(data, override)
+    if "weights" in data:
+        base = Path(str(data.get("base") or folder or Path.cwd())).resolve()
+        data["weights"] = topology.anchored_weights(data["weights"], base)
     try:
         experiment: Experiment = validated(Experiment, data)
         experiment._folder = Path(experiment.base or folder or Path.cwd()).resolve()
@@ -257,8 +271,7 @@ def from_mapping(
 def _check(experiment: Experiment) -> None:
     """What no single key can see."""
     peers = range(experiment.peers)
-    _ = experiment.graph_of_peers
-    topology.neighbour_weights(experiment.graph_of_peers, experiment.weights, 0)
+    topology.check_weights(experiment.schedule, experiment.weights)
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(
             f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
@@ -282,7 +295,13 @@ def _check(experiment: Experiment) -> None:
 
 # --- overrides and messages -----------------------------------------------------------------------
 
-_SHORTHAND = {"graph": "family", "gan": "name", "algorithm": "name", "optimizer": "name"}
+_SHORTHAND = {
+    "graph": "family",
+    "weights": "rule",
+    "gan": "name",
+    "algorithm": "name",
+    "optimizer": "name",
+}
 
 
 def _override(data: dict[str, Any], override: str) -> None:

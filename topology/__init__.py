@@ -3,10 +3,20 @@
 from topology.errors import UserError
 from topology.families import FAMILIES
 from topology.graph import build_graph
+from topology.matrix import anchored_weights, weights_facts
 from topology.names import plain, suggestion
-from topology.spectral import mixing_time, second_eigenvalue, spectral_gap, transient_rounds
+from topology.schedule import Schedule, build_schedule, check_weights
+from topology.spectral import (
+    mixing_time,
+    schedule_eigenvalue,
+    second_eigenvalue,
+    spectral_gap,
+    transient_rounds,
+)
 from topology.weights import (
     RULES,
+    RuleSpec,
+    kind_of_weights,
     metropolis_weights,
     neighbour_weights,
     sparse_weights,
@@ -16,16 +26,24 @@ from topology.weights import (
 __all__ = [
     "FAMILIES",
     "RULES",
+    "RuleSpec",
+    "Schedule",
     "UserError",
+    "anchored_weights",
     "build_graph",
+    "build_schedule",
+    "check_weights",
+    "kind_of_weights",
     "metropolis_weights",
     "mixing_time",
     "neighbour_weights",
     "plain",
+    "schedule_eigenvalue",
     "second_eigenvalue",
     "sparse_weights",
     "spectral_gap",
     "suggestion",
     "transient_rounds",
     "uniform_weights",
+    "weights_facts",
 ]

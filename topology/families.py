@@ -45,18 +45,52 @@ def star(peers: int, centre: int = 0) -> nx.Graph[int]:
 
 def grid(peers: int, rows: int | None = None, columns: int | None = None) -> nx.Graph[int]:
     """A lattice without wrapping, numbered row by row; as nearly square as peers allows."""
-    for key, value in (("rows", rows), ("columns", columns)):
-        if value is not None and (value < 1 or peers % value):
-            raise UserError(f"graph.{key}: must divide peers = {peers}, and {value} does not")
-    if rows is None:
-        rows = peers // columns if columns else _largest_divisor_up_to_root(peers)
-    columns = columns or peers // rows
-    if rows * columns != peers:
+    return nx.convert_node_labels_to_integers(nx.grid_2d_graph(*_shape(peers, rows, columns)))
+
+
+def torus(peers: int, rows: int | None = None, columns: int | None = None) -> nx.Graph[int]:
+    """A lattice whose rows and columns close into rings; shaped and numbered as a grid.
+
+    A row or column of two is one link, and where peers is prime all of them are one ring.
+    """
+    shape = _shape(peers, rows, columns)
+    graph: nx.Graph[int] = nx.Graph()
+    numbers = np.arange(peers).reshape(shape)
+    for axis in (0, 1):
+        if shape[axis] > 1:
+            ahead = np.roll(numbers, -1, axis)
+            graph.add_edges_from(zip(range(peers), ahead.ravel().tolist(), strict=True))
+    return graph
+
+
+def hypercube(peers: int) -> nx.Graph[int]:
+    """Peers linked where their numbers differ in one bit; there must be a power of two of them."""
+    if peers & (peers - 1):
+        below = 1 << (peers.bit_length() - 1)
         raise UserError(
-            f"graph.rows: {rows} rows of {columns} columns hold {rows * columns} peers, "
-            f"and peers is {peers}"
+            f"peers: must be a power of two on a hypercube: {below} or {2 * below}, not {peers}"
         )
-    return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, columns))
+    bits = range(peers.bit_length() - 1)
+    return nx.Graph([(peer, peer ^ 1 << bit) for peer in range(peers) for bit in bits])
+
+
+def exponential(peers: int) -> nx.Graph[int]:
+    """Every peer linked to those 1, 2, 4, 8... places ahead of and behind it, round the circle.
+
+    Source: Ying et al., "Exponential Graph is Provably Efficient for Decentralized Deep Training"
+    (2021), with every link both ways.
+    """
+    ahead = [1 << bit for bit in range((peers - 1).bit_length())]
+    return nx.Graph([(peer, (peer + step) % peers) for peer in range(peers) for step in ahead])
+
+
+def wheel(peers: int, centre: int = 0) -> nx.Graph[int]:
+    """A star whose leaves form a ring, in the order of their numbers."""
+    graph = star(peers, centre)
+    leaves = [peer for peer in range(peers) if peer != centre]
+    if len(leaves) > 1:
+        graph.add_edges_from(zip(leaves, [*leaves[1:], leaves[0]], strict=True))
+    return graph
 
 
 def erdos_renyi(peers: int, seed: int, p: float | None = None) -> nx.Graph[int]:
@@ -130,17 +164,49 @@ def random_regular(peers: int, seed: int, degree: int | None = None) -> nx.Graph
     )
 
 
+def barabasi_albert(peers: int, seed: int, m: int | None = None) -> nx.Graph[int]:
+    """Grown peer by peer, each linked to m earlier ones, the well linked being the likelier.
+
+    It grows from a star of m + 1, so that it is always connected. By default m is 2, or 1 for two
+    peers.
+    """
+    m = min(2, peers - 1) if m is None else m
+    _within("m", m, 1, peers - 1)
+    return nx.barabasi_albert_graph(peers, m, seed=_draw(seed, 0))
+
+
 FAMILIES: Mapping[str, Family] = {
     "ring": Family(nx.cycle_graph),
     "path": Family(nx.path_graph),
     "star": Family(star, {"centre": int}),
     "complete": Family(nx.complete_graph),
     "grid": Family(grid, {"rows": int, "columns": int}),
+    "torus": Family(torus, {"rows": int, "columns": int}),
+    "hypercube": Family(hypercube),
+    "exponential": Family(exponential),
+    "wheel": Family(wheel, {"centre": int}),
     "erdos-renyi": Family(erdos_renyi, {"p": float}, random=True),
     "watts-strogatz": Family(watts_strogatz, {"k": int, "p": float}, random=True),
     "random-regular": Family(random_regular, {"degree": int}, random=True),
+    "barabasi-albert": Family(barabasi_albert, {"m": int}, random=True),
 }
 """The families by name."""
+
+
+def _shape(peers: int, rows: int | None, columns: int | None) -> tuple[int, int]:
+    """Rows and columns that hold all the peers, as given or as nearly square as peers allows."""
+    for key, value in (("rows", rows), ("columns", columns)):
+        if value is not None and (value < 1 or peers % value):
+            raise UserError(f"graph.{key}: must divide peers = {peers}, and {value} does not")
+    if rows is None:
+        rows = peers // columns if columns else _largest_divisor_up_to_root(peers)
+    columns = columns or peers // rows
+    if rows * columns != peers:
+        raise UserError(
+            f"graph.rows: {rows} rows of {columns} columns hold {rows * columns} peers, "
+            f"and peers is {peers}"
+        )
+    return rows, columns
 
 
 def _first_connected(

@@ -9,11 +9,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import networkx as nx
-import numpy as np
 
 from topology.errors import UserError
 from topology.families import FAMILIES, Family
 from topology.names import plain, suggestion
+from topology.settings import number, one_kind, refuse_unknown, whole
 
 Link = tuple[int, int]
 
@@ -22,7 +22,11 @@ SHOWN = 5
 
 
 def build_graph(
-    spec: str | Mapping[str, Any], peers: int, seed: int, folder: Path | None = None
+    spec: str | Mapping[str, Any],
+    peers: int,
+    seed: int,
+    folder: Path | None = None,
+    connected: bool = True,
 ) -> nx.Graph[int]:
     """The graph that an experiment describes: connected, undirected, without self-loops.
 
@@ -36,22 +40,55 @@ def build_graph(
         seed: of the random families, and nothing else draws; ``seed`` among a random family's
             parameters takes its place.
         folder: what a relative path starts from; the working directory by default.
+        connected: whether a graph that falls into parts is refused; one round's graph may.
 
     Returns:
-        A graph whose nodes are the integers 0 to peers - 1, in order, its edges sorted.
+        A graph whose nodes are the integers 0 to peers - 1, in order, its edges sorted; frozen.
         The same arguments give the same graph in any process and on any machine.
 
     Raises:
         UserError: naming the key, where spec, peers or seed is not one of the above, a file cannot
             be read, or the graph falls into parts.
     """
-    peers = _whole("peers", peers, least=1)
-    seed = _whole("seed", seed, least=0)
+    peers = whole("peers", peers, least=1)
+    seed = whole("seed", seed, least=0)
+    graph = graph_of(_links(spec, peers, seed, folder), peers)
+    if connected:
+        refuse_parts("graph: falls", graph)
+    return graph
+
+
+def graph_of(links: Iterable[Link], peers: int) -> nx.Graph[int]:
+    """All the peers and these links, nodes and edges in order whatever order they come in; frozen.
+
+    Frozen, so that what is worked out once for a graph can be kept for as long as it lives.
+    """
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(peers))
-    graph.add_edges_from(sorted({(min(e), max(e)) for e in _links(spec, peers, seed, folder)}))
-    _refuse_parts(graph)
-    return graph
+    graph.add_edges_from(sorted({(min(link), max(link)) for link in links}))
+    return nx.freeze(graph)
+
+
+def refuse_parts(what: str, graph: nx.Graph[int]) -> None:
+    """Refuse a graph in which some peer cannot be reached from another.
+
+    Args:
+        what: the beginning of the error: the key, and a verb for what falls into parts.
+        graph: of all the peers.
+
+    Raises:
+        UserError: naming the peers of the smallest part.
+    """
+    parts = [sorted(part) for part in nx.connected_components(graph)]
+    if len(parts) > 1:
+        smallest = min(parts, key=lambda part: (len(part), part[0]))
+        listed = ", ".join(str(peer) for peer in smallest[:SHOWN])
+        more = f" and {len(smallest) - SHOWN} more" if len(smallest) > SHOWN else ""
+        raise UserError(
+            f"{what} into {len(parts)} parts, the smallest being "
+            f"peer{'s' if len(smallest) > 1 else ''} {listed}{more}; "
+            f"links must lead from every peer to every other"
+        )
 
 
 def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable[Link]:
@@ -64,18 +101,11 @@ def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable
             f"not {reprlib.repr(spec)}"
         )
     settings = {str(key): value for key, value in spec.items()}
-    given = [kind for kind in kinds if kind in settings]
-    if len(given) != 1:
-        near = next(filter(None, (suggestion(key, kinds) for key in settings)), "")
-        found = " and ".join(given) or ", ".join(settings) or "nothing"
-        raise UserError(
-            f"graph: needs exactly one of {', '.join(kinds)}, found {found}{'' if given else near}"
-        )
-    (kind,) = given
+    kind = one_kind("graph", settings, kinds)
     value = settings.pop(kind)
     if kind == "family":
         return _family_links("graph.family", value, settings, peers, seed)
-    _refuse_unknown(settings, (), f"beside {kind}")
+    refuse_unknown("graph", settings, (), f"beside {kind}")
     if kind == "edges":
         return _listed_links(value, peers)
     return _file_links(value, peers, folder)
@@ -102,24 +132,15 @@ def _family_links(
 
 def _parameters(name: str, family: Family, settings: Mapping[str, object]) -> dict[str, Any]:
     known = dict(family.parameters) | ({"seed": int} if family.random else {})
-    _refuse_unknown(settings, known, f"of {name}")
+    refuse_unknown("graph", settings, known, f"of {name}")
     typed: dict[str, Any] = {}
     for key, value in settings.items():
         where = f"graph.{key}"
         if key == "seed":
-            typed[key] = _whole(where, value, least=0)
+            typed[key] = whole(where, value, least=0)
         else:
-            typed[key] = _whole(where, value) if known[key] is int else _number(where, value)
+            typed[key] = whole(where, value) if known[key] is int else number(where, value)
     return typed
-
-
-def _refuse_unknown(settings: Iterable[str], known: Iterable[str], of: str) -> None:
-    for key in settings:
-        if key not in known:
-            there = f"; there is {', '.join(known)}" if known else ""
-            raise UserError(
-                f"graph.{key}: there is no such setting {of}{suggestion(key, known) or there}"
-            )
 
 
 def _listed_links(edges: object, peers: int) -> list[Link]:
@@ -133,7 +154,7 @@ def _listed_links(edges: object, peers: int) -> list[Link]:
         where = f"graph.edges[{place}]"
         if not isinstance(edge, list | tuple) or len(edge) != 2:
             raise UserError(f"{where}: must be two peers, not {reprlib.repr(edge)}")
-        links.append(_link(where, _whole(where, edge[0]), _whole(where, edge[1]), peers))
+        links.append(_link(where, whole(where, edge[0]), whole(where, edge[1]), peers))
     return links
 
 
@@ -158,8 +179,8 @@ Found = tuple[set[int], list[tuple[str, int, int]]]
 
 def _edge_list(file: Path) -> Found:
     links = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        where = f"{file}, line {number}"
+    for place, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        where = f"{file}, line {place}"
         words = line.partition("#")[0].replace(",", " ").split()
         if words:
             try:
@@ -206,38 +227,3 @@ def _link(where: str, one: int, other: int, peers: int) -> Link:
     if one == other:
         raise UserError(f"{where}: links peer {one} to itself; a link joins two peers")
     return one, other
-
-
-def _refuse_parts(graph: nx.Graph[int]) -> None:
-    parts = [sorted(part) for part in nx.connected_components(graph)]
-    if len(parts) > 1:
-        smallest = min(parts, key=lambda part: (len(part), part[0]))
-        listed = ", ".join(str(peer) for peer in smallest[:SHOWN])
-        more = f" and {len(smallest) - SHOWN} more" if len(smallest) > SHOWN else ""
-        raise UserError(
-            f"graph: falls into {len(parts)} parts, the smallest being "
-            f"peer{'s' if len(smallest) > 1 else ''} {listed}{more}; "
-            f"links must lead from every peer to every other"
-        )
-
-
-def _whole(where: str, value: object, least: int | None = None) -> int:
-    at_least = "" if least is None else f", at least {least}"
-    wrong = UserError(f"{where}: must be a whole number{at_least}, not {reprlib.repr(value)}")
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise wrong
-    if least is not None and value < least:
-        raise wrong
-    return int(value)
-
-
-def _number(where: str, value: object) -> float:
-    if isinstance(value, str):
-        # YAML reads 1e-3, without a dot, as a word
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise UserError(f"{where}: must be a number, not {reprlib.repr(value)}")
-    return float(value)

@@ -7,6 +7,7 @@ round, where lambda_2 is the second largest modulus among the eigenvalues of the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,33 @@ def second_eigenvalue(weights: Weights) -> float:
                 ) from error
             modulus = _by_whole_spectrum(matrix)
     return 0.0 if modulus <= peers * EPS else min(modulus, 1.0)
+
+
+def schedule_eigenvalue(weights: Iterable[Weights]) -> float:
+    """The second largest modulus among the eigenvalues of one period of changing weights.
+
+    Combining with A_1, A_2, ... A_p in turn multiplies parameters by ``A_p^T ... A_2^T A_1^T``;
+    where this is the exact mean (0), one period is enough. In the long run a period shrinks the
+    distance to the mean by what is returned, a round by its p-th root. It says nothing of one
+    period alone, for a product of symmetric matrices is not symmetric.
+
+    Args:
+        weights: the matrices of one period, each (K, K), columns summing to 1; at least one. For a
+            schedule: ``[sparse_weights(graph, rule) for graph in schedule.one_period()]``.
+
+    Returns:
+        From 0 to 1 (the union of the graphs is not connected).
+
+    Raises:
+        ValueError, RuntimeError: as :func:`second_eigenvalue`.
+    """
+    product: csr_array[np.float64] | None = None
+    for matrix in weights:
+        factor = csr_array(matrix)
+        product = factor if product is None else csr_array(product @ factor)
+    if product is None:
+        raise ValueError("a period has at least one matrix of weights")
+    return second_eigenvalue(product)
 
 
 def spectral_gap(weights: Weights) -> float:

@@ -1,12 +1,17 @@
 """The combination weights ``a[l, k]``: how much peer k takes of what its neighbour l sends.
 
-A rule says what a link weighs from the degrees of its two ends alone, so that each peer can work
-its own weights out; what the links leave of 1 stays on the peer itself, so that columns sum to 1.
+A rule says what every link weighs, each way; what the links leave of 1 stays on the peer itself,
+so that columns sum to 1. The simplest rules look at no more than the degrees of a link's two ends.
+To add one, write the function and give it a line in :data:`RULES`.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -14,57 +19,133 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from topology.errors import UserError
+from topology.laplacian import best_constant, largest_degree
+from topology.matrix import EXACT, given_matrix, refuse_off_links
 from topology.names import plain, suggestion
+from topology.settings import number, one_kind, refuse_unknown
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-Rule = Callable[[IntArray, IntArray], FloatArray]
-"""From the degrees of the links' senders l and receivers k, both (links,), to a_lk (links,)."""
+RuleSpec = str | Mapping[str, Any]
+"""What an experiment may say under ``weights:``: a rule's name, ``{rule: name, ...its settings}``,
+``{matrix: [[...], ...]}`` or ``{file: path}`` (see :func:`topology.matrix.given_matrix`)."""
 
 
-def metropolis(sender: IntArray, receiver: IntArray) -> FloatArray:
+@dataclass(frozen=True)
+class Links:
+    """Some links of a graph, each in one direction: what a rule weighs.
+
+    Args:
+        graph: all of it.
+        sender, receiver: the peers l and k, (links,).
+        sender_degree, receiver_degree: how many links each of these has, (links,).
+    """
+
+    graph: nx.Graph[int]
+    sender: IntArray
+    receiver: IntArray
+    sender_degree: IntArray
+    receiver_degree: IntArray
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Args:
+        weigh: the function, from :class:`Links` and settings to a_lk (links,).
+        settings: the numbers that the user may set.
+    """
+
+    weigh: Callable[..., FloatArray]
+    settings: tuple[str, ...] = field(default=())
+
+
+def metropolis(links: Links) -> FloatArray:
     """``a_lk = 1/(1 + max(deg_l, deg_k))``: symmetric, so the network's mean never drifts."""
-    return 1.0 / (1 + np.maximum(sender, receiver))
+    return 1.0 / (1 + np.maximum(links.sender_degree, links.receiver_degree))
 
 
-def uniform(sender: IntArray, receiver: IntArray) -> FloatArray:
+def uniform(links: Links) -> FloatArray:
     """``a_lk = 1/n_k``, n_k counting peer k itself: each neighbourhood's plain average.
 
     Not symmetric unless all degrees are equal: the mean leans towards peers with many links.
     """
-    return 1.0 / (1 + np.broadcast_to(receiver, sender.shape))
+    return 1.0 / (1 + links.receiver_degree)
 
 
-RULES: Mapping[str, Rule] = {"metropolis": metropolis, "uniform": uniform}
+def max_degree(links: Links) -> FloatArray:
+    """``a_lk = 1/(1 + d)``, d the largest degree of the graph: symmetric, equal on all links.
+
+    Source: Sayed, "Adaptation, Learning, and Optimization over Networks" (2014), table 14.1, whose
+    maximum-degree rule has 1/K, what this is where a peer is linked to all others.
+    """
+    return np.full(links.sender.shape, 1.0 / (1 + largest_degree(links.graph)))
+
+
+def laplacian(links: Links, epsilon: float | None = None) -> FloatArray:
+    """``A = I - epsilon L``, L the graph's Laplacian: symmetric, epsilon on every link.
+
+    By default epsilon is the best of those that make no weight negative, see
+    :func:`topology.laplacian.best_constant`. One so large that some peer's weight on itself would
+    be negative is refused, for what that peer combines to would be no average any more.
+    """
+    most = 1 / (largest_degree(links.graph) or 1)
+    if epsilon is not None and not 0 < epsilon <= most:
+        raise UserError(
+            f"weights.epsilon: must be more than 0 and at most 1/(the largest degree) = "
+            f"{most:.6g}, or a weight would be negative, not {epsilon}"
+        )
+    weight = best_constant(links.graph) if epsilon is None else epsilon
+    return np.full(links.sender.shape, weight)
+
+
+def given(links: Links, spec: Mapping[str, Any]) -> FloatArray:
+    """What a given matrix has on the links; it must have nothing elsewhere."""
+    matrix = given_matrix(spec)
+    refuse_off_links(spec, matrix, links.graph)
+    found: FloatArray = matrix[links.sender, links.receiver]
+    return found
+
+
+RULES: Mapping[str, Rule] = {
+    "metropolis": Rule(metropolis),
+    "uniform": Rule(uniform),
+    "max-degree": Rule(max_degree),
+    "laplacian": Rule(laplacian, ("epsilon",)),
+}
 """The rules by the names that an experiment's ``weights:`` may give."""
 
 
-def sparse_weights(graph: nx.Graph[int], rule: str = "metropolis") -> csr_array[np.float64]:
+def sparse_weights(graph: nx.Graph[int], rule: RuleSpec = "metropolis") -> csr_array[np.float64]:
     """The matrix of combination weights, for thousands of peers.
 
     Args:
-        graph: without self-loops.
-        rule: a key of :data:`RULES`.
+        graph: without self-loops; on nodes 0 to K - 1 where rule is a matrix.
+        rule: a key of :data:`RULES`, or another :data:`RuleSpec`.
 
     Returns:
         (K, K) CSR array, rows l and columns k in sorted node order, columns summing to 1, the
         diagonal stored. One combine of parameters W (K, P), a row a peer, is ``A.T @ W``.
 
     Raises:
-        UserError: where there is no such rule.
+        UserError: where there is no such rule, or it does not fit the graph.
     """
-    links_weigh = _rule(rule)
+    weigh = _rule(rule)
     nodes = sorted(graph)
     place = {node: index for index, node in enumerate(nodes)}
     ends = np.array([(place[a], place[b]) for a, b in graph.edges], dtype=np.int64).reshape(-1, 2)
     degrees = np.array([graph.degree[node] for node in nodes], dtype=np.int64)
     sender = np.concatenate([ends[:, 0], ends[:, 1]])  # each link once in each direction
     receiver = np.concatenate([ends[:, 1], ends[:, 0]])
-    values = links_weigh(degrees[sender], degrees[receiver])
+    numbers = np.array(nodes, dtype=np.int64)
+    links = Links(graph, numbers[sender], numbers[receiver], degrees[sender], degrees[receiver])
+    values = weigh(links)
 
     peers = np.arange(len(nodes))
-    kept = 1.0 - np.bincount(receiver, weights=values, minlength=len(nodes))
+    # where links take everything, their sum may round to just above 1
+    kept = np.maximum(0.0, 1.0 - np.bincount(receiver, weights=values, minlength=len(nodes)))
     matrix = coo_array(
         (
             np.concatenate([values, kept]),
@@ -103,34 +184,75 @@ def uniform_weights(graph: nx.Graph[int]) -> FloatArray:
     return sparse_weights(graph, "uniform").toarray()
 
 
-def neighbour_weights(graph: nx.Graph[int], rule: str, k: int) -> dict[int, float]:
-    """What peer k gives each neighbour, from degrees alone: its column of the matrix, without k.
+def neighbour_weights(graph: nx.Graph[int], rule: RuleSpec, k: int) -> dict[int, float]:
+    """What peer k gives each neighbour: its column of the matrix, without k.
 
     The same floats as in :func:`sparse_weights`, to the last bit: a peer that works its weights
     out by itself and a simulator that multiplies by the matrix use the same numbers.
 
     Args:
-        graph: without self-loops.
-        rule: a key of :data:`RULES`.
+        graph: without self-loops; on nodes 0 to K - 1 where rule is a matrix.
+        rule: a key of :data:`RULES`, or another :data:`RuleSpec`.
         k: a node of the graph.
 
     Returns:
         ``a_lk`` by neighbour l, in sorted order.
 
     Raises:
-        UserError: where there is no such rule.
+        UserError: where there is no such rule, or it does not fit the graph.
     """
-    links_weigh = _rule(rule)
+    weigh = _rule(rule)
     neighbours = sorted(graph[k])
-    senders = np.array([graph.degree[node] for node in neighbours], dtype=np.int64)
-    receivers = np.full_like(senders, graph.degree[k])
-    return dict(zip(neighbours, links_weigh(senders, receivers).tolist(), strict=True))
+    senders = np.array(neighbours, dtype=np.int64)
+    degrees = np.array([graph.degree[node] for node in neighbours], dtype=np.int64)
+    own = np.full_like(degrees, graph.degree[k])
+    links = Links(graph, senders, np.full_like(senders, k), degrees, own)
+    return dict(zip(neighbours, weigh(links).tolist(), strict=True))
 
 
-def _rule(name: str) -> Rule:
+def kind_of_weights(
+    weights: FloatArray | csr_array[np.float64],
+) -> Literal["symmetric", "doubly stochastic", "left stochastic"]:
+    """What a matrix of weights, its columns summing to 1, means for the network's mean.
+
+    ``symmetric``: combining keeps the mean, also while links or peers are away. ``doubly
+    stochastic`` (rows sum to 1, too): it keeps the mean where all links are live. ``left
+    stochastic``: the mean drifts towards the peers that others take more of.
+    """
+    matrix = weights if isinstance(weights, csr_array) else csr_array(weights)
+    if abs(matrix - matrix.T).max() <= EXACT:
+        return "symmetric"
+    if np.abs(np.asarray(matrix.sum(axis=1)) - 1).max() <= EXACT * matrix.shape[0]:
+        return "doubly stochastic"
+    return "left stochastic"
+
+
+def _rule(spec: RuleSpec) -> Callable[[Links], FloatArray]:
+    if isinstance(spec, str):
+        return _named("weights", spec, {})
+    kinds = ("rule", "matrix", "file")
+    if not isinstance(spec, Mapping):
+        raise UserError(
+            f"weights: must be a rule's name or a mapping with one of {', '.join(kinds)}, "
+            f"not {reprlib.repr(spec)}"
+        )
+    settings = {str(key): value for key, value in spec.items()}
+    kind = one_kind("weights", settings, kinds)
+    if kind == "rule":
+        return _named("weights.rule", settings.pop("rule"), settings)
+    refuse_unknown("weights", [key for key in settings if key != kind], (), f"beside {kind}")
+    return partial(given, spec=settings)
+
+
+def _named(where: str, name: object, settings: Mapping[str, Any]) -> Callable[[Links], FloatArray]:
+    if not isinstance(name, str):
+        raise UserError(f"{where}: must be a name, not {reprlib.repr(name)}")
     if plain(name) not in RULES:
         raise UserError(
-            f"weights: there is no rule {name!r}{suggestion(name, RULES)} "
+            f"{where}: there is no rule {name!r}{suggestion(name, RULES)} "
             f"(rules: {', '.join(sorted(RULES))})"
         )
-    return RULES[plain(name)]
+    rule = RULES[plain(name)]
+    refuse_unknown("weights", settings, rule.settings, f"of {plain(name)}")
+    numbers = {key: number(f"weights.{key}", value) for key, value in settings.items()}
+    return partial(rule.weigh, **numbers)

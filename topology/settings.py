@@ -1,0 +1,73 @@
+"""Values under ``graph:`` and ``weights:``, checked one by one; whatever is wrong names its key."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from topology.errors import UserError
+from topology.names import suggestion
+
+
+def whole(where: str, value: object, least: int | None = None) -> int:
+    """A whole number, at least ``least``; ``where`` is the key to blame.
+
+    Raises:
+        UserError: where value is anything else, a bool or a float included.
+    """
+    at_least = "" if least is None else f", at least {least}"
+    wrong = UserError(f"{where}: must be a whole number{at_least}, not {reprlib.repr(value)}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise wrong
+    if least is not None and value < least:
+        raise wrong
+    return int(value)
+
+
+def number(where: str, value: object) -> float:
+    """A number, also one that YAML took for a word: it reads 1e-3, without a dot, as text.
+
+    Raises:
+        UserError: where value is not a number.
+    """
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise UserError(f"{where}: must be a number, not {reprlib.repr(value)}")
+    return float(value)
+
+
+def refuse_unknown(part: str, settings: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Refuse the first of ``settings`` that is not known, such as ``graph.k ... of ring``.
+
+    Raises:
+        UserError: naming ``part.setting``, and what may have been meant.
+    """
+    for key in settings:
+        if key not in known:
+            there = f"; there is {', '.join(known)}" if known else ""
+            raise UserError(
+                f"{part}.{key}: there is no such setting {of}{suggestion(key, known) or there}"
+            )
+
+
+def one_kind(part: str, settings: Iterable[str], kinds: Iterable[str]) -> str:
+    """Which of the kinds is among the settings of ``part``.
+
+    Raises:
+        UserError: where none is, or more than one.
+    """
+    settings, kinds = list(settings), list(kinds)
+    given = [kind for kind in kinds if kind in settings]
+    if len(given) != 1:
+        near = next(filter(None, (suggestion(key, kinds) for key in settings)), "")
+        found = " and ".join(given) or ", ".join(settings) or "nothing"
+        raise UserError(
+            f"{part}: needs exactly one of {', '.join(kinds)}, found {found}{'' if given else near}"
+        )
+    return given[0]
