@@ -17,6 +17,7 @@ from typing import Any
 from algorithms.diffusion import diffusion
 from algorithms.ditto import ditto
 from algorithms.fedavg import fedavg
+from algorithms.gossip import gossip
 from algorithms.local import local
 from peer.experiment import Experiment, validated
 from peer.gan.build import import_attribute
@@ -28,6 +29,7 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
     "local": local,
     "fedavg": fedavg,
     "ditto": ditto,
+    "gossip": gossip,
 }
 
 __all__ = ["ALGORITHMS", "find"]
@@ -49,8 +51,9 @@ def find(experiment: Experiment) -> Program:
     def start(peer: Any) -> Any:
         return coroutine(peer, config)
 
+    server = _server(config, experiment)
     _check_links(name, config, experiment)
-    program = Program(name, start, int(getattr(config, "rounds", 0)), _server(config, experiment))
+    program = Program(name, start, int(getattr(config, "rounds", 0)), server)
     return replace(program, nets=config.nets) if hasattr(config, "nets") else program
 
 

@@ -97,17 +97,17 @@ async def push(
         for net in nets:
             share = 0.5
             if config.mix == "sum_weight":
-                mass = float(letter.facts["alpha"][net])
-                alpha[net] += mass
-                share = mass / alpha[net]
+                theirs = float(letter.facts["alpha"][net])
+                alpha[net] += theirs
+                share = theirs / alpha[net]
             w = peer.model([net])[net]
             w.add_(letter.tensors[net] - w, alpha=share)
 
 
-def candidates(peer: Peer, k: int, config: GossipConfig) -> list[int]:
+def candidates(peer: Peer, k: int, config: GossipConfig) -> tuple[int, ...]:
     """Whom peer k may meet in this round."""
     if config.partners == "anybody":
-        return [r for r in range(peer.peers) if r != k]
+        return tuple(r for r in range(peer.peers) if r != k)
     return peer.neighbours_of(k)
 
 

@@ -73,7 +73,7 @@ def one(
     if status:
         threading.Thread(target=_tell, args=(process,), daemon=True).start()
     else:
-        neighbours = ", ".join(map(str, process.peer.neighbours)) or "nobody"
+        neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         _say(
             f"peer {peer}: {program.name}, {program.rounds} rounds, with {neighbours}; to {folder}"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import torch
 
@@ -25,6 +26,7 @@ from peer.effects import (
 )
 from peer.state import PeerState
 from peer.streams import stream
+from topology import RuleSpec, Schedule, neighbour_weights
 
 Weights = Mapping[int, float]
 PAIR = ("generator", "discriminator")
@@ -35,16 +37,18 @@ class Peer:
 
     Args:
         state: everything that outlives a round.
-        weights: a_lk for every neighbour l of this peer k (without k itself); or, where the graph
-            changes, a function of the round that gives them.
+        schedule: the graph of every round.
+        rule: of the combination weights, as the experiment's ``weights:`` names it.
 
     Every verb that is awaited hands an effect to the driver. An algorithm keeps nothing across
     rounds but in ``peer.state``.
     """
 
-    def __init__(self, state: PeerState, weights: Weights | Callable[[int], Weights]) -> None:
+    def __init__(self, state: PeerState, schedule: Schedule, rule: RuleSpec = "metropolis") -> None:
         self.state = state
-        self._weights = weights
+        self.schedule = schedule
+        self.rule = rule
+        self._weights: tuple[nx.Graph[int], Weights] | None = None
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
         self._missing: set[int] = set()
@@ -69,13 +73,20 @@ class Peer:
 
     @property
     def weights(self) -> Weights:
-        """a_lk of this round, by neighbour."""
-        return self._weights(self.state.round) if callable(self._weights) else self._weights
+        """a_lk of this round, for every neighbour l of this peer k (without k itself)."""
+        graph = self.schedule.graph(self.state.round)
+        if self._weights is None or self._weights[0] is not graph:
+            self._weights = graph, neighbour_weights(graph, self.rule, self.id)
+        return self._weights[1]
 
     @property
     def neighbours(self) -> tuple[int, ...]:
         """The ids of this round's neighbours, in order, without k."""
-        return tuple(sorted(self.weights))
+        return self.neighbours_of(self.id)
+
+    def neighbours_of(self, peer: int) -> tuple[int, ...]:
+        """The ids of any peer's neighbours in this round, in order: the graph is known to all."""
+        return tuple(sorted(self.schedule.graph(self.state.round).neighbors(peer)))
 
     @property
     def samples(self) -> int:

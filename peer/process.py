@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import topology
 from peer.checkpoint import load_state, save_state
 from peer.data import load_source, partition
 from peer.effects import Report
@@ -78,8 +77,8 @@ class PeerProcess:
         self.state, self._source = load_peer(experiment, peer, program)
         if options.resume and load_state(self.state, self.folder):
             log(f"resumed after round {self.state.round}")
-        weights = topology.neighbour_weights(experiment.graph_of_peers, experiment.weights, peer)
-        self.peer = Peer(self.state, weights)
+        self.peer = Peer(self.state, experiment.schedule, experiment.weights)
+        self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = threading.Event()
         self.finished = threading.Event()
         self.network = self._network(options)
@@ -92,7 +91,7 @@ class PeerProcess:
     def _network(self, options: Options) -> Network:
         experiment, state = self.experiment, self.state
         secret = curve_secret(experiment, state.peer, keys_folder(options.keys))
-        neighbours = self.peer.neighbours
+        neighbours = self.neighbours
         security = None
         if secret is not None:
             allowed = {k: experiment.keys[k].encode() for k in neighbours}

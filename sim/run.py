@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 import algorithms
-import topology
 from peer.data import load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
@@ -133,10 +132,8 @@ def drive(
     observer: Observer | None = None,
 ) -> EventDriver:
     """Run ``program`` from ``states`` under the event driver; returns the driver when done."""
-    graph, rule = experiment.graph_of_peers, experiment.weights
-    peers = {
-        k: Peer(state, topology.neighbour_weights(graph, rule, k)) for k, state in states.items()
-    }
+    schedule, rule = experiment.schedule, experiment.weights
+    peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
     driver = EventDriver(peers, program, Network(experiment), experiment.deadline, observer)
     driver.run()
     return driver

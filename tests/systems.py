@@ -36,6 +36,31 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "algorithm": {"name": "fedavg", "local_steps": 1, "server": 2},
         "graph": {"edges": [[2, 0], [2, 1], [2, 3], [2, 4], [0, 1]]},
     },
+    "gossip": {"algorithm": {"name": "gossip", "period": 2}, "graph": "ring"},
+    "gossip, independent, by samples": {
+        "algorithm": {
+            "name": "gossip",
+            "mode": "independent",
+            "mass": "samples",
+            "partners": "anybody",
+            "period": 1,
+        },
+        "graph": "complete",
+        "data": {"source": "digits", "partition": {"name": "labels", "labels": [[0], [1], [2]]}},
+        "peers": 3,
+    },
+    "gossip, push": {
+        "algorithm": {"name": "gossip", "mix": "push", "period": 2, "probability": 0.6},
+        "graph": "ring",
+    },
+    "gossip, sum-weight": {
+        "algorithm": {"name": "gossip", "mix": "sum_weight", "mode": "independent", "period": 1},
+        "graph": "complete",
+    },
+    "diffusion on matchings": {
+        "algorithm": {"name": "diffusion", "n_d": 2},
+        "graph": {"schedule": "random-matching", "of": "complete"},
+    },
     "ditto": {
         "algorithm": {"name": "ditto", "local_steps": 2, "personal_steps": 2, "fraction": 0.5}
     },
