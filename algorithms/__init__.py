@@ -15,10 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from algorithms.diffusion import diffusion
+from algorithms.distributed_gan import distributed_gan
 from algorithms.ditto import ditto
 from algorithms.fedavg import fedavg
+from algorithms.fegan import fegan
 from algorithms.gossip import gossip
 from algorithms.local import local
+from algorithms.mdgan import mdgan
 from peer.experiment import Experiment, validated
 from peer.gan.build import import_attribute
 from peer.program import Program
@@ -29,7 +32,10 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
     "local": local,
     "fedavg": fedavg,
     "ditto": ditto,
+    "fegan": fegan,
     "gossip": gossip,
+    "mdgan": mdgan,
+    "distributed_gan": distributed_gan,
 }
 
 __all__ = ["ALGORITHMS", "find"]

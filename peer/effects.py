@@ -187,6 +187,11 @@ class Report(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Now(Effect):
+    """The driver's time, in seconds from anywhere: differences mean something."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep(Effect):
     """Let ``seconds`` of the driver's time pass."""
 

@@ -94,6 +94,27 @@ class Peer:
         return 0 if self.state.shard is None else len(self.state.shard)
 
     @property
+    def labels(self) -> np.ndarray | None:
+        """The classes of its own images, (n_k,); None where the data have none."""
+        return None if self.state.shard is None else self.state.shard.labels
+
+    @property
+    def classes(self) -> int:
+        """How many classes the source has; 0 where it has no labels."""
+        return self.state.classes
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """All its own images, (n_k, c, h, w) in [-1, 1]."""
+        assert self.state.shard is not None, f"peer {self.id} holds no data"
+        return self.state.shard.pixels
+
+    @property
+    def loss(self) -> str:
+        """The loss's name in the experiment file."""
+        return self.state.loss.name
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The algorithm's own facts, kept across rounds; types that msgpack knows."""
         return self.state.facts
@@ -181,6 +202,12 @@ class Peer:
         """What a loss whose derivative by the logits is ``cotangent`` says of each pixel."""
         gradient: torch.Tensor = await VJP("discriminator", images, cotangent)
         return gradient
+
+    async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
+        """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
+        phi = (await self.judge(images)).requires_grad_()  # (batch, 1)
+        (cotangent,) = torch.autograd.grad(self.state.loss.generator(phi), phi)
+        return await self.feedback(images, cotangent)
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
         """One step of G along the sum of ``feedback`` on the images that it makes of ``z``."""

@@ -116,6 +116,7 @@ class PeerState:
         shard: its own images; None for a peer that holds no data.
         streams: its random streams.
         peers: how many there are in the experiment.
+        classes: how many classes the source has; 0 where it has no labels.
         facts: an algorithm's own facts, in types that msgpack knows.
     """
 
@@ -128,6 +129,7 @@ class PeerState:
     batch: int
     device: torch.device
     peers: int = 1
+    classes: int = 0
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     _shards: dict[str, Shard] = field(default_factory=dict)
@@ -256,5 +258,14 @@ def make_state(
     streams = Streams(experiment.seed, peer)
     loss: Loss = experiment.loss_functions()
     return PeerState(
-        peer, nets, shard, streams, gan, loss, experiment.batch, device, experiment.peers
+        peer,
+        nets,
+        shard,
+        streams,
+        gan,
+        loss,
+        experiment.batch,
+        device,
+        experiment.peers,
+        0 if images.labels is None else images.classes,
     )

@@ -24,6 +24,7 @@ from peer.effects import (
     Gradient,
     Letter,
     Moment,
+    Now,
     Post,
     Report,
     Sleep,
@@ -156,6 +157,8 @@ class EventDriver:
                         self.observer.reported(process, effect)
                     self._release(process)
                     result = None
+                case Now():
+                    result = process.now
                 case Sleep(seconds):
                     self._resume_at(process, process.now + seconds, None)
                     return

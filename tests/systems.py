@@ -57,6 +57,68 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "algorithm": {"name": "gossip", "mix": "sum_weight", "mode": "independent", "period": 1},
         "graph": "complete",
     },
+    "mdgan": {
+        "algorithm": {"name": "mdgan", "swap_epochs": 0.1, "n_d": 2},
+        "graph": "complete",
+    },
+    "mdgan, no swap": {
+        "algorithm": {"name": "mdgan", "swap": False, "k": 1},
+        "loss": "bce_sat",
+        "peers": 4,
+    },
+    "selective update": {"algorithm": {"name": "distributed_gan", "approach": "selective_update"}},
+    "selective update, a few": {
+        "algorithm": {
+            "name": "distributed_gan",
+            "approach": "selective_update",
+            "selection": {"rule": "user_max_norm", "fraction": 0.1, "steps": 2},
+        }
+    },
+    "average output": {"algorithm": {"name": "distributed_gan", "approach": "average_output"}},
+    "f2u": {
+        "algorithm": {
+            "name": "distributed_gan",
+            "approach": "average_output",
+            "outputs": {"by": "max"},
+        },
+        "loss": "lsgan",
+    },
+    "f2a": {
+        "algorithm": {
+            "name": "distributed_gan",
+            "approach": "average_output",
+            "outputs": {"by": "softmax"},
+        },
+        "loss": "lsgan",
+    },
+    "sequential": {"algorithm": {"name": "distributed_gan"}},
+    "sequential, serverless": {
+        "algorithm": {"name": "distributed_gan", "serverless": True},
+        "graph": "ring",
+    },
+    "fegan": {
+        "algorithm": {
+            "name": "fegan",
+            "fraction": 0.5,
+            "local_steps": 2,
+            "capabilities": {2: {"alpha": 3.0}, 3: {"memory": 10.0, "delta": 1.0}},
+        }
+    },
+    "fegan, other settings": {
+        "algorithm": {
+            "name": "fegan",
+            "fraction": 0.5,
+            "local_steps": 2,
+            "scheme": "linear",
+            "histogram": "clusters",
+            "count": "processed",
+            "loads": {"by": "linear"},
+            "capabilities": {1: {"score": 0.5}},
+        }
+    },
+    "fegan (0, 0)": {
+        "algorithm": {"name": "fegan", "balanced": False, "kl": False, "local_steps": 2}
+    },
     "diffusion on matchings": {
         "algorithm": {"name": "diffusion", "n_d": 2},
         "graph": {"schedule": "random-matching", "of": "complete"},

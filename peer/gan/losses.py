@@ -19,12 +19,14 @@ class Loss:
     """A pair of losses to be minimised.
 
     Attributes:
+        name: as in the experiment file.
         discriminator: (phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar.
         generator: phi(G(z)) (batch, 1) -> scalar.
         penalty: (phi(x), phi(G(z)), ||grad phi(x)||^2, ||grad phi(G(z))||^2), each (batch, 1), ->
             Omega, the regulariser of Roth et al. 2017 for this loss's f-divergence.
     """
 
+    name: str
     discriminator: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     generator: Callable[[torch.Tensor], torch.Tensor]
     penalty: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -56,10 +58,13 @@ def _pearson(
 
 
 LOSSES: dict[str, Loss] = {
-    # L_G = E[-log psi(G(z))]
-    "bce_ns": Loss(_bce_discriminator, lambda fake: softplus(-fake).mean(), _jensen_shannon),
-    # L_G = E[log(1 - psi(G(z)))]
-    "bce_sat": Loss(_bce_discriminator, lambda fake: -softplus(fake).mean(), _jensen_shannon),
-    # L_G = E[(D(G(z)) - 1)^2]
-    "lsgan": Loss(_lsgan_discriminator, lambda fake: (fake - 1).square().mean(), _pearson),
+    loss.name: loss
+    for loss in (
+        # L_G = E[-log psi(G(z))]
+        Loss("bce_ns", _bce_discriminator, lambda fake: softplus(-fake).mean(), _jensen_shannon),
+        # L_G = E[log(1 - psi(G(z)))]
+        Loss("bce_sat", _bce_discriminator, lambda fake: -softplus(fake).mean(), _jensen_shannon),
+        # L_G = E[(D(G(z)) - 1)^2]
+        Loss("lsgan", _lsgan_discriminator, lambda fake: (fake - 1).square().mean(), _pearson),
+    )
 }

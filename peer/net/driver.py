@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from peer.combine import combine
-from peer.effects import Combine, Exchange, Letter, Post, Report, Sleep
+from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
 from peer.net.letters import PREFIX, pack, unpack
 from peer.net.network import Network, Outcome, Part, Snapshot
@@ -79,6 +79,8 @@ class ZmqDriver:
                         if self._asked_to_stop():
                             return False
                         result = None
+                    case Now():
+                        result = time.monotonic()
                     case Sleep(seconds):
                         self.stop.wait(seconds)
                         result = None

@@ -1,0 +1,163 @@
+"""FeGAN (Guerraoui, Guirguis, Kermarrec, Le Merrer 2020): federated GANs that mind the classes.
+
+Before the first round devices tell the server their histograms of classes, and what they can do.
+From then on the server samples devices so that the classes it sees stay balanced, and weighs what
+comes back by how far a device's classes are from everybody's. ``balanced: false, kl: false`` is the
+paper's FL-vanilla; the four combinations are its (s, w).
+
+Where the released code departs from the paper, the paper is followed: the server holds no data, the
+last local step counts, batch-norm statistics are averaged, weights are renormalised over those who
+came. The code's softmax with a plus sign is kept (:func:`algorithms.balance.kl_weights`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from algorithms.balance import Scheme, kl_weights, queues_of, sample_balanced, scores, with_loads
+from algorithms.fedavg import FedAvgConfig, sampled
+from algorithms.loads import Capability, Loads, assign
+from algorithms.metadata import histogram_of_clusters, histogram_of_labels, probe
+from peer.combine import weighted_mean
+from peer.effects import Letter
+from peer.peer import PAIR, Peer
+from peer.training import Order, Training, train
+from topology.errors import UserError
+
+
+class FeGanConfig(FedAvgConfig):
+    """Settings of ``algorithm: {name: fegan, ...}``; the paper's: E = 30, C = 0.025, B = 50."""
+
+    fraction: float = Field(0.1, gt=0, le=1, description="C: share of devices in a round.")
+    local_steps: int = Field(30, ge=1, description="E: iterations of a full device.")
+    order: Order = Field("G_first", description="As in the released code: G, then D on its fakes.")
+    balanced: bool = Field(True, description="s: balanced sampling; otherwise, at random.")
+    kl: bool = Field(True, description="w: KL weighting; otherwise, a plain mean.")
+    scheme: Scheme = Field("exp", description="How scores become weights.")
+    histogram: Literal["labels", "clusters"] = Field(
+        "labels", description="Of the data's labels, or of a local clustering."
+    )
+    clusters: int = Field(10, ge=2, description="Of a local clustering.")
+    capabilities: dict[int, Capability] = Field(
+        default_factory=dict, description="Declared, by device; the others are full devices."
+    )
+    probe: bool = Field(False, description="Measure what is not declared, in seconds.")
+    loads: Loads = Field(default_factory=Loads)
+    load_factor: Literal["steps", "batch", "none"] = Field(
+        "steps", description="l_k = B_k E_k / (B E), B_k / B, or 1."
+    )
+    count: Literal["all", "processed"] = Field(
+        "all", description="What a device adds to taken: its histogram, or what it processes of it."
+    )
+    on_missing: Literal["complete", "abort"] = "complete"
+    quorum: float = Field(0.5, ge=0, le=1, description="q: share that must come to complete.")
+
+
+async def fegan(peer: Peer, config: FeGanConfig) -> None:
+    """The server's part or a device's."""
+    await (server if peer.id == config.server else device)(peer, config)
+
+
+async def server(peer: Peer, config: FeGanConfig) -> None:
+    """Collect metadata once; then sample, send, gather, weigh."""
+    devices = config.workers(peer.peers)
+    async for _ in peer.rounds(config.rounds):
+        if "loads" not in peer.facts:
+            remember(peer, config, await peer.gather("metadata", devices))
+        loads = {int(k): load for k, load in peer.facts["loads"].items()}  # E_k, B_k
+        chosen = choose(peer, config, sorted(loads))
+        tasks = {k: Letter("task") for k in devices}
+        for k in chosen:
+            steps, batch = loads[k]
+            tasks[k] = Letter("task", peer.model(), {"steps": steps, "batch": batch})
+        await peer.exchange("task", tasks, ())
+        updates = await peer.gather("update", chosen)
+        complete = len(updates) >= config.quorum * len(chosen)
+        if updates and (complete or config.on_missing == "complete"):
+            models = {k: update.tensors for k, update in updates.items()}
+            peer.load(weighted_mean(models, weights(peer, config, sorted(updates), loads)))
+        for k in set(chosen) - updates.keys():  # what absentees would have shown was not seen
+            shown = peer.facts["shows"][str(k)]
+            taken = zip(peer.facts["taken"], shown, strict=True)
+            peer.facts["taken"] = [t - n * config.balanced for t, n in taken]
+        peer.facts["history"] = [*peer.facts["history"], sorted(updates)]
+        peer.note(participants=sorted(updates), aborted=not complete)
+
+
+def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
+    """From what the devices told: scores, loads, queues; all facts, for they outlive a round."""
+    if not told:
+        raise UserError("fegan: no device told its histogram; start them before the deadline")
+    histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
+    full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
+    loads = assign(full, config.local_steps, peer.state.batch, config.loads)
+    able = {k: histograms[k] for k in loads if histograms[k].sum()}
+    if not able:
+        raise UserError("algorithm.loads: no device can do the least; lower least_steps")
+    shows = {}
+    for k, c in able.items():
+        share = loads[k][0] * loads[k][1] / c.sum() if config.count == "processed" else 1
+        shows[str(k)] = [float(n * share) for n in c]
+    peer.facts.update(
+        scores={str(k): s for k, s in scores(able).items()},
+        loads={str(k): list(loads[k]) for k in able},
+        queues=queues_of(able),
+        taken=[0.0] * len(next(iter(able.values()))),
+        shows=shows,
+        history=[],
+    )
+
+
+def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
+    """This round's devices: balanced by class, or at random as in FedAvg."""
+    if not config.balanced:
+        return [k for k in sampled(peer, config) if k in able]
+    size = max(1, int(config.fraction * len(able) + 1e-9))
+    shows = {k: peer.facts["shows"][str(k)] for k in able}
+    return sorted(sample_balanced(peer.facts["queues"], peer.facts["taken"], shows, size))
+
+
+def weights(
+    peer: Peer, config: FeGanConfig, came: list[int], loads: dict[int, list[int]]
+) -> dict[int, float]:
+    """omega_k of those who came, from their scores and loads."""
+    s = {k: float(peer.facts["scores"][str(k)]) for k in came}
+    w = kl_weights(s, came, config.scheme if config.kl else "uniform")
+    E, B = config.local_steps, peer.state.batch
+    factor = {"steps": lambda e, b: e * b / (E * B), "batch": lambda e, b: b / B}
+    return with_loads(
+        w, {k: factor.get(config.load_factor, lambda e, b: 1)(*loads[k]) for k in came}
+    )
+
+
+async def device(peer: Peer, config: FeGanConfig) -> None:
+    """Tell once what there is; then train what comes, when something comes."""
+    full = peer.state.batch
+    async for _ in peer.rounds(config.rounds):
+        if not peer.facts.get("told"):
+            await tell(peer, config)
+        task = await peer.receive("task", config.server)
+        if task is None or not task.tensors:
+            continue
+        peer.load(task.tensors, buffers=config.sync_buffers)
+        if config.optimizer_state == "reset":
+            peer.reset_optimizer(*PAIR)
+        peer.state.batch = int(task.facts["batch"])  # B_k
+        await train(peer, int(task.facts["steps"]), Training(config.order, config.n_d))  # E_k
+        peer.state.batch = full
+        await peer.send(config.server, "update", peer.model())
+
+
+async def tell(peer: Peer, config: FeGanConfig) -> None:
+    """The histogram, and what this device can do."""
+    by_label = config.histogram == "labels"
+    c = histogram_of_labels(peer) if by_label else histogram_of_clusters(peer, config.clusters)
+    capability = config.capabilities.get(peer.id, Capability())
+    if config.probe and peer.id not in config.capabilities:
+        capability = await probe(peer)
+    facts = capability.model_dump(exclude_defaults=True)
+    await peer.send(config.server, "metadata", histogram=c, capability=facts)
+    peer.facts["told"] = True

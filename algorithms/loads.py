@@ -1,0 +1,88 @@
+"""From what a device can do to what it is given: FeGAN's E_k steps on batches of B_k (3.4, 4.6).
+
+The paper says that the server follows a linear regression, and no more. Two readings:
+
+- ``deadline``: the regression is of a device's seconds (and bytes) on its batch size; B_k is the
+  largest of B, B/2, B/4... that fits its memory, E_k as many steps as fit the median device's time;
+- ``linear``: a fixed linear map from a declared score in [0, 1] to E_k and B_k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Capability(BaseModel):
+    """What a device declares, or a probe finds: t(b) = alpha + beta b, m(b) = gamma + delta b."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(1.0, ge=0, description="Seconds of an iteration, whatever its batch.")
+    beta: float = Field(0.0, ge=0, description="Seconds more for each sample.")
+    gamma: float = Field(0.0, ge=0, description="Bytes that training takes, whatever its batch.")
+    delta: float = Field(0.0, ge=0, description="Bytes more for each sample.")
+    memory: float = Field(math.inf, gt=0, description="Bytes there are.")
+    score: float = Field(1.0, ge=0, le=1, description="For the linear map: 1 is a full device.")
+
+    def seconds(self, batch: int) -> float:
+        """t(b)."""
+        return self.alpha + self.beta * batch
+
+
+class Loads(BaseModel):
+    """Settings under ``loads:``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["deadline", "linear"] = "deadline"
+    deadline: float | None = Field(None, gt=0, description="tau; median of E t_k(B) if absent.")
+    least_steps: int = Field(1, ge=1, description="E_min; who cannot do it is left out.")
+    least_batch: int = Field(2, ge=2, description="b_min.")
+
+
+def regression(batches: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Least squares of t(b) = alpha + beta b; neither below zero."""
+    beta, alpha = np.polyfit(batches, seconds, 1)
+    beta = max(0.0, float(beta))
+    return max(0.0, float(alpha)), beta
+
+
+def assign(
+    capabilities: Mapping[int, Capability], steps: int, batch: int, how: Loads
+) -> dict[int, tuple[int, int]]:
+    """(E_k, B_k) by device; those that cannot do the least are left out."""
+    if how.by == "linear":
+        return {k: _linear(c.score, steps, batch, how) for k, c in capabilities.items()}
+    times = [steps * c.seconds(batch) for c in capabilities.values()]
+    tau = float(np.median(times)) if how.deadline is None else how.deadline
+    given = {}
+    for k, c in capabilities.items():
+        for b in _halvings(batch, how.least_batch):
+            if c.gamma + c.delta * b > c.memory:
+                continue
+            fit = steps if c.seconds(b) == 0 else int(tau / c.seconds(b) + 1e-9)
+            if fit >= how.least_steps:
+                given[k] = min(steps, fit), b
+                break
+            if b == how.least_batch:
+                break  # not even so
+    return given
+
+
+def _linear(score: float, steps: int, batch: int, how: Loads) -> tuple[int, int]:
+    most = np.array([steps, batch])
+    least = np.array([how.least_steps, how.least_batch])
+    e, b = np.floor(least + score * (most - least) + 1e-9).astype(int)
+    return int(e), int(b)
+
+
+def _halvings(batch: int, least: int) -> list[int]:
+    sizes = [batch]
+    while sizes[-1] // 2 >= least:
+        sizes.append(sizes[-1] // 2)
+    return sizes

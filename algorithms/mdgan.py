@@ -1,0 +1,121 @@
+"""MD-GAN (Hardy, Le Merrer, Sericola 2019): one generator at the server, discriminators that move.
+
+Workers send back the error that their discriminators find in each generated image; the server
+carries the errors through its generator, whose forward pass it computes again from z. (Batch-norm
+statistics of G therefore move twice a batch.) Now and then discriminators change places.
+
+Where the paper is silent or has it two ways, settings: k, the number of batches (its ceil or floor
+of log N); what becomes of the moments of a discriminator that moved (reset); feedback is that of a
+mean loss, averaged over the N' workers that answered. ACGAN's class head is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import combinations
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from algorithms.settings import Link, StarSettings
+from peer.effects import Letter
+from peer.peer import Peer
+
+
+class MDGanConfig(StarSettings):
+    """Settings of ``algorithm: {name: mdgan, ...}``; the paper's: L = 1, E = 1, b = 10 or 100."""
+
+    k: int | None = Field(None, ge=1, description="Batches a round; max(2, floor(ln N)) if absent.")
+    n_d: int = Field(1, ge=1, description="L: discriminator steps a round, on the same batches.")
+    swap: bool = Field(True, description="Discriminators change places (needs worker links).")
+    swap_epochs: float = Field(1.0, gt=0, description="E: epochs of a worker between two swaps.")
+
+    def nets(self, peer: int) -> tuple[str, ...]:
+        """G at the server, D at a worker."""
+        return ("generator",) if peer == self.server else ("discriminator",)
+
+    def links(self, peers: int) -> Iterable[Link]:
+        """The star's, and, where discriminators swap, those between any two workers."""
+        between = combinations(self.workers(peers), 2) if self.swap else ()
+        return [*super().links(peers), *between]
+
+    def batches(self, workers: int) -> int:
+        """k, between 1 and max(2, N)."""
+        k = max(2, math.floor(math.log(workers))) if self.k is None else self.k
+        return min(k, max(2, workers))
+
+
+async def mdgan(peer: Peer, config: MDGanConfig) -> None:
+    """The server's part or a worker's."""
+    await (server if peer.id == config.server else worker)(peer, config)
+
+
+async def server(peer: Peer, config: MDGanConfig) -> None:
+    """Generate k batches, hand two to each worker, and follow the errors that come back."""
+    workers = config.workers(peer.peers)
+    k = config.batches(len(workers))
+    async for iteration in peer.rounds(config.rounds):
+        z = [peer.noise() for _ in range(k)]
+        X = [await peer.generate("generator", each) for each in z]
+        swap = config.swap and len(workers) > 1 and is_due(peer, config, iteration)
+        g_of, d_of = ({w: (n + i) % k for n, w in enumerate(workers, 1)} for i in (0, 1))
+        letters = {
+            w: Letter("batches", {"g": X[g_of[w]], "d": X[d_of[w]]}, {"swap": swap})
+            for w in workers
+        }
+        await peer.exchange("batches", letters, ())
+        answers = await peer.gather("feedback", workers)
+        if not answers:
+            continue
+        errors = [torch.zeros_like(images) for images in X]
+        for w, answer in answers.items():  # sum over n of e_n / N', by the batch they are of
+            errors[g_of[w]].add_(answer.tensors["e"], alpha=1 / len(answers))
+        await peer.descend(z, errors)
+        peer.facts["samples"] = {str(w): a.facts["samples"] for w, a in answers.items()}
+
+
+async def worker(peer: Peer, config: MDGanConfig) -> None:
+    """Train D on the second batch, say what it finds in the first, and perhaps move."""
+    async for _ in peer.rounds(config.rounds):
+        batches = await peer.receive("batches", config.server)
+        if batches is None:
+            continue
+        real = peer.images()  # one batch for all L steps
+        for _ in range(config.n_d):
+            await peer.adapt("discriminator", real=real, fake=batches.tensors["d"])
+        error = await peer.error_of_images(batches.tensors["g"])  # e_n, (batch, c, h, w)
+        await peer.send(config.server, "feedback", {"e": error}, samples=peer.samples)
+        if batches.facts["swap"]:
+            await move(peer, config)
+
+
+async def move(peer: Peer, config: MDGanConfig) -> None:
+    """Send D to another worker, take a third one's: a derangement that all know."""
+    workers = config.workers(peer.peers)
+    to = dict(zip(workers, derangement(workers, peer.common_rng("swap")), strict=True))
+    (source,) = [w for w in workers if to[w] == peer.id]
+    letter = Letter("discriminator", peer.model(["discriminator"]))
+    came = (await peer.exchange("discriminator", {to[peer.id]: letter}, [source])).get(source)
+    if came is not None:  # otherwise it goes on with its own
+        peer.load(came.tensors)
+        peer.reset_optimizer("discriminator")
+
+
+def is_due(peer: Peer, config: MDGanConfig, iteration: int) -> bool:
+    """Every m E / b iterations, m being the mean of the workers' samples."""
+    samples = peer.facts.get("samples")
+    if not samples:
+        return False  # nobody has told yet
+    m = sum(samples.values()) / len(samples)
+    period = max(1, round(m * config.swap_epochs / peer.state.batch))
+    return (iteration + 1) % period == 0
+
+
+def derangement(items: list[int], rng: np.random.Generator) -> list[int]:
+    """A permutation without a fixed point, each as likely as any other."""
+    while True:
+        permuted = [int(item) for item in rng.permutation(items)]
+        if all(a != b for a, b in zip(items, permuted, strict=True)):
+            return permuted

@@ -1,0 +1,59 @@
+"""What a peer tells of its data and of itself before the first round: histograms, a probe."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+
+from algorithms.loads import Capability, regression
+from peer.effects import Now
+from peer.peer import Peer
+from topology.errors import UserError
+
+
+def histogram_of_labels(peer: Peer) -> list[int]:
+    """c_k: how many of the peer's samples are of each class.
+
+    Raises:
+        UserError: the data have no labels.
+    """
+    labels = peer.labels
+    if labels is None:
+        raise UserError(
+            "algorithm.histogram: the data have no labels to count; say histogram: clusters"
+        )
+    return [int(n) for n in np.bincount(labels, minlength=peer.classes)]
+
+
+def histogram_of_clusters(peer: Peer, clusters: int) -> list[int]:
+    """How many of the peer's samples are in each of its own clusters (k-means on the pixels).
+
+    Clusters are local: the same place in two peers' histograms is made comparable only by their
+    order, from the darkest centre to the brightest.
+    """
+    pixels = peer.pixels.flatten(1).cpu().numpy()
+    found = KMeans(min(clusters, len(pixels)), n_init=3, random_state=0).fit(pixels)
+    order = np.argsort(found.cluster_centers_.mean(axis=1), kind="stable")
+    counts = np.bincount(found.labels_, minlength=len(order))[order]
+    return [int(n) for n in counts] + [0] * (clusters - len(order))
+
+
+async def probe(peer: Peer, repeats: int = 3) -> Capability:
+    """Time a full iteration (the gradients of both nets) at B/4, B/2 and B, and fit a line.
+
+    Nothing is learned and nothing is drawn from the peer's streams.
+    """
+    state = peer.state
+    batches, seconds = [], []
+    for batch in (state.batch // 4, state.batch // 2, state.batch):
+        real = torch.zeros_like(peer.pixels[:1]).expand(batch, -1, -1, -1)
+        z = torch.zeros(batch, state.gan.z_dim, device=state.device)
+        for _ in range(repeats):
+            began = await Now()
+            await peer.gradient("discriminator", real=real, z=z)
+            await peer.gradient("generator", z=z)
+            batches.append(batch)
+            seconds.append(await Now() - began)
+    alpha, beta = regression(batches, seconds)
+    return Capability(alpha=alpha, beta=beta)

@@ -1,0 +1,64 @@
+"""One verdict from many discriminators' outputs: the loss of G in approach 2, F2U and F2A."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from peer.peer import Peer
+
+
+class Aggregate(BaseModel):
+    """Settings under ``outputs:``.
+
+    ``mean`` (approach 2): ``p = sum over j of v_j D_j``, v_j = 1/m by default;
+    ``max`` (F2U): the most forgiving D_j, sample by sample;
+    ``softmax`` (F2A): ``sum over j of S_j D_j``, ``S = softmax(lambda D)``, with ``beta lambda^2``
+    added to the loss and lambda >= 0 learned along with G. lambda = 0 is the mean, infinity is F2U.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["mean", "max", "softmax"] = "mean"
+    v: dict[int, float] | None = Field(None, description="Weights v_j by user; equal if absent.")
+    start: float = Field(0.1, ge=0, description="lambda_0 of F2A.")
+    beta: float = Field(0.1, ge=0, description="beta of F2A.")
+    lr: float = Field(0.01, gt=0, description="Step size of lambda.")
+
+
+def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
+    """What each output means for the loss of G: dL/dphi_j, (batch, m), from logits phi (batch, m).
+
+    The outputs D_j are probabilities sigma(phi_j), or, with least squares, phi_j itself. F2A's
+    lambda takes one step, too; it is one of the peer's facts.
+    """
+    leaf = phi.detach().requires_grad_()
+    least_squares = peer.loss == "lsgan"
+    D = leaf if least_squares else torch.sigmoid(leaf)  # (batch, m)
+    temperature = torch.tensor(float(peer.facts.get("lambda", how.start)), requires_grad=True)
+    match how.by:
+        case "mean":
+            v = torch.tensor([1.0 if how.v is None else how.v.get(j, 0.0) for j in users])
+            verdict = D @ (v / v.sum()).to(D.device)  # (batch,)
+        case "max":
+            verdict = D.amax(dim=1)
+        case "softmax":
+            weights = torch.softmax(temperature.to(D.device) * D, dim=1)
+            verdict = (weights * D).sum(dim=1)
+    if least_squares:
+        loss = (verdict - 1).square().mean()
+    elif peer.loss == "bce_sat":
+        loss = torch.log1p(-verdict).mean()
+    else:
+        loss = -torch.log(verdict).mean()
+    if how.by == "softmax":
+        loss = loss + how.beta * temperature.square()
+    loss.backward()
+    if how.by == "softmax":
+        assert temperature.grad is not None
+        stepped = float(temperature.detach()) - how.lr * float(temperature.grad)
+        peer.facts["lambda"] = max(0.0, stepped)
+    assert leaf.grad is not None
+    return leaf.grad
