@@ -22,6 +22,7 @@ from algorithms.fegan import fegan
 from algorithms.gossip import gossip
 from algorithms.local import local
 from algorithms.mdgan import mdgan
+from algorithms.oasis import oasis
 from peer.experiment import Experiment, validated
 from peer.gan.build import import_attribute
 from peer.program import Program
@@ -36,6 +37,7 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
     "gossip": gossip,
     "mdgan": mdgan,
     "distributed_gan": distributed_gan,
+    "oasis": oasis,
 }
 
 __all__ = ["ALGORITHMS", "find"]

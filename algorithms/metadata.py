@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 from algorithms.loads import Capability, regression
 from peer.effects import Now
@@ -32,6 +31,8 @@ def histogram_of_clusters(peer: Peer, clusters: int) -> list[int]:
     Clusters are local: the same place in two peers' histograms is made comparable only by their
     order, from the darkest centre to the brightest.
     """
+    from sklearn.cluster import KMeans  # scikit-learn takes a second to import
+
     pixels = peer.pixels.flatten(1).cpu().numpy()
     found = KMeans(min(clusters, len(pixels)), n_init=3, random_state=0).fit(pixels)
     order = np.argsort(found.cluster_centers_.mean(axis=1), kind="stable")

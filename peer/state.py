@@ -118,6 +118,7 @@ class PeerState:
         peers: how many there are in the experiment.
         classes: how many classes the source has; 0 where it has no labels.
         facts: an algorithm's own facts, in types that msgpack knows.
+        tensors: an algorithm's own tensors, such as the models of a server's groups.
     """
 
     peer: int
@@ -132,6 +133,7 @@ class PeerState:
     classes: int = 0
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     _shards: dict[str, Shard] = field(default_factory=dict)
 
     def pair(self, prefix: str) -> tuple[Module | None, Module | None]:
@@ -179,6 +181,8 @@ class PeerState:
             for name, net in self.nets.items()
             for key, value in net.dump().items()
         }
+        for name, tensor in self.tensors.items():
+            tensors[f"own/{name}"] = tensor.detach().cpu().clone()
         facts: dict[str, Any] = {
             "peer": self.peer,
             "round": self.round,
@@ -204,6 +208,11 @@ class PeerState:
         self.round = facts["round"]
         self.streams.load(facts["streams"])
         self.facts = facts["facts"]
+        self.tensors = {
+            name.removeprefix("own/"): tensor.clone().to(self.device)
+            for name, tensor in snapshot.tensors.items()
+            if name.startswith("own/")
+        }
         if self.shard is not None:
             self._shards = {
                 prefix: Shard(self.shard.pixels, self.shard.labels)

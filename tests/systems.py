@@ -119,6 +119,21 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "fegan (0, 0)": {
         "algorithm": {"name": "fegan", "balanced": False, "kl": False, "local_steps": 2}
     },
+    "oasis": {
+        "algorithm": {"name": "oasis", "fraction": 0.7, "local_steps": 2, "grouping": {"k": 2}},
+    },
+    "oasis, other settings": {
+        "algorithm": {
+            "name": "oasis",
+            "fraction": 1.0,
+            "local_steps": 2,
+            "annealing": "literal",
+            "trigger": "delta_loss",
+            "representation": {"dictionary": "local", "reduce": "encode_then_mean", "atoms": 8},
+            "grouping": {"eta": 400, "distance": "mean"},
+        },
+        "loss": "lsgan",
+    },
     "diffusion on matchings": {
         "algorithm": {"name": "diffusion", "n_d": 2},
         "graph": {"schedule": "random-matching", "of": "complete"},
