@@ -32,8 +32,8 @@ def _once(measure: Callable[[nx.Graph[int]], Measure]) -> Callable[[nx.Graph[int
 @_once
 def joined(graph: nx.Graph[int]) -> NDArray[np.bool_]:
     """Whether l sends to k, (K, K), in sorted node order; every peer does to itself."""
-    found = nx.to_numpy_array(graph, nodelist=sorted(graph), dtype=np.bool_)
-    np.fill_diagonal(found, True)
+    links = nx.to_numpy_array(graph, nodelist=sorted(graph)) != 0
+    found: NDArray[np.bool_] = links | np.eye(len(graph), dtype=np.bool_)
     return found
 
 
