@@ -38,6 +38,13 @@ def joined(graph: nx.Graph[int]) -> NDArray[np.bool_]:
 
 
 @_once
+def ends(graph: nx.Graph[int]) -> NDArray[np.int64]:
+    """The two ends of every link, (links, 2), the smaller first, in sorted order."""
+    links = sorted((min(link), max(link)) for link in graph.edges)
+    return np.array(links, dtype=np.int64).reshape(-1, 2)
+
+
+@_once
 def largest_degree(graph: nx.Graph[int]) -> float:
     """The most links that one peer has; a whole number, 0 where there are none."""
     return max((degree for _, degree in graph.degree), default=0)
@@ -50,7 +57,7 @@ def best_constant(graph: nx.Graph[int]) -> float:
     That is ``min(2 / (lambda_max + lambda_2), 1 / largest degree)``, lambda_2 and lambda_max being
     the smallest and the largest eigenvalue of the graph's Laplacian beyond its zeros. The first is
     Xiao and Boyd's best constant edge weight ("Fast linear iterations for distributed averaging",
-    2004, section 4.1), which on irregular graphs, a star for one, leaves peers of many links a
+    2004), which on irregular graphs, a star for one, leaves peers of many links a
     negative weight on themselves. Disagreement shrinks the faster the nearer the weight is to it,
     so that the limit of what is not negative is then the best; there is always some peer that
     keeps a positive weight, or an odd cycle, so that repeated combining leads to the mean.

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import networkx as nx
@@ -107,6 +108,29 @@ def test_random_matchings_are_matchings_that_nothing_can_be_added_to(peers, seed
     base = build_graph("erdos-renyi", peers, seed)
     assert list(schedule.union().edges) == list(base.edges)
     assert nx.is_maximal_matching(base, set(schedule.graph(round).edges))
+
+
+def in_order(base, seed, round):
+    """A link at a time, as the definition has it."""
+    links = sorted(base.edges)
+    sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"schedule"), round))
+    words = sequence.generate_state(len(links), np.uint64).tolist()
+    matched, taken = [], set()
+    for _, link in sorted(zip(words, links, strict=True)):
+        if not taken & set(link):
+            matched.append(link)
+            taken |= set(link)
+    return sorted(matched)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(0, 2**40), st.integers(0, 1000))
+def test_random_matchings_take_links_in_random_order(peers, seed, round):
+    for spec in ("complete", "barabasi-albert", "path"):
+        base = build_graph(spec, peers, seed)
+        schedule = build_schedule({"schedule": "random-matching", "of": spec}, peers, seed)
+        expected = in_order(base, seed, 0 if schedule.static else round)
+        assert list(schedule.graph(round).edges) == expected
 
 
 def test_random_matchings_are_the_same_on_every_machine():
