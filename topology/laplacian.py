@@ -57,10 +57,10 @@ def best_constant(graph: nx.Graph[int]) -> float:
     That is ``min(2 / (lambda_max + lambda_2), 1 / largest degree)``, lambda_2 and lambda_max being
     the smallest and the largest eigenvalue of the graph's Laplacian beyond its zeros. The first is
     Xiao and Boyd's best constant edge weight ("Fast linear iterations for distributed averaging",
-    2004), which on irregular graphs, a star for one, leaves peers of many links a
-    negative weight on themselves. Disagreement shrinks the faster the nearer the weight is to it,
-    so that the limit of what is not negative is then the best; there is always some peer that
-    keeps a positive weight, or an odd cycle, so that repeated combining leads to the mean.
+    2004), which on irregular graphs, a star for one, leaves peers of many links a negative weight
+    on themselves. Disagreement shrinks the faster the nearer the weight is to it, so that the limit
+    of what is not negative is then the best; some peer keeps a positive weight even then, or there
+    is an odd cycle, so that repeated combining leads to the mean.
 
     A graph in parts, such as one round of a schedule, agrees within each part: lambda_2 is the
     smallest of theirs. The whole spectrum of every part is found, which takes seconds beyond 3,000
