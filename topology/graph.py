@@ -66,7 +66,8 @@ def graph_of(links: Iterable[Link], peers: int) -> nx.Graph[int]:
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(peers))
     graph.add_edges_from(sorted({(min(link), max(link)) for link in links}))
-    return nx.freeze(graph)
+    nx.freeze(graph)
+    return graph
 
 
 def refuse_parts(what: str, graph: nx.Graph[int]) -> None:

@@ -32,9 +32,16 @@ def _once(measure: Callable[[nx.Graph[int]], Measure]) -> Callable[[nx.Graph[int
 @_once
 def joined(graph: nx.Graph[int]) -> NDArray[np.bool_]:
     """Whether l sends to k, (K, K), in sorted node order; every peer does to itself."""
-    found = nx.to_numpy_array(graph, nodelist=sorted(graph), dtype=np.bool_)
-    np.fill_diagonal(found, True)
+    links = nx.to_numpy_array(graph, nodelist=sorted(graph)) != 0
+    found: NDArray[np.bool_] = links | np.eye(len(graph), dtype=np.bool_)
     return found
+
+
+@_once
+def ends(graph: nx.Graph[int]) -> NDArray[np.int64]:
+    """The two ends of every link, (links, 2), the smaller first, in sorted order."""
+    links = sorted((min(link), max(link)) for link in graph.edges)
+    return np.array(links, dtype=np.int64).reshape(-1, 2)
 
 
 @_once
@@ -50,10 +57,10 @@ def best_constant(graph: nx.Graph[int]) -> float:
     That is ``min(2 / (lambda_max + lambda_2), 1 / largest degree)``, lambda_2 and lambda_max being
     the smallest and the largest eigenvalue of the graph's Laplacian beyond its zeros. The first is
     Xiao and Boyd's best constant edge weight ("Fast linear iterations for distributed averaging",
-    2004, section 4.1), which on irregular graphs, a star for one, leaves peers of many links a
-    negative weight on themselves. Disagreement shrinks the faster the nearer the weight is to it,
-    so that the limit of what is not negative is then the best; there is always some peer that
-    keeps a positive weight, or an odd cycle, so that repeated combining leads to the mean.
+    2004), which on irregular graphs, a star for one, leaves peers of many links a negative weight
+    on themselves. Disagreement shrinks the faster the nearer the weight is to it, so that the limit
+    of what is not negative is then the best; some peer keeps a positive weight even then, or there
+    is an odd cycle, so that repeated combining leads to the mean.
 
     A graph in parts, such as one round of a schedule, agrees within each part: lambda_2 is the
     smallest of theirs. The whole spectrum of every part is found, which takes seconds beyond 3,000

@@ -145,7 +145,9 @@ def _checked(where: str, matrix: FloatArray) -> FloatArray:
         )
     others = sums - np.diag(matrix)
     for k in np.flatnonzero(others > 1 + EXACT).tolist():
-        raise UserError(f"{where}: what peer {k} takes of others sums to {others[k]!r}, above 1")
+        raise UserError(
+            f"{where}: what peer {k} takes of others sums to {float(others[k])}, above 1"
+        )
     matrix.flags.writeable = False
     return matrix
 

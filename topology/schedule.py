@@ -18,6 +18,7 @@ import numpy as np
 
 from topology.errors import UserError
 from topology.graph import Link, build_graph, graph_of, refuse_parts
+from topology.laplacian import ends
 from topology.names import plain, suggestion
 from topology.settings import one_kind, refuse_unknown, whole
 from topology.weights import RuleSpec, neighbour_weights
@@ -187,15 +188,21 @@ def random_matching(base: nx.Graph[int], seed: int, place: int) -> nx.Graph[int]
     The order is that of one 64-bit word a link, of the seed sequence (seed, "schedule", place):
     numpy keeps a seed sequence's words as they are for ever, and a generator's draws it may change.
     """
-    links = sorted((min(link), max(link)) for link in base.edges)
+    links = ends(base)
     sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"schedule"), place))
     order = np.argsort(sequence.generate_state(len(links), np.uint64), kind="stable")
-    taken: set[int] = set()
+    links = links[order]
     chosen: list[Link] = []
-    for one, other in (links[index] for index in order.tolist()):
-        if one not in taken and other not in taken:
-            taken |= {one, other}
-            chosen.append((one, other))
+    while len(links):
+        # link by link, the first at both its ends is taken sooner or later: take all such at once
+        number = np.arange(len(links))
+        first = np.full(len(base), len(links))
+        np.minimum.at(first, links, number[:, None])
+        taken = (first[links] == number[:, None]).all(axis=1)
+        chosen += map(tuple, links[taken].tolist())
+        free = np.ones(len(base), dtype=np.bool_)
+        free[links[taken]] = False
+        links = links[free[links].all(axis=1)]
     return graph_of(chosen, len(base))
 
 

@@ -78,8 +78,8 @@ def uniform(links: Links) -> FloatArray:
 def max_degree(links: Links) -> FloatArray:
     """``a_lk = 1/(1 + d)``, d the largest degree of the graph: symmetric, equal on all links.
 
-    Source: Sayed, "Adaptation, Learning, and Optimization over Networks" (2014), table 14.1, whose
-    maximum-degree rule has 1/K, what this is where a peer is linked to all others.
+    Source: Xiao and Boyd, "Fast linear iterations for distributed averaging" (2004), whose
+    maximum-degree weights are 1/d; the 1 that is added leaves every peer a part of its own.
     """
     return np.full(links.sender.shape, 1.0 / (1 + largest_degree(links.graph)))
 

@@ -6,14 +6,14 @@ import pytest
 
 from topology import FAMILIES, UserError, build_graph
 
-RANDOM = ["erdos-renyi", "watts-strogatz", "random-regular"]
+RANDOM = ["barabasi-albert", "erdos-renyi", "random-regular", "watts-strogatz"]
 
 
 def edges(spec, peers, seed=0):
     return [tuple(edge) for edge in build_graph(spec, peers, seed).edges]
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"hypercube"}))
 @pytest.mark.parametrize("peers", [1, 2, 3, 4, 5, 7, 12, 30])
 def test_every_family_serves_any_number_of_peers_by_default(family, peers):
     graph = build_graph(family, peers, seed=3)
@@ -22,6 +22,15 @@ def test_every_family_serves_any_number_of_peers_by_default(family, peers):
     assert nx.is_connected(graph)
     assert nx.number_of_selfloops(graph) == 0
     assert list(graph.edges) == sorted(graph.edges)
+    assert all(type(peer) is int for k in graph for peer in graph[k])
+
+
+@pytest.mark.parametrize("peers", [1, 2, 4, 8, 64])
+def test_a_hypercube_links_numbers_that_differ_in_one_bit(peers):
+    graph = build_graph("hypercube", peers, 0)
+    assert list(graph) == list(range(peers))
+    pairs = [(a, b) for a in range(peers) for b in range(a + 1, peers) if (a ^ b).bit_count() == 1]
+    assert list(graph.edges) == pairs
 
 
 @pytest.mark.parametrize(
@@ -44,6 +53,36 @@ def test_every_family_serves_any_number_of_peers_by_default(family, peers):
         ({"family": "erdos-renyi", "p": 1}, 3, [(0, 1), (0, 2), (1, 2)]),
         ({"family": "watts-strogatz", "k": 2, "p": 0}, 4, [(0, 1), (0, 3), (1, 2), (2, 3)]),
         ({"family": "watts-strogatz", "k": 2}, 2, [(0, 1)]),
+        ("torus", 3, [(0, 1), (0, 2), (1, 2)]),
+        ("torus", 4, [(0, 1), (0, 2), (1, 3), (2, 3)]),
+        (
+            "torus",
+            6,
+            [(0, 1), (0, 2), (0, 3), (1, 2), (1, 4), (2, 5), (3, 4), (3, 5), (4, 5)],
+        ),
+        ({"family": "torus", "rows": 1}, 4, [(0, 1), (0, 3), (1, 2), (2, 3)]),
+        ({"family": "torus", "columns": 1}, 4, [(0, 1), (0, 3), (1, 2), (2, 3)]),
+        ("hypercube", 4, [(0, 1), (0, 2), (1, 3), (2, 3)]),
+        ("exponential", 2, [(0, 1)]),
+        ("exponential", 5, [(a, b) for a in range(5) for b in range(a + 1, 5)]),
+        (
+            "exponential",
+            6,
+            [(a, b) for a in range(6) for b in range(a + 1, 6) if b - a != 3],
+        ),
+        ("wheel", 2, [(0, 1)]),
+        ("wheel", 3, [(0, 1), (0, 2), (1, 2)]),
+        (
+            "wheel",
+            5,
+            [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 4), (2, 3), (3, 4)],
+        ),
+        (
+            {"family": "wheel", "centre": 2},
+            5,
+            [(0, 1), (0, 2), (0, 4), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)],
+        ),
+        ({"family": "barabasi-albert", "m": 3}, 4, [(0, 1), (0, 2), (0, 3)]),
         ({"edges": [[2, 0], (1, 2), [0, 2]]}, 3, [(0, 2), (1, 2)]),
         ({"edges": []}, 1, []),
     ],
@@ -57,6 +96,7 @@ def test_random_graphs_are_the_same_on_every_machine():
     assert edges("erdos-renyi", 6, seed=1) == GOLDEN_ERDOS_RENYI
     assert edges({"family": "watts-strogatz", "p": 0.5}, 8, seed=1) == GOLDEN_WATTS_STROGATZ
     assert edges("random-regular", 8, seed=1) == GOLDEN_RANDOM_REGULAR
+    assert edges("barabasi-albert", 8, seed=1) == GOLDEN_BARABASI_ALBERT
 
 
 GOLDEN_ERDOS_RENYI = [(0, 1), (0, 2), (0, 4), (1, 4), (1, 5), (2, 3), (3, 5), (4, 5)]
@@ -77,6 +117,13 @@ GOLDEN_WATTS_STROGATZ = [
     (5, 6),
     (5, 7),
     (6, 7),
+]
+GOLDEN_BARABASI_ALBERT = [(0, peer) for peer in range(1, 8)] + [
+    (2, 3),
+    (2, 6),
+    (3, 4),
+    (4, 5),
+    (4, 7),
 ]
 GOLDEN_RANDOM_REGULAR = [
     (0, 2),
@@ -164,6 +211,34 @@ def test_random_regular_default_degree(peers, degree):
     assert {d for _, d in build_graph("random-regular", peers, seed=0).degree} == {degree}
 
 
+@pytest.mark.parametrize(("peers", "rows"), [(9, 3), (12, 3), (20, 5), (49, 7)])
+def test_every_peer_of_a_torus_has_four_links(peers, rows):
+    graph = build_graph({"family": "torus", "rows": rows}, peers, 0)
+    assert {degree for _, degree in graph.degree} == {4}
+    lattice = build_graph({"family": "grid", "rows": rows}, peers, 0)
+    assert set(lattice.edges) < set(graph.edges)
+
+
+@pytest.mark.parametrize("peers", [2, 3, 7, 16, 33])
+def test_every_peer_of_an_exponential_graph_is_linked_to_powers_of_two(peers):
+    graph = build_graph("exponential", peers, 0)
+    steps = {step for bit in range(peers) for step in (2**bit, -(2**bit)) if 2**bit < peers}
+    for k in graph:
+        assert set(graph[k]) == {(k + step) % peers for step in steps}
+
+
+@pytest.mark.parametrize(("peers", "m"), [(2, 1), (30, 1), (30, 3), (10, 9)])
+def test_barabasi_albert_adds_m_links_a_peer(peers, m):
+    assert len(edges({"family": "barabasi-albert", "m": m}, peers)) == m + (peers - m - 1) * m
+    if peers == 2:
+        assert edges("barabasi-albert", peers) == [(0, 1)]
+
+
+def test_graphs_are_frozen():
+    with pytest.raises(nx.NetworkXError, match="Frozen"):
+        build_graph("ring", 5, 0).add_edge(0, 2)
+
+
 @pytest.mark.parametrize(("peers", "k"), [(3, 2), (4, 2), (5, 4), (20, 4)])
 def test_watts_strogatz_default_k(peers, k):
     assert len(edges("watts-strogatz", peers)) == peers * k // 2
@@ -184,13 +259,20 @@ def test_one_peer_needs_no_ranges_but_right_names():
 
 KINDS = "one of family, edges, file"
 LIST = (
-    r" \(families: complete, erdos-renyi, grid, path, random-regular, ring, star, "
-    r"watts-strogatz\)$"
+    r" \(families: barabasi-albert, complete, erdos-renyi, exponential, grid, hypercube, path, "
+    r"random-regular, ring, star, torus, watts-strogatz, wheel\)$"
 )
 REFUSED = [
     ("rign", 5, r"^graph: there is no family 'rign'; did you mean 'ring'\?" + LIST),
     ("Wats_Strogatz", 5, r"'Wats_Strogatz'; did you mean 'watts-strogatz'\?"),
-    ({"family": "torus"}, 5, r"^graph\.family: there is no family 'torus'" + LIST),
+    ({"family": "tree"}, 5, r"^graph\.family: there is no family 'tree'" + LIST),
+    ({"family": "torus", "rows": 4}, 6, r"^graph\.rows: must divide peers = 6, and 4 does not$"),
+    ({"family": "torus", "rows": 3, "columns": 1}, 6, r"^graph\.rows: 3 rows of 1 columns hold 3"),
+    ("hypercube", 6, r"^peers: must be a power of two on a hypercube: 4 or 8, not 6$"),
+    ({"family": "hypercube", "k": 3}, 8, r"^graph\.k: there is no such setting of hypercube$"),
+    ({"family": "wheel", "centre": 5}, 5, r"^graph\.centre: must be from 0 to 4, not 5$"),
+    ({"family": "barabasi-albert", "m": 0}, 5, r"^graph\.m: must be from 1 to 4, not 0$"),
+    ({"family": "barabasi-albert", "m": 5}, 5, r"^graph\.m: must be from 1 to 4, not 5$"),
     ({"family": "ring\n" * 40}, 5, r"^graph\.family: there is no family 'ring\\n"),
     ({"family": 3}, 5, r"^graph\.family: must be a name, not 3$"),
     (None, 5, rf"^graph: must be a family's name or a mapping with {KINDS}, not None$"),

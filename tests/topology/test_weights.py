@@ -84,8 +84,8 @@ def test_rule_names_are_forgiven_case():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("metropolys", r"^weights: .* 'metropolys'; did you mean 'metropolis'\? \(rules: metropo"),
-        ("best", r"^weights: there is no rule 'best' \(rules: metropolis, uniform\)$"),
+        ("metropolys", r"^weights: .* 'metropolys'; did you mean 'metropolis'\? \(rules: lap"),
+        ("best", r"^weights: .* 'best' \(rules: laplacian, max-degree, metropolis, uniform\)$"),
     ],
 )
 def test_unknown_rules_are_refused(rule, message):
