@@ -8,7 +8,7 @@ fakes, of which the papers do not say where users get them.
 2. ``average_output``: every D_j judges the same fakes, and G learns from the average of their
    outputs. Two exchanges: outputs go up, and what each output means for the loss comes down, from
    which the user works out the error of the images. No data and no discriminator leaves a user.
-   F2U takes the highest output for each sample, F2A a softmax-weighted mean whose lambda is learned.
+   F2U takes the highest output for each sample, F2A a softmax-weighted mean, lambda being learned.
 3. ``sequential``: users in turn; G takes a step after each. Without a server (``serverless``), the
    generator itself travels from user to user, and each keeps its own moments for it.
 

@@ -126,11 +126,15 @@ def weights(
     """omega_k of those who came, from their scores and loads."""
     s = {k: float(peer.facts["scores"][str(k)]) for k in came}
     w = kl_weights(s, came, config.scheme if config.kl else "uniform")
-    E, B = config.local_steps, peer.state.batch
-    factor = {"steps": lambda e, b: e * b / (E * B), "batch": lambda e, b: b / B}
-    return with_loads(
-        w, {k: factor.get(config.load_factor, lambda e, b: 1)(*loads[k]) for k in came}
-    )
+    of_steps = {k: loads[k][0] / config.local_steps for k in came}
+    of_batch = {k: loads[k][1] / peer.state.batch for k in came}
+    match config.load_factor:
+        case "steps":
+            return with_loads(w, {k: of_steps[k] * of_batch[k] for k in came})
+        case "batch":
+            return with_loads(w, of_batch)
+        case _:
+            return w
 
 
 async def device(peer: Peer, config: FeGanConfig) -> None:

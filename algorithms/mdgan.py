@@ -110,7 +110,7 @@ def is_due(peer: Peer, config: MDGanConfig, iteration: int) -> bool:
         return False  # nobody has told yet
     m = sum(samples.values()) / len(samples)
     period = max(1, round(m * config.swap_epochs / peer.state.batch))
-    return (iteration + 1) % period == 0
+    return bool((iteration + 1) % period == 0)
 
 
 def derangement(items: list[int], rng: np.random.Generator) -> list[int]:

@@ -55,7 +55,7 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         loss = -torch.log(verdict).mean()
     if how.by == "softmax":
         loss = loss + how.beta * temperature.square()
-    loss.backward()
+    torch.autograd.backward(loss)
     if how.by == "softmax":
         assert temperature.grad is not None
         stepped = float(temperature.detach()) - how.lr * float(temperature.grad)

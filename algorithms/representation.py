@@ -27,8 +27,8 @@ class Representation(BaseModel):
     """Settings under ``representation:``.
 
     ``dictionary``: ``common_random`` (seeded, no data needed), ``common_learned`` (from public
-    handwritten digits, resized), ``local_same_init`` and ``local`` (each client's own: the paper's);
-    or no coding at all: ``mean_image``, ``label_histogram``.
+    handwritten digits, resized), ``local_same_init`` and ``local`` (each client's own, as in the
+    paper); or no coding at all: ``mean_image``, ``label_histogram``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,7 +76,7 @@ def encode(points: Array, bases: Array, beta: float) -> Array:
     """
     from sklearn.decomposition import sparse_encode  # scikit-learn takes a second to import
 
-    codes = sparse_encode(points, bases, algorithm="lasso_cd", alpha=beta / 2, max_iter=5000)
+    codes = sparse_encode(points, bases, algorithm="lasso_lars", alpha=beta / 2)
     return np.asarray(codes)
 
 
@@ -90,7 +90,7 @@ def bases_for(peer: Peer, how: Representation, points: Array) -> Array:
         case "common_random":
             return common
         case "common_learned":
-            public = public_digits(peer.pixels.shape[-2:]).reshape(-1, pixels)
+            public = public_digits(*peer.pixels.shape[-2:]).reshape(-1, pixels)
             learner = MiniBatchDictionaryLearning(
                 how.atoms, alpha=how.beta / 2, max_iter=20, dict_init=common, random_state=0
             )
@@ -103,7 +103,7 @@ def bases_for(peer: Peer, how: Representation, points: Array) -> Array:
         how.atoms,
         alpha=how.beta / 2,
         max_iter=50,
-        fit_algorithm="cd",
+        fit_algorithm="lars",
         code_init=encode(points, start, how.beta),
         dict_init=start,
         random_state=0,

@@ -119,12 +119,14 @@ def _load_digits(_spec: DataSpec, _path: Path | None) -> Images:
     return Images(pixels, digits.target.astype(np.int64), "digits", unit=8.0, offset=-1.0)
 
 
-def public_digits(size: tuple[int, int]) -> NDArray[np.float64]:
+def public_digits(height: int, width: int) -> NDArray[np.float64]:
     """The embedded digits, which anybody may know, resized: (1797, height, width) in [0, 1]."""
     from sklearn.datasets import load_digits
 
     digits = torch.from_numpy(load_digits().images / 16)  # (n, 8, 8)
-    resized = torch.nn.functional.interpolate(digits[:, None], size=tuple(size), mode="bilinear")
+    resized = torch.nn.functional.interpolate(
+        digits[:, None], size=(height, width), mode="bilinear"
+    )
     return np.asarray(resized[:, 0].numpy())
 
 
