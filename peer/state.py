@@ -18,6 +18,7 @@ from peer.data.sources import Images
 from peer.experiment import NETS, Experiment
 from peer.gan import Arena, Gan, Layout, Loss, build_gan, make_optimizer
 from peer.gan.objectives import Batch
+from peer.gan.unet_losses import UNIFORMS
 from peer.streams import Streams
 
 
@@ -126,12 +127,16 @@ class PeerState:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def draw_batch(self, sees_data: bool) -> Batch:
-        """One mini-batch from this peer's own streams; real images first, then z."""
+        """One mini-batch from this peer's own streams; real images first, then CutMix, then z."""
         real = None
         if sees_data:
             assert self.shard is not None, f"peer {self.peer} holds no data"
             real = self.shard.draw(self.batch, self.streams["batches"])
-        return Batch(real, self.draw_noise(self.batch))
+        cuts = None
+        if sees_data and self.gan.judges_pixels:
+            uniforms = self.streams["cuts"].random((self.batch, UNIFORMS), dtype=np.float32)
+            cuts = torch.from_numpy(uniforms).to(self.device)
+        return Batch(real, self.draw_noise(self.batch), cuts=cuts)
 
     def draw_noise(self, count: int) -> torch.Tensor:
         """z ~ N(0, I), (count, z_dim), from this peer's noise stream."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from peer.gan.models import MODELS, Shape
+from peer.gan.models import MODELS
+from peer.gan.shapes import Shape
+from peer.gan.unet_losses import as_pixel_judge
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
 
@@ -37,6 +39,11 @@ class Gan:
     discriminator: nn.Module
     z_dim: int
     draws: bool
+
+    @property
+    def judges_pixels(self) -> bool:
+        """Whether the discriminator judges pixels too: its losses mix images, by uniforms."""
+        return as_pixel_judge(self.discriminator) is not None
 
 
 def build_gan(experiment: Experiment, sample_shape: Shape, owner: int | None = None) -> Gan:
@@ -170,9 +177,28 @@ def _check(
             f"gan: '{name}': the discriminator turns images (2, {', '.join(map(str, shape))}) into "
             f"{tuple(logits.shape)}; it must give one logit an image, (2, 1)"
         )
+    _check_pixels(name, discriminator, shape)
     _forget(generator)
     _forget(discriminator)
     return not torch.equal(before, torch.get_rng_state())
+
+
+def _check_pixels(name: str, discriminator: nn.Module, shape: Shape) -> None:
+    """Where a discriminator judges pixels too, its verdicts and settings must be usable."""
+    judge = as_pixel_judge(discriminator)
+    if judge is None:
+        return
+    with torch.no_grad():
+        logits, pixels = judge.forward_pixels(torch.zeros(2, *shape))
+    if tuple(logits.shape) != (2, 1) or tuple(pixels.shape) != (2, 1, *shape[1:]):
+        raise UserError(
+            f"gan: '{name}': forward_pixels gives {tuple(logits.shape)} and {tuple(pixels.shape)}; "
+            f"these data need (2, 1) and (2, 1, {shape[1]}, {shape[2]})"
+        )
+    if not 0 <= judge.mix <= 1:
+        raise UserError(f"gan.mix: a share from 0 to 1, not {judge.mix}")
+    if not judge.consistency >= 0:
+        raise UserError(f"gan.consistency: a weight of 0 or more, not {judge.consistency}")
 
 
 def _push(name: str, part: str, module: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -16,31 +16,40 @@ from torch.nn.functional import softplus
 
 @dataclass(frozen=True)
 class Loss:
-    """A pair of losses to be minimised.
+    """A pair of losses to be minimised, by what one logit costs.
 
     Attributes:
-        discriminator: (phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar.
+        real: the discriminator's cost of phi(x), element by element, whatever the shape.
+        fake: the discriminator's cost of phi(G(z)), element by element.
         generator: phi(G(z)) (batch, 1) -> scalar.
     """
 
-    discriminator: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    real: Callable[[torch.Tensor], torch.Tensor]
+    fake: Callable[[torch.Tensor], torch.Tensor]
     generator: Callable[[torch.Tensor], torch.Tensor]
 
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """(phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar."""
+        return self.real(real).mean() + self.fake(fake).mean()
 
-def _bce_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    # -log sigma(phi) = softplus(-phi);  -log(1 - sigma(phi)) = softplus(phi)
-    return softplus(-real).mean() + softplus(fake).mean()
+
+def _bce_real(real: torch.Tensor) -> torch.Tensor:
+    return softplus(-real)  # -log sigma(phi)
 
 
-def _lsgan_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+def _bce_fake(fake: torch.Tensor) -> torch.Tensor:
+    return softplus(fake)  # -log(1 - sigma(phi))
 
 
 LOSSES: dict[str, Loss] = {
     # L_G = E[-log psi(G(z))]
-    "bce_ns": Loss(_bce_discriminator, lambda fake: softplus(-fake).mean()),
+    "bce_ns": Loss(_bce_real, _bce_fake, lambda fake: softplus(-fake).mean()),
     # L_G = E[log(1 - psi(G(z)))]
-    "bce_sat": Loss(_bce_discriminator, lambda fake: -softplus(fake).mean()),
+    "bce_sat": Loss(_bce_real, _bce_fake, lambda fake: -softplus(fake).mean()),
     # L_G = E[(D(G(z)) - 1)^2]
-    "lsgan": Loss(_lsgan_discriminator, lambda fake: (fake - 1).square().mean()),
+    "lsgan": Loss(
+        lambda real: 0.5 * (real - 1).square(),
+        lambda fake: 0.5 * fake.square(),
+        lambda fake: (fake - 1).square().mean(),
+    ),
 }

@@ -20,6 +20,7 @@ from peer.gan.mlps import (
     pytorch_gan_mlp,
 )
 from peer.gan.shapes import Pair, Shape
+from peer.gan.unet import unetgan
 from peer.gan.upsampling import dcgan32, lsgan32
 
 __all__ = ["MODELS", "Pair", "Shape"]
@@ -37,4 +38,5 @@ MODELS: dict[str, Callable[..., Pair]] = {
     "dcgan64": dcgan64,
     "lsgan32": lsgan32,
     "dcgan32": dcgan32,
+    "unetgan": unetgan,
 }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from peer.gan.losses import Loss
+from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
 
 Net = Callable[[torch.Tensor], torch.Tensor]
 
@@ -20,6 +21,7 @@ class Batch(NamedTuple):
 
     real: torch.Tensor | None  # (batch, c, h, w) in [-1, 1]
     z: torch.Tensor  # (batch, z_dim)
+    cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
 
 
 class Objective(NamedTuple):
@@ -34,12 +36,17 @@ def _discriminator(generator: Net, discriminator: Net, loss: Loss, batch: Batch)
     assert batch.real is not None
     with torch.no_grad():
         fake = generator(batch.z)  # (batch, c, h, w)
+    if (judge := as_pixel_judge(discriminator)) is not None:
+        return pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
     return loss.discriminator(discriminator(batch.real), discriminator(fake))
 
 
 def _generator(generator: Net, discriminator: Net, loss: Loss, batch: Batch) -> torch.Tensor:
     """J_k(w^D, w^G) (equation 5) in the form that ``loss`` gives it, discriminator held fixed."""
-    return loss.generator(discriminator(generator(batch.z)))
+    fake = generator(batch.z)  # (batch, c, h, w)
+    if (judge := as_pixel_judge(discriminator)) is not None:
+        return pixel_generator_loss(judge, loss, fake)
+    return loss.generator(discriminator(fake))
 
 
 OBJECTIVES: dict[str, Objective] = {
