@@ -85,9 +85,9 @@ def make_gan(
     with torch_seeded(int(source.integers(2**63))):
         try:
             pair = factory(sample_shape, **settings)
-        except TypeError as problem:
+        except (TypeError, ValueError, RuntimeError) as problem:  # an unknown one, width: -1...
             raise UserError(
-                f"gan: '{name}' cannot be built with these settings: {problem}"
+                f"gan: '{name}' cannot be built with these settings: {_first_line(problem)}"
             ) from None
         generator, discriminator = _pair(name, pair)
         z_dim = int(settings.get("z", 0)) or _z_dim(generator)
@@ -188,16 +188,24 @@ def _check_pixels(name: str, discriminator: nn.Module, shape: Shape) -> None:
     judge = as_pixel_judge(discriminator)
     if judge is None:
         return
-    with torch.no_grad():
-        logits, pixels = judge.forward_pixels(torch.zeros(2, *shape))
-    if tuple(logits.shape) != (2, 1) or tuple(pixels.shape) != (2, 1, *shape[1:]):
+    x = torch.zeros(2, *shape)
+    try:
+        with torch.no_grad():
+            shapes = [tuple(verdict.shape) for verdict in judge.forward_pixels(x)]
+    except Exception as problem:
         raise UserError(
-            f"gan: '{name}': forward_pixels gives {tuple(logits.shape)} and {tuple(pixels.shape)}; "
-            f"these data need (2, 1) and (2, 1, {shape[1]}, {shape[2]})"
+            f"gan: '{name}': forward_pixels fails on an input of shape {tuple(x.shape)}: "
+            f"{_first_line(problem)}"
+        ) from None
+    wanted = [(2, 1), (2, 1, *shape[1:])]
+    if shapes != wanted:
+        raise UserError(
+            f"gan: '{name}': forward_pixels turns images {tuple(x.shape)} into "
+            f"{', '.join(map(str, shapes))}; it must give {wanted[0]}, {wanted[1]}"
         )
-    if not 0 <= judge.mix <= 1:
+    if not (isinstance(judge.mix, int | float) and 0 <= judge.mix <= 1):
         raise UserError(f"gan.mix: a share from 0 to 1, not {judge.mix}")
-    if not judge.consistency >= 0:
+    if not (isinstance(judge.consistency, int | float) and judge.consistency >= 0):
         raise UserError(f"gan.consistency: a weight of 0 or more, not {judge.consistency}")
 
 
@@ -205,13 +213,17 @@ def _push(name: str, part: str, module: nn.Module, x: torch.Tensor) -> torch.Ten
     try:
         out = module(x)
     except Exception as problem:
-        first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(
-            f"gan: '{name}': the {part} fails on an input of shape {tuple(x.shape)}: {first_line}"
+            f"gan: '{name}': the {part} fails on an input of shape {tuple(x.shape)}: "
+            f"{_first_line(problem)}"
         ) from None
     if not isinstance(out, torch.Tensor):
         raise UserError(f"gan: '{name}': the {part} returns {type(out).__name__}, not a tensor")
     return out
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).splitlines()[0] if str(problem) else type(problem).__name__
 
 
 def _forget(module: nn.Module) -> None:

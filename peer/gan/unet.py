@@ -27,10 +27,11 @@ def unetgan(
 
     At 32x32 with ``width: 16`` it is 515,619 + 124,738 at three channels, for a CPU.
 
-    The generator's count is that of the published net. The discriminator's is 65 below its
-    31,481,667: those are a second linear layer of 64 to 1, of which the description says nothing.
-    The paper's training adds what is not a net's: an average of the generator over time, and a
-    share of mixed images that grows from 0 in the first epochs (here ``mix`` is constant).
+    The generator's count is that of the published net. The discriminator's is 65 below the
+    31,481,667 counted there; a linear layer of 64 to 1 would account for them, but the description
+    has none to spare. Spectral normalisation is the discriminator's alone. The paper's training
+    adds an average of the generator over time, and a share of mixed images that grows from 0 in
+    the first epochs (here ``mix`` is constant).
 
     Args:
         shape: channels and a side of 32, 64 or 128.
@@ -49,7 +50,7 @@ def unetgan(
 
 
 def _start(module: nn.Module) -> None:
-    """N(0, 0.02) throughout, as BigGAN offers; unlike orthogonal weights the same everywhere."""
+    """N(0, 0.02) throughout: BigGAN's orthogonal start rounds as each machine's LAPACK does."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:

@@ -91,7 +91,7 @@ def inconsistency(
     """How far the verdicts on a mixed image are from the mixed verdicts, a scalar.
 
     All are pixel logits (n, 1, h, w); compared are the probabilities, which is what the paper's
-    D_dec gives.
+    D_dec gives. The gradient runs through all three.
     """
     wanted = mix(real.sigmoid(), fake.sigmoid(), mask)
     return (mixed.sigmoid() - wanted).square().mean()
@@ -107,7 +107,7 @@ def cut_mask(cuts: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
     The real image's share r of the area is uniform, the box has the image's proportions and lies
     anywhere inside it with equal chances. Whether the real image shows in the box or around it is
-    drawn too (the paper shows both, and leaves it open).
+    drawn too: that choice is ours, so that being framed says nothing.
 
     Args:
         cuts: (n, 4), uniform in [0, 1): r, the box's top and left, and its side of the mask.

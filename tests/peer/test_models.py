@@ -92,7 +92,6 @@ def test_images_and_logits_are_what_the_losses_expect(name: str) -> None:
     assert images.abs().max() <= 1
     assert images.std() > 0
     assert logits.shape == (4, 1)
-    assert isinstance(list(gan.discriminator.modules())[-1], nn.Module)
     assert not any(isinstance(part, nn.Sigmoid) for part in gan.discriminator.modules())
 
 
@@ -147,3 +146,16 @@ def test_the_collections_norms_keep_their_epsilon() -> None:
 def test_a_discriminator_without_dropout_draws_nothing() -> None:
     assert make_gan("lsgan32", {}, GRAY32, seed=0).draws
     assert not make_gan("lsgan32", {"dropout": 0.0}, GRAY32, seed=0).draws
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({"width": -1}, "negative"), ({"dropout": 2.0}, "dropout"), ({"depth": 3}, "depth")],
+)
+def test_settings_that_no_net_can_have_are_one_clear_line(
+    settings: dict[str, float], problem: str
+) -> None:
+    name = "mlpgan" if "dropout" in settings else "dcgan28"
+    with pytest.raises(UserError, match=f"gan: '{name}' cannot be built .*{problem}") as refusal:
+        make_gan(name, settings, MNIST, seed=0)
+    assert "\n" not in str(refusal.value)

@@ -6,6 +6,7 @@ import copy
 import math
 import statistics
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -268,6 +269,71 @@ def test_the_two_verdicts_and_what_they_see() -> None:
 def test_settings_that_cannot_be(settings: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_gan("unetgan", {"width": 4, **settings}, SHAPE, seed=0)
+
+
+def test_a_users_own_judge_of_pixels_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "half_a_judge.py").write_text(
+        """
+from torch import nn
+
+class Judge(nn.Module):
+    mix, consistency = 0.5, 1.0
+    def forward(self, x):
+        return x.mean((1, 2, 3))[:, None]
+    def forward_pixels(self, x):
+        return self(x), x
+
+class Broken(Judge):
+    def forward_pixels(self, x):
+        raise RuntimeError("not today")
+
+def pair(judge):
+    return lambda shape: (nn.Sequential(nn.Linear(8, 192), nn.Unflatten(1, shape)), judge())
+
+colour, broken = pair(Judge), pair(Broken)
+"""
+    )
+    with pytest.raises(UserError, match=r"\(2, 1\), \(2, 3, 8, 8\); it must give .*\(2, 1, 8, 8\)"):
+        make_gan("half_a_judge:colour", {}, (3, 8, 8), seed=0, folder=tmp_path)
+    with pytest.raises(UserError, match=r"forward_pixels fails .*: not today"):
+        make_gan("half_a_judge:broken", {}, (3, 8, 8), seed=0, folder=tmp_path)
+
+
+def test_many_at_once_under_vmap_are_what_they_are_one_by_one() -> None:
+    nets = [make_gan("unetgan", {"width": 2}, SHAPE, seed=s).discriminator for s in range(3)]
+    tensors = torch.func.stack_module_state(nets)
+    real, fake = torch.randn(2, 3, 2, *SHAPE, generator=seeded()).unbind()
+    cuts = torch.rand(3, 2, 4, generator=seeded())
+
+    class Rebound(nn.Module):
+        """Calls forward_pixels where functional_call would call forward."""
+
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.net.forward_pixels(x)  # type: ignore[no-any-return,operator]
+
+    pattern = Rebound(copy.deepcopy(nets[0]).to("meta"))
+
+    def loss(parameters: Any, buffers: Any, *batch: torch.Tensor) -> torch.Tensor:
+        class Judge:
+            mix, consistency = 0.5, 1.0
+
+            def forward_pixels(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                values = {f"net.{k}": v for k, v in (parameters | buffers).items()}
+                return torch.func.functional_call(pattern, values, x)  # type: ignore[no-any-return]
+
+        return pixel_discriminator_loss(Judge(), BCE, *batch)
+
+    together = torch.func.vmap(torch.func.grad(loss))(*tensors, real, fake, cuts)
+    for k, net in enumerate(nets):
+        pixel_discriminator_loss(net, BCE, real[k], fake[k], cuts[k]).backward()
+        for name, parameter in net.named_parameters():
+            assert torch.allclose(together[name][k], parameter.grad, rtol=1e-3, atol=1e-5), name
+        for name, u in net.named_buffers():
+            assert torch.allclose(tensors[1][name][k], u, atol=1e-5), name
 
 
 # Training
