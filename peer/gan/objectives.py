@@ -38,6 +38,7 @@ def _discriminator(generator: Net, discriminator: Net, loss: Loss, batch: Batch)
         fake = generator(batch.z)  # (batch, c, h, w)
     if (judge := as_pixel_judge(discriminator)) is not None:
         return pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
+    assert batch.cuts is None, "a judge of pixels came as a bare function"
     return loss.discriminator(discriminator(batch.real), discriminator(fake))
 
 

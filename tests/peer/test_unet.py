@@ -239,6 +239,8 @@ def test_objectives_take_the_pixels_into_account() -> None:
     assert torch.equal(d, pixel_discriminator_loss(judge, BCE, real, fake, cuts))
     g = OBJECTIVES["generator"].value(generator, judge, BCE, batch)
     assert torch.equal(g, pixel_generator_loss(judge, BCE, fake))
+    with pytest.raises(AssertionError, match="bare function"):  # its pixels would go unheard
+        OBJECTIVES["discriminator"].value(generator, judge.forward, BCE, batch)
 
 
 # The net
