@@ -20,6 +20,7 @@ from peer.data.sources import Images
 from peer.experiment import NETS, Experiment
 from peer.gan import Arena, Gan, Layout, Loss, build_gan, make_optimizer
 from peer.gan.objectives import Batch
+from peer.gan.unet_losses import UNIFORMS
 from peer.streams import Streams
 
 Module = Callable[[torch.Tensor], torch.Tensor]
@@ -148,7 +149,7 @@ class PeerState:
     def draw_batch(
         self, sees_data: bool, inputs: Mapping[str, Any] | None = None, prefix: str = ""
     ) -> Batch:
-        """One mini-batch from this peer's own streams; real images first, then z.
+        """One mini-batch from this peer's own streams; real images first, then CutMix, then z.
 
         What ``inputs`` give is not drawn; noise is not, either, where the fakes are given. Each
         pair of nets, by its ``prefix``, has streams of its own: one does not move another's draws.
@@ -156,6 +157,10 @@ class PeerState:
         given = dict(inputs or {})
         if sees_data and "real" not in given:
             given["real"] = self.draw_real(prefix)
+        if sees_data and self.gan.judges_pixels:
+            shape = (self.batch, UNIFORMS)
+            cuts = self.streams[prefix + "cuts"].random(shape, dtype=np.float32)
+            given["cuts"] = torch.from_numpy(cuts).to(self.device)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(self.batch, prefix)
         return Batch(**given)

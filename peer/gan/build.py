@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from peer.gan.models import MODELS, Shape
+from peer.gan.models import MODELS
+from peer.gan.shapes import Shape
+from peer.gan.unet_losses import as_pixel_judge
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
 
@@ -37,6 +39,11 @@ class Gan:
     discriminator: nn.Module
     z_dim: int
     draws: bool
+
+    @property
+    def judges_pixels(self) -> bool:
+        """Whether the discriminator judges pixels too: its losses mix images, by uniforms."""
+        return as_pixel_judge(self.discriminator) is not None
 
 
 def build_gan(experiment: Experiment, sample_shape: Shape, owner: int | None = None) -> Gan:
@@ -78,9 +85,9 @@ def make_gan(
     with torch_seeded(int(source.integers(2**63))):
         try:
             pair = factory(sample_shape, **settings)
-        except TypeError as problem:
+        except (TypeError, ValueError, RuntimeError) as problem:  # an unknown one, width: -1...
             raise UserError(
-                f"gan: '{name}' cannot be built with these settings: {problem}"
+                f"gan: '{name}' cannot be built with these settings: {_first_line(problem)}"
             ) from None
         generator, discriminator = _pair(name, pair)
         z_dim = int(settings.get("z", 0)) or _z_dim(generator)
@@ -170,22 +177,53 @@ def _check(
             f"gan: '{name}': the discriminator turns images (2, {', '.join(map(str, shape))}) into "
             f"{tuple(logits.shape)}; it must give one logit an image, (2, 1)"
         )
+    _check_pixels(name, discriminator, shape)
     _forget(generator)
     _forget(discriminator)
     return not torch.equal(before, torch.get_rng_state())
+
+
+def _check_pixels(name: str, discriminator: nn.Module, shape: Shape) -> None:
+    """Where a discriminator judges pixels too, its verdicts and settings must be usable."""
+    judge = as_pixel_judge(discriminator)
+    if judge is None:
+        return
+    x = torch.zeros(2, *shape)
+    try:
+        with torch.no_grad():
+            shapes = [tuple(verdict.shape) for verdict in judge.forward_pixels(x)]
+    except Exception as problem:
+        raise UserError(
+            f"gan: '{name}': forward_pixels fails on an input of shape {tuple(x.shape)}: "
+            f"{_first_line(problem)}"
+        ) from None
+    wanted = [(2, 1), (2, 1, *shape[1:])]
+    if shapes != wanted:
+        raise UserError(
+            f"gan: '{name}': forward_pixels turns images {tuple(x.shape)} into "
+            f"{', '.join(map(str, shapes))}; it must give {wanted[0]}, {wanted[1]}"
+        )
+    if not (isinstance(judge.mix, int | float) and 0 <= judge.mix <= 1):
+        raise UserError(f"gan.mix: a share from 0 to 1, not {judge.mix}")
+    if not (isinstance(judge.consistency, int | float) and judge.consistency >= 0):
+        raise UserError(f"gan.consistency: a weight of 0 or more, not {judge.consistency}")
 
 
 def _push(name: str, part: str, module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     try:
         out = module(x)
     except Exception as problem:
-        first_line = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(
-            f"gan: '{name}': the {part} fails on an input of shape {tuple(x.shape)}: {first_line}"
+            f"gan: '{name}': the {part} fails on an input of shape {tuple(x.shape)}: "
+            f"{_first_line(problem)}"
         ) from None
     if not isinstance(out, torch.Tensor):
         raise UserError(f"gan: '{name}': the {part} returns {type(out).__name__}, not a tensor")
     return out
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).splitlines()[0] if str(problem) else type(problem).__name__
 
 
 def _forget(module: nn.Module) -> None:

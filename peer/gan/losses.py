@@ -16,29 +16,54 @@ from torch.nn.functional import softplus
 
 @dataclass(frozen=True)
 class Loss:
-    """A pair of losses to be minimised.
+    """A pair of losses to be minimised, by what one logit costs.
 
     Attributes:
         name: as in the experiment file.
-        discriminator: (phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar.
+        real: the discriminator's cost of phi(x), element by element, whatever the shape.
+        fake: the discriminator's cost of phi(G(z)), element by element.
         generator: phi(G(z)) (batch, 1) -> scalar.
         penalty: (phi(x), phi(G(z)), ||grad phi(x)||^2, ||grad phi(G(z))||^2), each (batch, 1), ->
             Omega, the regulariser of Roth et al. 2017 for this loss's f-divergence.
     """
 
     name: str
-    discriminator: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    real: Callable[[torch.Tensor], torch.Tensor]
+    fake: Callable[[torch.Tensor], torch.Tensor]
     generator: Callable[[torch.Tensor], torch.Tensor]
     penalty: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
+    def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """(phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar."""
+        return self.real(real).mean() + self.fake(fake).mean()
 
-def _bce_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    # -log sigma(phi) = softplus(-phi);  -log(1 - sigma(phi)) = softplus(phi)
-    return softplus(-real).mean() + softplus(fake).mean()
+
+def _bce_real(real: torch.Tensor) -> torch.Tensor:
+    return softplus(-real)  # -log sigma(phi)
 
 
-def _lsgan_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+def _bce_fake(fake: torch.Tensor) -> torch.Tensor:
+    return softplus(fake)  # -log(1 - sigma(phi))
+
+
+def _bce_saturating(fake: torch.Tensor) -> torch.Tensor:
+    return -softplus(fake).mean()  # L_G = E[log(1 - psi(G(z)))]
+
+
+def _bce_non_saturating(fake: torch.Tensor) -> torch.Tensor:
+    return softplus(-fake).mean()  # L_G = E[-log psi(G(z))]
+
+
+def _square_real(real: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (real - 1).square()
+
+
+def _square_fake(fake: torch.Tensor) -> torch.Tensor:
+    return 0.5 * fake.square()
+
+
+def _square_generator(fake: torch.Tensor) -> torch.Tensor:
+    return (fake - 1).square().mean()  # L_G = E[(D(G(z)) - 1)^2]
 
 
 def _jensen_shannon(
@@ -60,11 +85,8 @@ def _pearson(
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        # L_G = E[-log psi(G(z))]
-        Loss("bce_ns", _bce_discriminator, lambda fake: softplus(-fake).mean(), _jensen_shannon),
-        # L_G = E[log(1 - psi(G(z)))]
-        Loss("bce_sat", _bce_discriminator, lambda fake: -softplus(fake).mean(), _jensen_shannon),
-        # L_G = E[(D(G(z)) - 1)^2]
-        Loss("lsgan", _lsgan_discriminator, lambda fake: (fake - 1).square().mean(), _pearson),
+        Loss("bce_ns", _bce_real, _bce_fake, _bce_non_saturating, _jensen_shannon),
+        Loss("bce_sat", _bce_real, _bce_fake, _bce_saturating, _jensen_shannon),
+        Loss("lsgan", _square_real, _square_fake, _square_generator, _pearson),
     )
 }

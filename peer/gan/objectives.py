@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from peer.gan.losses import Loss
+from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
 
 Net = Callable[[torch.Tensor], torch.Tensor]
 
@@ -22,6 +23,7 @@ class Batch(NamedTuple):
     z: torch.Tensor | None = None  # (batch, z_dim); None where fakes are given
     fake: torch.Tensor | None = None  # (batch, c, h, w), where they are not to be made from z
     gamma: float = 0.0  # of the regulariser
+    cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
 
 
 class Objective(NamedTuple):
@@ -51,6 +53,9 @@ def _discriminator(
     assert discriminator is not None
     assert batch.real is not None
     fake = _fakes(generator, batch)  # (batch, c, h, w)
+    if (judge := as_pixel_judge(discriminator)) is not None:
+        return pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
+    assert batch.cuts is None, "a judge of pixels came as a bare function"
     return loss.discriminator(discriminator(batch.real), discriminator(fake))
 
 
@@ -67,7 +72,10 @@ def _regularised(
     assert batch.real is not None
     fake = _fakes(generator, batch)
     logits, norms = zip(*(_with_norms(discriminator, x) for x in (batch.real, fake)), strict=True)
-    return loss.discriminator(*logits) + batch.gamma / 2 * loss.penalty(*logits, *norms)
+    value = loss.discriminator(*logits)
+    if (judge := as_pixel_judge(discriminator)) is not None:
+        value = pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
+    return value + batch.gamma / 2 * loss.penalty(*logits, *norms)
 
 
 def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,7 +93,10 @@ def _generator(
     assert generator is not None
     assert discriminator is not None
     assert batch.z is not None
-    return loss.generator(discriminator(generator(batch.z)))
+    fake = generator(batch.z)  # (batch, c, h, w)
+    if (judge := as_pixel_judge(discriminator)) is not None:
+        return pixel_generator_loss(judge, loss, fake)
+    return loss.generator(discriminator(fake))
 
 
 OBJECTIVES: dict[str, Objective] = {

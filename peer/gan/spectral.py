@@ -1,0 +1,59 @@
+"""Spectral normalisation (Miyato et al. 2018): a layer's weight divided by its largest stretch.
+
+torch's own keeps both singular vectors and needs them to belong together. In a network of peers
+floating buffers are averaged with the neighbours' like everything else, and the average of unit
+vectors is no unit vector; so here only u is kept, as a direction, and v follows from it afresh.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import conv2d, linear, normalize
+
+
+def spectrally_normal(weight: torch.Tensor, u: torch.Tensor, training: bool) -> torch.Tensor:
+    """``weight`` (rows, ...) divided by its largest singular value, found by one power iteration.
+
+    Args:
+        weight: a layer's weight; all dimensions but the first are taken together.
+        u: (rows,), the direction found so far, of any length; in training the new one is left here.
+        training: whether to move u.
+    """
+    matrix = weight.flatten(1)  # (rows, columns)
+    with torch.no_grad():
+        v = normalize(matrix.T @ u, dim=0)  # (columns,)
+        found = normalize(matrix @ v, dim=0)  # (rows,)
+        if training:
+            u.copy_(found)  # in place: in an arena u is a view
+    sigma = found.dot(matrix @ v)  # the gradient reaches the matrix alone, as in the paper
+    return weight.div(sigma.clamp_min(1e-12))
+
+
+class SpectralConv2d(nn.Conv2d):
+    """A convolution with a spectrally normal weight and the parameters of a plain one."""
+
+    u: torch.Tensor
+
+    def __init__(self, width_in: int, width_out: int, kernel: int, padding: int = 0) -> None:
+        super().__init__(width_in, width_out, kernel, padding=padding)
+        self.register_buffer("u", torch.ones(width_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, width_in, h, w) to (batch, width_out, h, w)."""
+        weight = spectrally_normal(self.weight, self.u, self.training)
+        return conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class SpectralLinear(nn.Linear):
+    """A fully connected layer with a spectrally normal weight and the parameters of a plain one."""
+
+    u: torch.Tensor
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__(width_in, width_out)
+        self.register_buffer("u", torch.ones(width_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, width_in) to (batch, width_out)."""
+        return linear(x, spectrally_normal(self.weight, self.u, self.training), self.bias)
