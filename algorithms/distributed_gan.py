@@ -20,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 
-from algorithms.outputs import Aggregate, aggregate
+from algorithms.outputs import Aggregate, average_output, judge
 from algorithms.selection import Selection, selective_server, selective_user
 from algorithms.settings import Link, Settings
 from peer.peer import PAIR, Peer
@@ -84,39 +83,6 @@ async def distributed_gan(peer: Peer, config: DistributedGanConfig) -> None:
                 await travel(peer)
             case _:
                 await judge(peer, config.server or 0)
-
-
-async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
-    """At the server: fakes down, outputs up, their meaning down, errors up; then a step of G."""
-    z_d, z_g = peer.noise(), peer.noise()  # fresh z for G
-    fakes = {"d": await peer.generate("generator", z_d), "g": await peer.generate("generator", z_g)}
-    await peer.send(users, "fakes", fakes)
-    outputs = await peer.gather("outputs", users)
-    if not outputs:
-        return
-    phi = torch.cat([letter.tensors["phi"] for letter in outputs.values()], dim=1)  # (batch, m)
-    meanings = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
-    for j, user in enumerate(outputs):
-        await peer.send(user, "meaning", {"cotangent": meanings[:, j : j + 1]})
-    errors = await peer.gather("error", outputs)
-    if errors:
-        total = torch.zeros_like(fakes["g"])
-        for letter in errors.values():  # dL/dx = sum over j of dL/dphi_j dphi_j/dx
-            total += letter.tensors["e"]
-        await peer.descend([z_g], [total])
-
-
-async def judge(peer: Peer, server: int) -> None:
-    """At a user: train D_j on its own data, and say what it finds in the fakes."""
-    fakes = await peer.receive("fakes", server)
-    if fakes is None:
-        return
-    await peer.adapt("discriminator", fake=fakes.tensors["d"])
-    await peer.send(server, "outputs", {"phi": await peer.judge(fakes.tensors["g"])})
-    meaning = await peer.receive("meaning", server)
-    if meaning is not None:
-        error = await peer.feedback(fakes.tensors["g"], meaning.tensors["cotangent"])
-        await peer.send(server, "error", {"e": error})
 
 
 async def travel(peer: Peer) -> None:

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from algorithms.balance import Scheme, kl_weights, queues_of, sample_balanced, scores, with_loads
-from algorithms.fedavg import FedAvgConfig, sampled
-from algorithms.loads import Capability, Loads, assign
+from algorithms.balance import Scheme
+from algorithms.fedavg import FedAvgConfig
+from algorithms.ledger import choose, correct, remember, weights
+from algorithms.loads import Capability, Loads
 from algorithms.metadata import histogram_of_clusters, histogram_of_labels, probe
 from peer.combine import weighted_mean
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
 from peer.training import Order, Training, train
-from topology.errors import UserError
 
 
 class FeGanConfig(FedAvgConfig):
@@ -79,62 +78,10 @@ async def server(peer: Peer, config: FeGanConfig) -> None:
         if updates and (complete or config.on_missing == "complete"):
             models = {k: update.tensors for k, update in updates.items()}
             peer.load(weighted_mean(models, weights(peer, config, sorted(updates), loads)))
-        for k in set(chosen) - updates.keys():  # what absentees would have shown was not seen
-            shown = peer.facts["shows"][str(k)]
-            taken = zip(peer.facts["taken"], shown, strict=True)
-            peer.facts["taken"] = [t - n * config.balanced for t, n in taken]
+        if config.balanced:
+            correct(peer, set(chosen) - updates.keys())
         peer.facts["history"] = [*peer.facts["history"], sorted(updates)]
         peer.note(participants=sorted(updates), aborted=not complete)
-
-
-def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
-    """From what the devices told: scores, loads, queues; all facts, for they outlive a round."""
-    if not told:
-        raise UserError("fegan: no device told its histogram; start them before the deadline")
-    histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
-    full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
-    loads = assign(full, config.local_steps, peer.state.batch, config.loads)
-    able = {k: histograms[k] for k in loads if histograms[k].sum()}
-    if not able:
-        raise UserError("algorithm.loads: no device can do the least; lower least_steps")
-    shows = {}
-    for k, c in able.items():
-        share = loads[k][0] * loads[k][1] / c.sum() if config.count == "processed" else 1
-        shows[str(k)] = [float(n * share) for n in c]
-    peer.facts.update(
-        scores={str(k): s for k, s in scores(able).items()},
-        loads={str(k): list(loads[k]) for k in able},
-        queues=queues_of(able),
-        taken=[0.0] * len(next(iter(able.values()))),
-        shows=shows,
-        history=[],
-    )
-
-
-def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
-    """This round's devices: balanced by class, or at random as in FedAvg."""
-    if not config.balanced:
-        return [k for k in sampled(peer, config) if k in able]
-    size = max(1, int(config.fraction * len(able) + 1e-9))
-    shows = {k: peer.facts["shows"][str(k)] for k in able}
-    return sorted(sample_balanced(peer.facts["queues"], peer.facts["taken"], shows, size))
-
-
-def weights(
-    peer: Peer, config: FeGanConfig, came: list[int], loads: dict[int, list[int]]
-) -> dict[int, float]:
-    """omega_k of those who came, from their scores and loads."""
-    s = {k: float(peer.facts["scores"][str(k)]) for k in came}
-    w = kl_weights(s, came, config.scheme if config.kl else "uniform")
-    of_steps = {k: loads[k][0] / config.local_steps for k in came}
-    of_batch = {k: loads[k][1] / peer.state.batch for k in came}
-    match config.load_factor:
-        case "steps":
-            return with_loads(w, {k: of_steps[k] * of_batch[k] for k in came})
-        case "batch":
-            return with_loads(w, of_batch)
-        case _:
-            return w
 
 
 async def device(peer: Peer, config: FeGanConfig) -> None:

@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
+from algorithms.partners import pairs, targets
 from algorithms.settings import Link, Settings
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
@@ -59,9 +59,11 @@ async def gossip(peer: Peer, config: GossipConfig) -> None:
         for nets in groups:
             rng = peer.common_rng("gossip " + " ".join(nets))
             if config.mix == "pairwise":
-                await meet(peer, nets, pairs(peer, rng, config), config)
+                await meet(peer, nets, pairs(known(peer, config), config.probability, rng), config)
             else:
-                await push(peer, nets, targets(peer, rng, config), config)
+                await push(
+                    peer, nets, targets(known(peer, config), config.probability, rng), config
+                )
 
 
 async def meet(
@@ -104,32 +106,9 @@ async def push(
             w.add_(letter.tensors[net] - w, alpha=share)
 
 
-def candidates(peer: Peer, k: int, config: GossipConfig) -> tuple[int, ...]:
-    """Whom peer k may meet in this round."""
+def known(peer: Peer, config: GossipConfig) -> dict[int, tuple[int, ...]]:
+    """Whom each peer may meet in this round."""
+    everybody = range(peer.peers)
     if config.partners == "anybody":
-        return tuple(r for r in range(peer.peers) if r != k)
-    return peer.neighbours_of(k)
-
-
-def targets(peer: Peer, rng: np.random.Generator, config: GossipConfig) -> dict[int, int]:
-    """By sender, whom each of those that gossip in this round sends to."""
-    starts = rng.random(peer.peers) < config.probability
-    picks = rng.random(peer.peers)
-    return {
-        k: some[int(picks[k] * len(some))]
-        for k in range(peer.peers)
-        if starts[k] and (some := candidates(peer, k, config))
-    }
-
-
-def pairs(peer: Peer, rng: np.random.Generator, config: GossipConfig) -> dict[int, int]:
-    """Who meets whom: peers choose in a random order among those that are still free."""
-    starts = rng.random(peer.peers) < config.probability
-    picks = rng.random(peer.peers)
-    pair: dict[int, int] = {}
-    for k in rng.permutation(peer.peers):
-        free = [r for r in candidates(peer, int(k), config) if r not in pair]
-        if starts[k] and k not in pair and free:
-            r = free[int(picks[k] * len(free))]
-            pair[int(k)], pair[r] = r, int(k)
-    return pair
+        return {k: tuple(r for r in everybody if r != k) for k in everybody}
+    return {k: peer.neighbours_of(k) for k in everybody}

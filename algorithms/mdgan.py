@@ -4,9 +4,8 @@ Workers send back the error that their discriminators find in each generated ima
 carries the errors through its generator, whose forward pass it computes again from z. (Batch-norm
 statistics of G therefore move twice a batch.) Now and then discriminators change places.
 
-Where the paper is silent or has it two ways, settings: k, the number of batches (its ceil or floor
-of log N); what becomes of the moments of a discriminator that moved (reset); feedback is that of a
-mean loss, averaged over the N' workers that answered. ACGAN's class head is left out.
+Where the paper is silent or has it two ways: k batches are max(2, floor(ln N)), a discriminator's
+moments are reset when it moves, feedback is of a mean loss, averaged over the N' that answered.
 """
 
 from __future__ import annotations

@@ -13,36 +13,25 @@ that only the other can give); weights are normalised within the group.
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 import numpy as np
 import torch
 from pydantic import Field
 
+from algorithms.annealing import Annealed, Annealing
 from algorithms.clustering import Grouping, find_groups
 from algorithms.fedavg import FedAvgConfig, mean_of, sampled
 from algorithms.representation import Representation, represent
-from peer.effects import Letter, StepResult
+from peer.effects import Letter
 from peer.peer import PAIR, Peer
 from peer.training import Training, train
 from topology.errors import UserError
-
-EQUILIBRIUM = {"bce_ns": math.log(2), "bce_sat": -math.log(2), "lsgan": 0.25}
-"""L_G where D knows nothing: below it, G is ahead."""
 
 
 class OasisConfig(FedAvgConfig):
     """Settings of ``algorithm: {name: oasis, ...}``."""
 
     fraction: float = Field(0.1, gt=0, le=1, description="Share of clients in a round.")
-    gamma: float = Field(0.1, ge=0, description="gamma_0: the regulariser's first weight.")
-    alpha: float = Field(0.01, gt=0, le=1, description="Where gamma has fallen to, at the end.")
-    annealing: Literal["closed", "literal"] = "closed"
-    trigger: Literal["generator_loss", "delta_loss"] = Field(
-        "generator_loss", description="What falls below, or exceeds, delta for gamma to fall."
-    )
-    delta: float | None = Field(None, description="By default the equilibrium's L_G, or -0.5.")
+    regulariser: Annealing = Field(default_factory=Annealing)
     representation: Representation = Field(default_factory=Representation)
     grouping: Grouping = Field(default_factory=Grouping)
 
@@ -109,42 +98,8 @@ async def client(peer: Peer, config: OasisConfig) -> None:
         peer.load(model.tensors, buffers=config.sync_buffers)
         if config.optimizer_state == "reset":
             peer.reset_optimizer(*PAIR)
-        how = Training(config.order, config.n_d, regulariser=Annealed(peer, config))
+        planned = config.rounds * config.local_steps
+        regulariser = Annealed(peer, config.regulariser, config.local_steps, planned)
+        how = Training(config.order, config.n_d, regulariser=regulariser)
         await train(peer, config.local_steps, how)
         await peer.send(config.server, "update", peer.model(), samples=peer.samples)
-
-
-class Annealed:
-    """The regulariser's weight gamma, and when it falls (algorithm 2, lines 11 to 13).
-
-    Closed form: gamma_0 alpha^(tau/T), tau the iterations so far in which the trigger held, T all
-    that are planned; tau is a fact of the peer. Literally: gamma alpha^(t/T) again and again, from
-    gamma_0 in every round.
-    """
-
-    def __init__(self, peer: Peer, config: OasisConfig) -> None:
-        self.peer = peer
-        self.config = config
-        self.literal = config.gamma
-        self.t = 0
-
-    def weight(self) -> float:
-        """gamma."""
-        if self.config.annealing == "literal":
-            return self.literal
-        total = self.config.rounds * self.config.local_steps
-        tau: int = self.peer.facts.get("tau", 0)
-        return float(self.config.gamma * self.config.alpha ** (tau / total))
-
-    def observe(self, d: StepResult, g: StepResult) -> None:
-        """What an iteration gave."""
-        self.t += 1
-        if self.config.gamma and self._holds(float(d.loss), float(g.loss)):
-            self.peer.facts["tau"] = self.peer.facts.get("tau", 0) + 1
-            self.literal *= self.config.alpha ** (self.t / self.config.local_steps)
-
-    def _holds(self, loss_d: float, loss_g: float) -> bool:
-        if self.config.trigger == "delta_loss":
-            return loss_d - loss_g >= (-0.5 if self.config.delta is None else self.config.delta)
-        usual = EQUILIBRIUM[self.peer.loss]
-        return loss_g < (usual if self.config.delta is None else self.config.delta)

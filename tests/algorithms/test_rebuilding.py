@@ -253,7 +253,7 @@ def no_dropout(snapshot: Snapshot, facts: dict) -> None:
 
 
 def no_position(snapshot: Snapshot, facts: dict) -> None:
-    facts["position"] = 0
+    facts["positions"] = dict.fromkeys(facts["positions"], 0)
 
 
 def no_moments(snapshot: Snapshot, facts: dict) -> None:

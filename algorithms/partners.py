@@ -1,0 +1,30 @@
+"""Who gossips with whom in a round: drawn by every peer for all, so that both ends know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Candidates = Mapping[int, Sequence[int]]
+"""By peer, 0 to K - 1, those whom it may meet."""
+
+
+def targets(may: Candidates, probability: float, rng: np.random.Generator) -> dict[int, int]:
+    """By sender, whom it sends to: each peer starts with ``probability`` and picks evenly."""
+    starts = rng.random(len(may)) < probability
+    picks = rng.random(len(may))
+    return {k: r[int(picks[k] * len(r))] for k, r in may.items() if starts[k] and r}
+
+
+def pairs(may: Candidates, probability: float, rng: np.random.Generator) -> dict[int, int]:
+    """By peer, whom it meets, both ways; peers choose in a random order among who is still free."""
+    starts = rng.random(len(may)) < probability
+    picks = rng.random(len(may))
+    pair: dict[int, int] = {}
+    for k in (int(each) for each in rng.permutation(len(may))):
+        free = [r for r in may[k] if r not in pair]
+        if starts[k] and k not in pair and free:
+            r = free[int(picks[k] * len(free))]
+            pair[k], pair[r] = r, k
+    return pair
