@@ -43,11 +43,12 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
 __all__ = ["ALGORITHMS", "find"]
 
 
-def find(experiment: Experiment) -> Program:
+def find(experiment: Experiment, *, check: bool = True) -> Program:
     """The program that the experiment's ``algorithm:`` names, its settings bound.
 
     Raises:
-        UserError: there is no such algorithm, or it has no such setting.
+        UserError: there is no such algorithm, it has no such setting, or (with ``check``) it cannot
+            run on the experiment's peers and graph.
     """
     name = experiment.algorithm.name
     coroutine = ALGORITHMS.get(name) or _imported(name, experiment)
@@ -59,21 +60,22 @@ def find(experiment: Experiment) -> Program:
     def start(peer: Any) -> Any:
         return coroutine(peer, config)
 
-    server = _server(config, experiment)
-    _check_links(name, config, experiment)
+    server = getattr(config, "server", None)
+    if check:
+        _check_server(server, experiment)
+        _check_links(name, config, experiment)
     program = Program(name, start, int(getattr(config, "rounds", 0)), server)
-    return replace(program, nets=config.nets) if hasattr(config, "nets") else program
+    said = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
+    return replace(program, **said)
 
 
-def _server(config: Any, experiment: Experiment) -> int | None:
-    server: int | None = getattr(config, "server", None)
+def _check_server(server: int | None, experiment: Experiment) -> None:
     if server is not None and not 0 <= server < experiment.peers:
         raise UserError(
             f"algorithm.server: there is no peer {server}; ids are 0 to {experiment.peers - 1}"
         )
     if server is not None and experiment.peers < 2:
         raise UserError("peers: 1 is the server alone; an algorithm with a server needs workers")
-    return server
 
 
 def _check_links(name: str, config: Any, experiment: Experiment) -> None:

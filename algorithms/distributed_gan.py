@@ -58,6 +58,10 @@ class DistributedGanConfig(Settings):
             return PAIR
         return ("generator",) if peer == self.server else ("discriminator",)
 
+    def products(self, peers: int) -> list[int]:
+        """The server's generator; the first user's, to whom it returns, where it travels."""
+        return [0 if self.server is None else self.server]
+
     def links(self, peers: int) -> Iterable[Link]:
         """The star's, or the ring's."""
         if self.server is None:

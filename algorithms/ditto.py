@@ -27,6 +27,10 @@ class DittoConfig(FedAvgConfig):
         """A worker holds two pairs."""
         return PAIR if peer == self.server else (*PAIR, *(GLOBAL + net for net in PAIR))
 
+    def products(self, peers: int) -> list[int]:
+        """What comes out is personal: the workers'."""
+        return self.workers(peers)
+
 
 async def ditto(peer: Peer, config: DittoConfig) -> None:
     """The server's part, which is FedAvg's, or a worker's."""

@@ -13,8 +13,8 @@ class Settings(BaseModel):
     """Settings of an algorithm: immutable, unknown keys refused.
 
     A class of settings may also say what the algorithm needs, by any of: ``server`` (the peer that
-    holds no data), ``nets(peer)`` (the names of the nets that a peer holds) and ``links(peers)``
-    (the links that the graph must have).
+    holds no data), ``nets(peer)`` (the names of the nets that a peer holds), ``links(peers)`` (the
+    links that the graph must have) and ``products(peers)`` (the peers whose generators it is for).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,3 +34,7 @@ class StarSettings(Settings):
     def links(self, peers: int) -> Iterable[Link]:
         """The server's, to every worker."""
         return [(self.server, k) for k in self.workers(peers)]
+
+    def products(self, peers: int) -> list[int]:
+        """What comes out is the server's."""
+        return [self.server]

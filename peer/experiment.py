@@ -254,8 +254,8 @@ def from_mapping(
 ) -> Experiment:
     """Validate an experiment given as a mapping; ``where`` names it in error messages."""
     data = copy.deepcopy(dict(raw))
-    for override in overrides:
-        _override(data, override)
+    for each in overrides:
+        override(data, each)
     if "weights" in data:
         base = Path(str(data.get("base") or folder or Path.cwd())).resolve()
         data["weights"] = topology.anchored_weights(data["weights"], base)
@@ -304,15 +304,15 @@ _SHORTHAND = {
 }
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def override(data: dict[str, Any], change: str) -> None:
     """Apply one ``dotted.key=value``; a shorthand on the way (``gan: name``) becomes a mapping."""
-    key, equals, text = override.partition("=")
+    key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {override}: say key=value, such as algorithm.rounds=50")
+        raise UserError(f"--set {change}: say key=value, such as algorithm.rounds=50")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
+        raise UserError(f"--set {change}: '{text}' is not a YAML value") from None
     *path, last = key.strip().split(".")
     here = data
     for part in path:

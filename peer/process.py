@@ -163,6 +163,7 @@ class PeerProcess:
                 bytes_in=self.status.bytes_in,
                 bytes_out=self.status.bytes_out,
                 missing=recorder.missed(state.peer),
+                product=self.program.makes_product(state.peer, experiment.peers),
             )
         self.finished.set()
         return completed

@@ -26,6 +26,7 @@ class Program:
         rounds: how many rounds the settings ask for.
         server: the peer that plays the server and holds no data, if there is one.
         nets: the names of the nets that a peer holds.
+        products: of how many peers there are, those whose generator the system is for; all if None.
     """
 
     name: str
@@ -33,6 +34,12 @@ class Program:
     rounds: int
     server: int | None = None
     nets: Callable[[int], Sequence[str]] = _a_pair
+    products: Callable[[int], Sequence[int]] | None = None
+
+    def makes_product(self, peer: int, peers: int) -> bool:
+        """Whether the system is judged by that peer's generator."""
+        wanted = range(peers) if self.products is None else self.products(peers)
+        return peer in wanted and "generator" in self.nets(peer)
 
     def workers(self, peers: int) -> list[int]:
         """The peers that hold data: all but the server."""

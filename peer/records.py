@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import Counter
@@ -14,6 +15,7 @@ import yaml
 
 from peer.checkpoint import save_generator, write_json, write_whole
 from peer.experiment import Experiment
+from peer.gan import Arena
 from peer.sketch import CountSketch
 from peer.state import PeerState
 from topology.errors import UserError
@@ -132,10 +134,19 @@ def write_peer(
     bytes_in: int,
     bytes_out: int,
     missing: Mapping[str, int],
+    product: bool = True,
 ) -> None:
-    """Leave what a peer ends with: its generator, usable anywhere, and its summary."""
+    """Leave what a peer ends with: its generator, usable anywhere, and its summary.
+
+    A peer that ends with a mixture of generators (Oasis's server) leaves each beside it.
+    """
+    mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
-        save_generator(state.nets["generator"].module, folder / "generator.safetensors")
+        generator = state.nets["generator"].module
+        save_generator(generator, folder / "generator.safetensors")
+        for name in mixture:
+            part = Arena(copy.deepcopy(generator), state.tensors[f"{name}/generator"].clone())
+            save_generator(part.module, folder / f"generator-{name}.safetensors")
     summary = {
         "peer": state.peer,
         "rounds": state.round,
@@ -145,7 +156,11 @@ def write_peer(
         "bytes_out": bytes_out,
         "missing": dict(missing),
         "labels": label_counts(state),
+        "shape": None if state.shard is None else list(state.shard.pixels.shape[1:]),
+        "product": product,
     }
+    if mixture:
+        summary["mixture"] = mixture
     write_json(folder / "summary.json", summary)
 
 

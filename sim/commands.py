@@ -14,10 +14,12 @@ from peer.data import load_source
 from peer.gan import build_gan
 from peer.records import prepare_run_dir
 from sim import plots
+from sim.compare import Outcome, compare, comparison_folder, comparison_table, read_comparison
 from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
 from sim.records import read_run
 from sim.report import write_comparison, write_report
+from sim.table import format_distance
 from sim.theory import sweep_disagreement, write_sweep
 from topology.errors import UserError
 
@@ -47,6 +49,41 @@ def plot(
 def evaluate(run: RunFolder) -> None:
     """Judge the generators that a run left behind, and write its report anew."""
     present(run, Console())
+
+
+def compare_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="One file with 'systems:', or experiments."),
+    ],
+    changes: Set = None,
+    run_dir: RunDir = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Such as 0,1,2; the file's if absent.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at once.")] = 1,
+) -> None:
+    """Run several systems on the same data and seeds; make one table and one figure of them."""
+    console = Console()
+    try:
+        chosen = None if seeds is None else [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {seeds}: say whole numbers, such as 0,1,2") from None
+    comparison = read_comparison(files, changes or (), chosen)
+    folder = comparison_folder(run_dir, files)
+
+    def told(outcome: Outcome) -> None:
+        console.print(
+            f"{outcome.system} (seed {outcome.seed}): covers {outcome.covered}, "
+            f"CFID {format_distance(outcome.cfid)}, {outcome.seconds:.0f} s",
+            markup=False,
+            style="dim",
+        )
+
+    outcomes = compare(comparison, folder, processes, told)
+    console.print(comparison_table(outcomes))
+    path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
+    console.print(f"drawn: {path}", markup=False, soft_wrap=True)
 
 
 def theory(

@@ -48,6 +48,7 @@ class Run:
     experiment: Experiment
     states: dict[int, PeerState] = field(repr=False)
     seconds: float = 0.0
+    bytes_out: int = 0
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -103,8 +104,10 @@ def run(
                 bytes_in=process.bytes_in,
                 bytes_out=process.bytes_out,
                 missing=recorder.missed(k),
+                product=program.makes_product(k, experiment.peers),
             )
-    done = Run(folder, experiment, states, seconds)
+    sent = sum(process.bytes_out for process in driver.processes.values())
+    done = Run(folder, experiment, states, seconds, sent)
     if report:
         from sim.report import write_report  # matplotlib and the judge load only where needed
 

@@ -5,6 +5,7 @@ from sim.plots.mosaic import save_images
 from sim.plots.pictures import draw_graph, draw_samples
 from sim.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.plots.style import pixels, save
+from sim.plots.systems import draw_systems
 
 __all__ = [
     "RunSeries",
@@ -15,6 +16,7 @@ __all__ = [
     "draw_graph",
     "draw_losses",
     "draw_samples",
+    "draw_systems",
     "pixels",
     "save",
     "save_images",

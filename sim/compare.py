@@ -1,0 +1,220 @@
+"""Several systems on the same data, partition and seeds, side by side.
+
+A comparison is one YAML file: the keys that all share, ``workers``, ``seeds``, and ``systems``,
+each with the keys in which it differs. A system with a server gets one peer more, so that the
+workers, and what each of them holds, are the same for all. Or it is several experiment files, run
+as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+import algorithms
+from peer.checkpoint import write_json
+from peer.experiment import Experiment, from_mapping, load, override
+from peer.records import prepare_run_dir
+from sim.metrics.mixture import final_generator
+from sim.metrics.quality import evaluate_generators
+from sim.run import run
+from sim.table import format_bytes, format_distance
+from topology.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One system with one seed, judged by the generators that it is for."""
+
+    system: str
+    seed: int
+    rounds: int
+    judged: int  # generators
+    covered: int | None  # classes that the poorest of them covers
+    cfid: float | None  # the mean over them
+    bytes_out: int  # of all peers together
+    seconds: float  # of this machine's, for all peers together
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiments by system and seed; all validated, none run."""
+
+    experiments: Mapping[tuple[str, int], Experiment]
+
+    @property
+    def systems(self) -> list[str]:
+        """Their names, in the order given."""
+        return list(dict.fromkeys(system for system, _ in self.experiments))
+
+
+def read_comparison(
+    files: Sequence[Path], overrides: Iterable[str] = (), seeds: Sequence[int] | None = None
+) -> Comparison:
+    """From one file with ``systems:``, or from experiment files, one a system.
+
+    Raises:
+        UserError: a file says something that cannot be.
+    """
+    overrides = list(overrides)
+    experiments: dict[tuple[str, int], Experiment] = {}
+    for file in files:
+        raw = _read(file)
+        if "systems" not in raw:
+            for seed in seeds or [load(file, overrides).seed]:
+                experiments[file.stem, seed] = load(file, [*overrides, f"seed={seed}"])
+            continue
+        for each in overrides:
+            override(raw, each)
+        systems, workers = raw.pop("systems"), raw.pop("workers", None)
+        listed = raw.pop("seeds", [raw.get("seed", 0)])
+        if not isinstance(systems, dict) or not isinstance(workers, int) or workers < 1:
+            raise UserError(f"{file}: a comparison has 'workers: 10' and 'systems:', by name")
+        for name, keys in systems.items():
+            for seed in seeds or listed:
+                experiments[str(name), seed] = _one(file, raw, str(name), keys, workers, seed)
+    return Comparison(experiments)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise UserError(f"{file}: is not a YAML file that can be read") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: an experiment is a mapping of keys, such as 'peers: 5'")
+    return raw
+
+
+def _one(
+    file: Path, shared: Mapping[str, Any], name: str, keys: Any, workers: int, seed: int
+) -> Experiment:
+    """The experiment of one system: the shared keys, its own, and a peer more for a server."""
+    if not isinstance(keys, dict) or "algorithm" not in keys:
+        raise UserError(f"{file}: systems.{name}: needs at least 'algorithm: {{name: ..}}'")
+    merged = {**shared, **keys, "seed": seed}
+    where = f"{file}: systems.{name}"
+    for peers in (workers, workers + 1):
+        experiment = from_mapping(merged | {"peers": peers}, folder=file.parent, where=where)
+        if len(algorithms.find(experiment, check=peers > workers).workers(peers)) == workers:
+            algorithms.find(experiment)
+            return experiment
+    raise UserError(f"{where}: cannot have {workers} workers")
+
+
+def compare(
+    comparison: Comparison,
+    folder: Path,
+    processes: int = 1,
+    told: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run everything, each in its own folder under ``folder``, and judge it.
+
+    Args:
+        comparison: what to run.
+        folder: gets a run directory for each, and ``comparison.json``.
+        processes: how many run at once.
+        told: is called with each outcome as it comes.
+    """
+    outcomes = []
+    tasks = [
+        (system, seed, experiment.resolved(), str(folder / _slug(system, seed)))
+        for (system, seed), experiment in comparison.experiments.items()
+    ]
+    if processes == 1:
+        for task in tasks:
+            outcomes.append(_run(*task))
+            if told:
+                told(outcomes[-1])
+    else:
+        spawned = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+            for future in as_completed([pool.submit(_run, *task) for task in tasks]):
+                outcomes.append(future.result())
+                if told:
+                    told(outcomes[-1])
+    order = {key: i for i, key in enumerate(comparison.experiments)}
+    outcomes.sort(key=lambda outcome: order[outcome.system, outcome.seed])
+    write_json(folder / "comparison.json", [asdict(outcome) for outcome in outcomes])
+    return outcomes
+
+
+def _slug(system: str, seed: int) -> str:
+    return "".join(c if c.isalnum() else "-" for c in system.lower()) + f"-seed-{seed}"
+
+
+def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcome:
+    """One system, in this process."""
+    experiment = from_mapping(keys)
+    began = time.monotonic()
+    done = run(experiment, run_dir=folder, report=False)
+    seconds = time.monotonic() - began
+    program = algorithms.find(experiment)
+    generators = {
+        k: final_generator(state)
+        for k, state in done.states.items()
+        if program.makes_product(k, experiment.peers)
+    }
+    quality = evaluate_generators(experiment, generators)
+    finite = [x for x in quality.cfid.values() if math.isfinite(x)]
+    return Outcome(
+        system,
+        seed,
+        program.rounds,
+        len(generators),
+        min(quality.coverage.values(), default=None),
+        statistics.fmean(finite) if finite else None,
+        done.bytes_out,
+        round(seconds, 1),
+    )
+
+
+def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) -> Table:
+    """A row a system; mean and standard deviation over seeds."""
+    table = Table(caption=_caption(outcomes))
+    for heading in ("system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"):
+        table.add_column(heading, justify="left" if heading == "system" else "right")
+    for system in dict.fromkeys(outcome.system for outcome in outcomes):
+        of = [outcome for outcome in outcomes if outcome.system == system]
+        table.add_row(
+            system,
+            f"{of[0].judged} generator{'s' * (of[0].judged != 1)}",
+            f"{of[0].rounds:,}",
+            spread([o.covered for o in of], "{:.3g}".format),
+            spread([o.cfid for o in of], format_distance),
+            format_bytes(statistics.fmean(o.bytes_out for o in of)),
+            f"{statistics.fmean(o.seconds for o in of):.0f}",
+        )
+    return table
+
+
+def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
+    """Mean, and standard deviation where there are several."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = form(statistics.fmean(known))
+    return mean if len(known) == 1 else f"{mean} \u00b1 {form(statistics.stdev(known))}"
+
+
+def _caption(outcomes: Sequence[Outcome]) -> str:
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    many = f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}; "
+    return (many if len(seeds) > 1 else "") + "covers: classes of the poorest generator judged"
+
+
+def comparison_folder(run_dir: Path | None, files: Sequence[Path]) -> Path:
+    """Where a comparison goes: the folder given, or the next free one under ``runs``."""
+    return prepare_run_dir(run_dir, files[0].stem)
