@@ -27,11 +27,9 @@ def check_everything(
     fault, they may not have been started.
     """
     graph = experiment.graph_of_peers
-    weights = topology.sparse_weights(graph, experiment.weights)
-    console.print(
-        f"graph: {experiment.peers} peers, {graph.number_of_edges()} links, "
-        f"lambda_2 = {topology.second_eigenvalue(weights):.4f}"
-    )
+    lambda_2 = topology.contraction(experiment.schedule, experiment.weights)
+    spectrum = "drawn anew in every round" if lambda_2 is None else f"lambda_2 = {lambda_2:.4f}"
+    console.print(f"graph: {experiment.peers} peers, {graph.number_of_edges()} links, {spectrum}")
     if peer is not None and not 0 <= peer < experiment.peers:
         raise UserError(f"--id {peer}: the experiment has peers 0 to {experiment.peers - 1}")
     chosen = range(experiment.peers) if peer is None else [peer]

@@ -94,6 +94,7 @@ def up(
                     asked += 1
                     asked_at = asked_at or time.monotonic()
                     _signal(children, signal.SIGINT if asked == 1 else signal.SIGKILL)
+        console.print()  # what follows begins on a line of its own
     finally:
         signal.signal(signal.SIGTERM, previous)
         _end(children)

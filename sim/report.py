@@ -68,7 +68,7 @@ def write_report(
     if baselines is None:
         kept = earlier.get("baselines") or {}
         baselines = {name: Quality.from_record(record) for name, record in kept.items()}
-    lambda_2 = _lambda_2(run.experiment)
+    lambda_2 = topology.contraction(run.experiment.schedule, run.experiment.weights)
     curves = {net: curve for net in run.nets if (curve := run.disagreement(net)) is not None}
     bounds = _bounds(run, gan, lambda_2)
     summary = _summarise(run, quality, absence, curves, bounds, lambda_2)
@@ -133,7 +133,7 @@ def _summarise(
     absence: str | None,
     curves: Mapping[str, Curve],
     bounds: Mapping[str, Bound],
-    lambda_2: float,
+    lambda_2: float | None,
 ) -> dict[str, Any]:
     """Everything that ``summary.json`` says but seconds and baselines."""
     judged: dict[str, Any] = quality.as_record() if quality else {"coverage": {}, "cfid": {}}
@@ -169,7 +169,10 @@ def _summarise(
 
 
 def _draw_measures(
-    run: RecordedRun, curves: Mapping[str, Curve], bounds: Mapping[str, Bound], lambda_2: float
+    run: RecordedRun,
+    curves: Mapping[str, Curve],
+    bounds: Mapping[str, Bound],
+    lambda_2: float | None,
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     # With everybody equal (one peer, or no step yet) a log scale has nothing to show.
@@ -230,8 +233,10 @@ def _gan(run: RecordedRun, source: Source | None, folder: Path | None) -> Gan | 
     return None
 
 
-def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float) -> dict[str, Bound]:
-    bounds = {}
+def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float | None) -> dict[str, Bound]:
+    bounds: dict[str, Bound] = {}
+    if lambda_2 is None or not run.experiment.schedule.static:
+        return bounds  # Theorem 1 is about one graph
     modules = {"generator": gan.generator, "discriminator": gan.discriminator} if gan else {}
     for net, module in modules.items():
         _, norms = run.gradient_norms(net)
@@ -246,11 +251,6 @@ def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float) -> dict[str, Bou
         if bound is not None:
             bounds[net] = bound
     return bounds
-
-
-def _lambda_2(experiment: Experiment) -> float:
-    weights = topology.sparse_weights(experiment.graph_of_peers, experiment.weights)
-    return topology.second_eigenvalue(weights)
 
 
 def _labels(run: RecordedRun) -> dict[int, tuple[int, ...]]:

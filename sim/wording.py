@@ -164,11 +164,12 @@ def glossary(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[It
         "The mean over peers of the squared distance between a peer's parameters and the average "
         "of all peers; 0 means that all are equal.",
     )
-    yield (
-        "λ₂",
-        "The second largest eigenvalue of the combination weights, here "
-        f"{summary['lambda_2']:.4g}: 0 would average the whole network in one exchange, 1 never.",
-    )
+    if summary["lambda_2"] is not None:
+        yield (
+            "λ₂",
+            "The second largest eigenvalue of the combination weights, here "
+            f"{summary['lambda_2']:.4g}: 0 would average all in one exchange, 1 never.",
+        )
     yield (
         "missed",
         "Exchanges in which a neighbour was down, late or unreachable, so that its weight stayed "

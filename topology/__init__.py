@@ -5,7 +5,7 @@ from topology.families import FAMILIES
 from topology.graph import build_graph
 from topology.matrix import anchored_weights, weights_facts
 from topology.names import plain, suggestion
-from topology.schedule import Schedule, build_schedule, check_weights
+from topology.schedule import Schedule, build_schedule, check_weights, contraction
 from topology.spectral import (
     mixing_time,
     schedule_eigenvalue,
@@ -33,6 +33,7 @@ __all__ = [
     "build_graph",
     "build_schedule",
     "check_weights",
+    "contraction",
     "kind_of_weights",
     "metropolis_weights",
     "mixing_time",

@@ -21,7 +21,8 @@ from topology.graph import Link, build_graph, graph_of, refuse_parts
 from topology.laplacian import ends
 from topology.names import plain, suggestion
 from topology.settings import one_kind, refuse_unknown, whole
-from topology.weights import RuleSpec, neighbour_weights
+from topology.spectral import schedule_eigenvalue, second_eigenvalue
+from topology.weights import RuleSpec, neighbour_weights, sparse_weights
 
 REMEMBERED = 8
 """How many rounds' graphs a schedule keeps, where it draws them."""
@@ -220,6 +221,20 @@ def check_weights(schedule: Schedule, rule: RuleSpec) -> None:
     graphs = [schedule.graph(0)] if schedule.period is None else schedule.one_period()
     for graph in {id(graph): graph for graph in graphs}.values():
         neighbour_weights(graph, rule, 0)
+
+
+def contraction(schedule: Schedule, rule: RuleSpec) -> float | None:
+    """lambda_2 of the combination weights: how much of the disagreement's root a combine leaves.
+
+    Where graphs change in a cycle, the geometric mean over its rounds; None where they are drawn
+    for ever.
+    """
+    if schedule.period is None:
+        return None
+    matrices = [sparse_weights(graph, rule) for graph in schedule.one_period()]
+    if len(matrices) == 1:
+        return second_eigenvalue(matrices[0])
+    return float(schedule_eigenvalue(matrices) ** (1 / len(matrices)))
 
 
 def _static(spec: Any, peers: int, seed: int, folder: Path | None) -> Schedule:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sim.plots.style import FAINT, INK, PALETTE, styled
 
@@ -41,13 +42,16 @@ def draw_systems(outcomes: Sequence[Judged]) -> Figure:
     with styled(9.0, 1.2 + 0.36 * len(names)) as figure:
         left, middle, right = figure.subplots(1, 3, sharey=True)
         panels = (
-            (left, "classes covered by the poorest generator", lambda o: o.covered, "linear"),
-            (middle, "CFID (lower is better)", lambda o: o.cfid, "log"),
-            (right, "sent by all peers (MB)", lambda o: o.bytes_out / 1e6, "log"),
+            (left, "classes that the poorest\ngenerator covers", lambda o: o.covered, "linear"),
+            (middle, "CFID\n(lower is better)", lambda o: o.cfid, "linear"),
+            (right, "sent by all peers\n(MB)", lambda o: o.bytes_out / 1e6, "log"),
         )
         for colour, (axes, title, value, scale) in zip(PALETTE, panels, strict=False):
             _draw_panel(axes, names, outcomes, value, scale, colour)
             axes.set_xlabel(title)
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.xaxis.set_major_formatter("{x:g}")
+        right.xaxis.set_minor_formatter(NullFormatter())
         left.set_yticks(range(len(names)), names)
         left.invert_yaxis()
     return figure

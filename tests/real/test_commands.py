@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import algorithms
 import peer.__main__
 import sim
 import sim.__main__
 from peer.console import run_app
 from peer.experiment import load, schema
+from peer.process import load_peer
+from sim.compare import read_comparison
 from tests.real.conftest import SMALL, Processes, free_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,13 +113,15 @@ def blocks(language: str) -> list[str]:
 
 def test_the_readmes_own_gan_and_algorithm_run(tmp_path: Path) -> None:
     nets = next(block for block in blocks("python") if "def build" in block)
-    lazy = next(block for block in blocks("python") if "async def lazy" in block)
+    median = next(block for block in blocks("python") if "async def median" in block)
     assert len(nets.strip().splitlines()) <= 10
     (tmp_path / "my_nets.py").write_text(nets)
-    (tmp_path / "my_algorithms.py").write_text(lazy)
+    assert len(median.strip().splitlines()) <= 30
+    (tmp_path / "my_algorithms.py").write_text(median)
     keys = SMALL | {
         "gan": {"name": "my_nets:build", "z": 7},
-        "algorithm": {"name": "my_algorithms:lazy", "rounds": 6, "every": 3},
+        "graph": "star",
+        "algorithm": {"name": "my_algorithms:median", "rounds": 6},
     }
     file = tmp_path / "own.yaml"
     file.write_text(json.dumps(keys))
@@ -129,6 +134,30 @@ def test_the_readmes_own_gan_and_algorithm_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_is_a_valid_experiment(path: Path) -> None:
     assert load(path).peers == 5
+
+
+PAPERS = sorted((ROOT / "examples" / "papers").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
+def test_every_system_of_a_paper_runs(
+    path: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A round of each on digits; those on MNIST where it is, a state of each peer, no training."""
+    if path.stem.startswith("compare"):
+        comparison = read_comparison([path])
+        assert {e.peers for e in comparison.experiments.values()} == {10, 11}
+        return
+    if not path.stem.endswith("-mnist"):
+        done = sim.run(path, overrides=["algorithm.rounds=1"], run_dir=tmp_path, report=False)
+        assert {state.round for state in done.states.values()} == {1}
+        return
+    mnist = request.getfixturevalue("real_data") / "mnist"
+    experiment = load(path, [f"data.path={mnist}"])
+    program = algorithms.find(experiment)
+    state, _ = load_peer(experiment, program.workers(experiment.peers)[0], program)
+    assert state.shard is not None
+    assert len(state.shard) > 0
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
