@@ -144,7 +144,7 @@ class Link:
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do.
         """
-        go_ahead = self._shelf.tidy(self._settled)
+        go_ahead = self._shelf.tidy(self._settled, t)
         if go_ahead is not None:
             self._say(go_ahead)
         self.standing.at = t
@@ -334,7 +334,7 @@ class Link:
         known = self._shelf[t]
         if t in self._used:
             self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost
-        elif t <= self._settled:
+        elif t <= self._settled or t < self.standing.at:  # settled, or never begun
             self._say(Ack(t, 0, "late"))
         elif t == self._refused:
             self._say(Ack(t, 0, "abort"))
@@ -344,7 +344,7 @@ class Link:
             self._strike(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
         else:
             self._shelf.drop(t)  # its sender was started anew, and cuts the value otherwise
-            if not self._shelf.accept(offer):
+            if not self._shelf.accept(offer, t == self._open):
                 self._say(Ack(t, 0, "wait"))
             elif self._lost:
                 self._lost = False
