@@ -119,9 +119,13 @@ class EventDriver:
         """Carry out everything, in the order of virtual time."""
         for process in self.processes.values():
             self._resume_at(process, 0.0, None)
-        while self._agenda:
-            _, _, action = heapq.heappop(self._agenda)
-            action()
+        try:
+            while self._agenda:
+                _, _, action = heapq.heappop(self._agenda)
+                action()
+        finally:
+            for process in self.processes.values():
+                process.running.close()  # who is away for ever goes no further
         stuck = [p.id for p in self.processes.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
