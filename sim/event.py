@@ -131,7 +131,9 @@ class EventDriver:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
 
     def _will_act(self, process: Process) -> bool:
-        return not process.finished and self.network.back_at(process.id, process.now) < math.inf
+        """Whether it has more to do, and is not away for ever sooner or later."""
+        absences = self.network.absences.get(process.id, [])
+        return not process.finished and all(up < math.inf for _, up in absences)
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (time, self._entries, action))
