@@ -119,15 +119,21 @@ class EventDriver:
         """Carry out everything, in the order of virtual time."""
         for process in self.processes.values():
             self._resume_at(process, 0.0, None)
-        while self._agenda:
-            _, _, action = heapq.heappop(self._agenda)
-            action()
+        try:
+            while self._agenda:
+                _, _, action = heapq.heappop(self._agenda)
+                action()
+        finally:
+            for process in self.processes.values():
+                process.running.close()  # who is away for ever goes no further
         stuck = [p.id for p in self.processes.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
 
     def _will_act(self, process: Process) -> bool:
-        return not process.finished and self.network.back_at(process.id, process.now) < math.inf
+        """Whether it has more to do, and is not away for ever sooner or later."""
+        absences = self.network.absences.get(process.id, [])
+        return not process.finished and all(up < math.inf for _, up in absences)
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (time, self._entries, action))

@@ -24,7 +24,14 @@ PREFIX = "@"
 FACTS_LIMIT = 64 * 1024
 """Bytes of a letter's header, at most."""
 
+NAME_LIMIT = 63
+"""Characters of a letter's name, at most: an offer's longest word, without the prefix."""
+
+AXES_LIMIT = 8
+"""Axes of a tensor, at most."""
+
 _DTYPES: dict[Any, np.dtype[Any]] = {"<f4": np.dtype("<f4"), "<i8": np.dtype("<i8")}
+_LARGEST = 2**40
 _LENGTH = struct.Struct("<I")
 _ALIGNMENT = 64
 
@@ -33,14 +40,22 @@ def pack(letter: Letter) -> memoryview:
     """The letter's bytes.
 
     Raises:
-        ValueError: a tensor is neither float32 nor int64, or the facts take more than 64 KiB.
+        ValueError: what the other end would not read: a tensor is neither float32 nor int64, the
+            facts take more than 64 KiB or are not what msgpack knows, the name is no short word.
     """
+    if len(letter.name) > NAME_LIMIT or not letter.name.isprintable():
+        raise ValueError(f"{letter.name[:80]!r} is no name for a letter")
+    for name, tensor in letter.tensors.items():
+        if tensor.dtype not in (torch.float32, torch.int64):
+            raise ValueError(f"letter '{letter.name}': tensor '{name}' is {tensor.dtype}")
+        if tensor.dim() > AXES_LIMIT:
+            raise ValueError(f"letter '{letter.name}': tensor '{name}' has {tensor.dim()} axes")
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in letter.tensors.items()}
-    for name, array in arrays.items():
-        if array.dtype.str not in _DTYPES:
-            raise ValueError(f"letter '{letter.name}': tensor '{name}' is {array.dtype}")
     table = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
-    header = msgpack.packb([letter.name, dict(letter.facts), table])
+    try:
+        header = msgpack.packb([letter.name, dict(letter.facts), table])
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise ValueError(f"letter '{letter.name}': its facts: {problem}") from None
     if len(header) > FACTS_LIMIT:
         raise ValueError(f"letter '{letter.name}': {len(header)} bytes of facts; at most 64 KiB")
     offset = _padded(_LENGTH.size + len(header))
@@ -76,6 +91,8 @@ def unpack(buffer: memoryview) -> Letter:
         raise WireError("a letter's header that is none") from None
     if type(name) is not str or type(facts) is not dict or not _sound(facts):
         raise WireError("a letter's header that is none")
+    if len({key for key, *_ in entries}) < len(entries):
+        raise WireError("a letter with two tensors of one name")
     tensors = {}
     offset = _padded(_LENGTH.size + length)
     for key, dtype, shape, nbytes in entries:
@@ -92,24 +109,31 @@ def unpack(buffer: memoryview) -> Letter:
 
 
 def _entry(key: Any, dtype: Any, shape: Any) -> tuple[str, np.dtype[Any], tuple[int, ...], int]:
-    if type(key) is not str or dtype not in _DTYPES or type(shape) is not list or len(shape) > 8:
+    if type(key) is not str or dtype not in _DTYPES or type(shape) is not list:
         raise WireError("a letter's table that is none")
-    if any(type(side) is not int or not 0 <= side < 2**40 for side in shape):
+    if len(shape) > AXES_LIMIT or any(type(side) is not int or side < 0 for side in shape):
+        raise WireError("a letter's table that is none")
+    if math.prod(max(1, side) for side in shape) > _LARGEST:  # NumPy multiplies so, beside a 0, too
         raise WireError("a letter's table that is none")
     return key, _DTYPES[dtype], tuple(shape), math.prod(shape) * _DTYPES[dtype].itemsize
 
 
-def _sound(fact: Any) -> bool:
-    """Whether every number in a fact is finite: NaN compares false, and would hide."""
-    match fact:
-        case float():
-            return math.isfinite(fact)
-        case dict():
-            return all(_sound(value) for value in fact.values())
-        case list():
-            return all(_sound(value) for value in fact)
-        case _:
-            return True
+def _sound(facts: dict[Any, Any]) -> bool:
+    """Whether every number in the facts is finite: NaN compares false, and would hide.
+
+    They may be nested deeper than Python calls can be.
+    """
+    left: list[Any] = [facts]
+    while left:
+        match left.pop():
+            case float() as number if not math.isfinite(number):
+                return False
+            case dict() as table:
+                left.extend(table)
+                left.extend(table.values())
+            case list() as several:
+                left.extend(several)
+    return True
 
 
 def _padded(length: int) -> int:

@@ -115,10 +115,12 @@ class Link:
         self._net = ""  # whose value it waits for
         self._ask_at = 0.0  # when to ask for that value, if no offer of it has come
         self._ask_after = timing.retry
+        self._began_at = now
         self._sole: Moment | None = None  # the exchange in which we send and want nothing
         self._restarts = 0  # of the neighbour's, in it
         self._settled = BEFORE_ALL
         self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
+        self._arrived: deque[Moment] = deque(maxlen=4)  # exchanges for which it has our value
         self._refused: Moment | None = None  # an exchange whose value came corrupt, twice
         self._speed = 0.0  # bytes a second, as last measured
         self._seq = 0
@@ -144,14 +146,16 @@ class Link:
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do.
         """
-        go_ahead = self._shelf.tidy(self._settled)
+        go_ahead = self._shelf.tidy(self._settled, t)
         if go_ahead is not None:
             self._say(go_ahead)
         self.standing.at = t
         self._open, self._sole = (t, None) if wants else (None, t)
         self._net, self._restarts = net, 0
         self._ask_after = self.timing.retry
-        self._ask_at = now + self._ask_after
+        past = self.standing.their_at > t  # then it has sent its value, or never will
+        self._ask_at = now if past else now + self._ask_after
+        self._began_at = now
         if self._refused == t:
             self._settle("its value was corrupt")
         elif not self.standing.reachable and not self._shelf.has_whole(t):
@@ -208,6 +212,7 @@ class Link:
         if restarted:
             self.strikes = 0
             self._used.clear()
+            self._arrived.clear()
             self._shelf.drop_unfinished()
             self._restarts += 1
             if self._restarts >= STRIKES:
@@ -292,6 +297,7 @@ class Link:
                 outgoing.waiting = True
             case "whole" if outgoing is not None:
                 self._speed = outgoing.speed(now)
+                self._arrived.append(ack.t)
                 self._delivered(ack.t)
             case "late":
                 self._undone(ack.t, "it went on without us")
@@ -310,7 +316,8 @@ class Link:
         """The neighbour wants our value for ``t``, from chunk ``index``."""
         outgoing = self._sending.get(t)
         if outgoing is None:
-            if t <= self.standing.at:
+            # asked before our value arrived, it is no news; it may still owe us its own
+            if t <= self.standing.at and t not in self._arrived:
                 self._say(Ack(t, 0, "late"))
         elif index < outgoing.count:
             outgoing.go_back(index)
@@ -334,7 +341,7 @@ class Link:
         known = self._shelf[t]
         if t in self._used:
             self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost
-        elif t <= self._settled:
+        elif t <= self._settled or t < self.standing.at:  # settled, or never begun
             self._say(Ack(t, 0, "late"))
         elif t == self._refused:
             self._say(Ack(t, 0, "abort"))
@@ -344,7 +351,7 @@ class Link:
             self._strike(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
         else:
             self._shelf.drop(t)  # its sender was started anew, and cuts the value otherwise
-            if not self._shelf.accept(offer):
+            if not self._shelf.accept(offer, t == self._open):
                 self._say(Ack(t, 0, "wait"))
             elif self._lost:
                 self._lost = False
@@ -401,12 +408,22 @@ class Link:
                 self._say(Nack(incoming.offer.t, incoming.received))
 
     def _ask_where_it_is(self, now: float) -> None:
-        """Ask for a value of which no offer has come: the other end may never send it."""
+        """Ask for a value that does not come: the other end may never send it, or the rest of it.
+
+        One that is on its way is offered again by its sender; only who has given it up, and could
+        not tell us, does not. So there is no hurry: on a slow link a chunk may take long.
+        """
         t = self._open
-        if t is not None and now >= self._ask_at and self._shelf[t] is None:
+        if t is None or now < self._ask_at:
+            return
+        incoming = self._shelf[t]
+        if incoming is None:
             self._ask_after = min(2 * self._ask_after, SLOWEST_RETRY)
             self._ask_at = now + self._ask_after
             self._say(Nack(t, 0))
+        elif now - max(incoming.moved_at, self._began_at) >= SLOWEST_RETRY:
+            incoming.moved_at = now
+            self._say(Nack(t, incoming.received))
 
     def _corrupt(self, incoming: Incoming, what: str) -> None:
         """Ask once more; the second time, do without."""

@@ -178,9 +178,12 @@ class Shelf:
             return offer.nbytes <= max(LETTER_LIMIT, 4 * sum(self.sizes.values()))
         return self.sizes.get(offer.net) == offer.nbytes
 
-    def accept(self, offer: Offer) -> bool:
-        """Make room for an offered value; without room, remember the offer and return False."""
-        if len(self._coming) >= self.ROOM:
+    def accept(self, offer: Offer, at_hand: bool = False) -> bool:
+        """Make room for an offered value; without room, remember the offer and return False.
+
+        What is waited for (``at_hand``) always has room: who only sends may be two values ahead.
+        """
+        if len(self._coming) >= self.ROOM and not at_hand:
             self._deferred = offer
             return False
         spare = self._spare.get(offer.net)  # a letter's memory is its reader's to keep
@@ -221,18 +224,23 @@ class Shelf:
         for incoming in self:
             self.drop(incoming.offer.t)
 
-    def tidy(self, settled: Moment) -> Ack | None:
+    def tidy(self, settled: Moment, begins: Moment | None = None) -> Ack | None:
         """What was lent has been used, and nothing up to ``settled`` is wanted any more.
 
+        Nor is anything before the exchange that ``begins``, whose own value has room in any case.
         Returns the go-ahead for an offer that had been waiting for room, if there is one.
         """
         if self._lent is not None:
             self._keep(self._lent)
             self._lent = None
         for incoming in self:
-            if incoming.offer.t <= settled:
+            if _is_past(incoming.offer.t, settled, begins):
                 self.drop(incoming.offer.t)
         offer, self._deferred = self._deferred, None
-        if offer is None or offer.t <= settled or not self.accept(offer):
+        if offer is None or _is_past(offer.t, settled, begins):
             return None
-        return Ack(offer.t, 0, "more")
+        return Ack(offer.t, 0, "more") if self.accept(offer, offer.t == begins) else None
+
+
+def _is_past(t: Moment, settled: Moment, begins: Moment | None) -> bool:
+    return t <= settled or (begins is not None and t < begins)
