@@ -59,9 +59,13 @@ def digests_of(run: Path, peers: int) -> dict[int, str]:
     return {summary["peer"]: summary["arena_blake2b"] for summary in summaries}
 
 
-def test_peer_up_equals_sim(processes: Processes) -> None:
+SERVED = {"graph": "star", "algorithm": {"name": "fedavg", "rounds": 3, "local_steps": 2}}
+
+
+@pytest.mark.parametrize("changes", [{}, SERVED], ids=["diffusion", "fedavg"])
+def test_peer_up_equals_sim(changes: dict[str, Any], processes: Processes) -> None:
     """As processes of their own, through the two commands."""
-    file = processes.write(SMALL)
+    file = processes.write(SMALL | changes)
     up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
     assert up.wait(timeout=240) == 0, up.communicate()[0]
     simulation = processes.start(
