@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
-from sim.commands import compare_command, evaluate, plot, sample, theory
+from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.present import present
 from sim.run import run
 
@@ -75,6 +75,7 @@ app.command("plot")(plot)
 app.command("evaluate")(evaluate)
 app.command("sample")(sample)
 app.command("compare")(compare_command)
+app.command("partition")(partition)
 app.command("theory")(theory)
 
 

@@ -8,9 +8,11 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from peer.console import RunDir, Set, load_experiment
 from peer.data import load_source
+from peer.data.partitions import label_counts
 from peer.gan import build_gan
 from peer.records import prepare_run_dir
 from sim import plots
@@ -19,7 +21,8 @@ from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
 from sim.records import read_run
 from sim.report import write_comparison, write_report
-from sim.table import format_distance
+from sim.run import shards
+from sim.table import format_distance, name_classes
 from sim.theory import sweep_disagreement, write_sweep
 from topology.errors import UserError
 
@@ -83,6 +86,35 @@ def compare_command(
     outcomes = compare(comparison, folder, processes, told)
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
+    console.print(f"drawn: {path}", markup=False, soft_wrap=True)
+
+
+def partition(
+    file: Annotated[Path, typer.Argument(help="The experiment file.")],
+    changes: Set = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the figure goes.")] = Path(
+        "partition.png"
+    ),
+) -> None:
+    """Draw who holds which classes, without training anything."""
+    console = Console()
+    experiment = load_experiment(file, changes, None)
+    counts = {}
+    classes = 0
+    for k, (images, indices) in enumerate(shards(experiment)):
+        if indices is None:
+            continue  # a server
+        if images.labels is None:
+            raise UserError(f"{file}: data: {images.name} has no labels to count")
+        counts[k] = label_counts(images, indices)
+        classes = max(classes, images.classes)
+    table = Table(title=f"{experiment.data.partition.name} of {experiment.data.source}")
+    for heading in ("peer", "images", "classes"):
+        table.add_column(heading, justify="right")
+    for k, of_peer in counts.items():
+        table.add_row(str(k), f"{sum(of_peer.values()):,}", name_classes(sorted(of_peer)))
+    console.print(table)
+    path = plots.save(plots.draw_partition(counts, classes), out)
     console.print(f"drawn: {path}", markup=False, soft_wrap=True)
 
 

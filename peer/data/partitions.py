@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from peer.data.sources import Images
 from peer.data.spec import All, DataSpec, Iid, Labels, Own, Pairs
+from peer.data.uneven import split_dirichlet, split_fegan, split_halves
 from topology.errors import UserError
 
 Shard = NDArray[np.int64]
@@ -159,10 +160,20 @@ def _without_images(spec: DataSpec, images: Images, peers: int, position: int) -
     )
 
 
+def _by_label(split: Callable[..., list[Shard]]) -> Callable[..., list[Shard]]:
+    def checked(settings: Any, images: Images, peers: int, rng: np.random.Generator) -> list[Shard]:
+        return split(settings, _labels_of(images, settings.name), peers, rng)
+
+    return checked
+
+
 PARTITIONS: dict[str, Callable[[Any, Images, int, np.random.Generator], list[Shard]]] = {
     "iid": split_evenly,
     "pairs": split_pairs,
     "labels": split_labels,
     "own": share_all,
     "all": share_all,
+    "halves": split_halves,
+    "dirichlet": _by_label(split_dirichlet),
+    "fegan": _by_label(split_fegan),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from peer.data.idx import PREFIXES, find_file, read_idx
+from peer.data.pictures import read_cifar10, read_folder, read_hub, resize
 from peer.data.spec import DataSpec
 from topology.errors import UserError
 
@@ -78,8 +79,13 @@ def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None 
     Raises:
         UserError: nothing at the path, or not what the source reads.
     """
-    path = resolve_path(spec.path, peer_id, folder) if spec.path else None
+    path = None
+    if spec.path and spec.source != "hub":
+        path = resolve_path(spec.path, peer_id, folder)
     images = SOURCES[spec.source](spec, path)
+    if spec.size is not None and images.shape[1:] != (spec.size, spec.size):
+        pixels = images.pixels if images.unit == 127.5 else images.pixels.astype(np.float32)
+        images = replace(images, pixels=resize(pixels, spec.size))
     if spec.limit is None or spec.limit >= len(images):
         return images
     first = slice(spec.limit)
@@ -232,8 +238,22 @@ def _check_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.in
     return labels.astype(np.int64)
 
 
+def _load_pictures(spec: DataSpec, path: Path | None) -> Images:
+    """Images that lie in files of their own."""
+    if spec.source == "hub":
+        pixels, labels = read_hub(spec)
+        return Images(pixels, labels, str(spec.path), unit=127.5, offset=-1.0)
+    assert path is not None  # DataSpec sees to it
+    read = read_folder if spec.source == "folder" else read_cifar10
+    pixels, labels = read(spec, path)
+    return Images(pixels, labels, path.name, unit=127.5, offset=-1.0)
+
+
 SOURCES: dict[str, Callable[[DataSpec, Path | None], Images]] = {
     "digits": _load_digits,
     "idx": _load_idx,
     "npz": _load_npz,
+    "folder": _load_pictures,
+    "cifar10": _load_pictures,
+    "hub": _load_pictures,
 }

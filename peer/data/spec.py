@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_serializer,
@@ -23,14 +24,18 @@ from pydantic import (
 
 from topology.errors import UserError
 
-SourceName = Literal["digits", "idx", "npz"]
+SourceName = Literal["digits", "idx", "npz", "folder", "cifar10", "hub"]
 Split = Literal["train", "test"]
 
 # What `path` must lead to; a source that is missing here reads no path.
 _PATHS = {
     "idx": "the folder of the IDX files (train-images-idx3-ubyte, plain or .gz, ...)",
     "npz": "an .npz file with an array `images`",
+    "folder": "a folder of images, or of one folder a class",
+    "cifar10": "the folder of CIFAR-10's binary files (data_batch_1.bin, ...)",
+    "hub": "the name of a data set on the hub (organisation/name)",
 }
+_SPLIT = ("idx", "cifar10", "hub")
 
 
 class _Settings(BaseModel):
@@ -90,7 +95,34 @@ class All(_Settings):
     name: Literal["all"] = "all"
 
 
-Partition = Iid | Pairs | Labels | Own | All
+class Halves(_Settings):
+    """Random parts, equal but for one image: halves for two users (Distributed-GAN)."""
+
+    name: Literal["halves"] = "halves"
+
+
+class Dirichlet(_Settings):
+    """Each class shared out by p ~ Dir(alpha); nobody holds less than `least` images."""
+
+    name: Literal["dirichlet"] = "dirichlet"
+    alpha: PositiveFloat = 0.1
+    least: PositiveInt | None = None
+
+
+class Fegan(_Settings):
+    """FeGAN's data engine: devices of higher id hold more classes and more of each; they overlap.
+
+    `disjoint` gives each image to one device alone; `as_released` has the released code's numbers.
+    """
+
+    name: Literal["fegan"] = "fegan"
+    max_class: PositiveInt = 5
+    max_samples: PositiveInt = 3000
+    disjoint: bool = False
+    as_released: bool = False
+
+
+Partition = Iid | Pairs | Labels | Own | All | Halves | Dirichlet | Fegan
 
 _FORMS: dict[str, type[Partition]] = {
     "iid": Iid,
@@ -98,6 +130,9 @@ _FORMS: dict[str, type[Partition]] = {
     "labels": Labels,
     "own": Own,
     "all": All,
+    "halves": Halves,
+    "dirichlet": Dirichlet,
+    "fegan": Fegan,
 }
 
 
@@ -152,10 +187,13 @@ class DataSpec(BaseModel):
     """Where images come from, and how they are shared out among the peers that hold data.
 
     Attributes:
-        source: `digits` (embedded, 8x8), `idx` (a folder of MNIST-family files) or `npz` (a file).
-        path: what `idx` and `npz` read; `{id}` stands for the peer's id, `~` for the home folder,
-            a relative path starts at the experiment file's folder.
-        split: which of the two files of an `idx` folder.
+        source: `digits` (embedded, 8x8), `idx` (a folder of MNIST-family files), `npz` (a file),
+            `folder` (of images), `cifar10` (its binary files) or `hub` (needs `hearsay[hub]`).
+        path: what they read; `{id}` stands for the peer's id, `~` for the home folder, a relative
+            path starts at the experiment file's folder.
+        split: `train` or `test`, where the source has both.
+        size: images become squares of so many pixels: the middle, scaled.
+        channels: of the images of `folder` and `hub`: 1 for grey, 3 for colour.
         limit: keep the first so many images only, for quick trials.
         partition: who holds what; see `parse_partition` for the forms.
 
@@ -169,12 +207,17 @@ class DataSpec(BaseModel):
     source: SourceName = "digits"
     path: str | None = None
     split: Split = "train"
+    size: PositiveInt | None = None
+    channels: Literal[1, 3] = 3
     limit: PositiveInt | None = None
     partition: Annotated[
         Partition,
         BeforeValidator(
             parse_partition,
-            json_schema_input_type=Literal["iid", "pairs", "own", "all"] | Partition,
+            json_schema_input_type=Literal[
+                "iid", "pairs", "own", "all", "halves", "dirichlet", "fegan"
+            ]
+            | Partition,
         ),
     ] = Iid()
 
@@ -205,7 +248,7 @@ class DataSpec(BaseModel):
                 f"data.path: source {self.source} is embedded and reads no path; leave it out, "
                 f"or set data.source to {' or '.join(_PATHS)}"
             )
-        if self.split != "train" and self.source != "idx":
+        if self.split != "train" and self.source not in _SPLIT:
             raise UserError(
                 f"data.split: source {self.source} has no {self.split} split; leave it out, "
                 "or set data.source to idx"

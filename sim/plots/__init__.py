@@ -2,6 +2,7 @@
 
 from sim.plots.curves import draw_disagreement, draw_losses
 from sim.plots.mosaic import save_images
+from sim.plots.partition import draw_partition
 from sim.plots.pictures import draw_graph, draw_samples
 from sim.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.plots.style import pixels, save
@@ -15,6 +16,7 @@ __all__ = [
     "draw_disagreement",
     "draw_graph",
     "draw_losses",
+    "draw_partition",
     "draw_samples",
     "draw_systems",
     "pixels",
