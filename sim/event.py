@@ -217,9 +217,11 @@ class EventDriver:
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:
-            if lost or back > now + self.deadline or other.is_past(k, t):
+            past = other.is_past(k, t)  # it says so at once
+            if lost or back > now + self.deadline or past:
                 pending.missing.add(other.id)
-                pending.ready = max(pending.ready, now + self.deadline * lost)
+                if lost and not past:
+                    pending.ready = max(pending.ready, now + self.deadline)
                 lost = True
             else:
                 pending.ready = max(pending.ready, arrival)
