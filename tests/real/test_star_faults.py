@@ -37,9 +37,7 @@ def run_some(keys: dict[str, Any], who: list[int], folder: Path) -> float:
     """Run these peers of the experiment, a thread each; how many seconds they took."""
     experiment = from_mapping(keys | {"addresses": free_addresses(keys["peers"])})
     program = algorithms.find(experiment)
-    peers = [
-        PeerProcess(experiment, k, program, folder, lambda line: None, Options()) for k in who
-    ]
+    peers = [PeerProcess(experiment, k, program, folder, lambda line: None, Options()) for k in who]
     threads = [threading.Thread(target=peer.run, daemon=True) for peer in peers]
     began = time.monotonic()
     for thread in threads:
@@ -115,14 +113,14 @@ def test_workers_outlive_their_server(processes: Processes) -> None:
 
 
 def test_a_killed_worker_that_is_started_again_takes_part_again(processes: Processes) -> None:
-    keys = STAR | {"algorithm": STAR["algorithm"] | {"rounds": 400}, "deadline": 30.0}
+    keys = STAR | {"algorithm": STAR["algorithm"] | {"rounds": 120}, "deadline": 30.0}
     file = processes.write(keys | {"addresses": free_addresses(4), "checkpoint": 1})
     peers = {k: processes.peer(file, k) for k in range(4)}
     run = processes.folder / "run"
     wait_for_rounds(run, 0, 5, peers[0])
     peers[1].kill()
     peers[1].wait()
-    again = processes.peer(file, 1)
+    again = processes.peer(file, 1, "--resume")
     for process in (peers[0], again, peers[2], peers[3]):
         assert process.wait(timeout=110) == 0, process.communicate()[0]
     participants = [record["participants"] for record in records(run, 0)]
