@@ -161,7 +161,7 @@ class EventDriver:
                 case Report():
                     if self.observer:
                         self.observer.reported(process, effect)
-                    self._release(process)
+                    self._release(process, process.now)
                     result = None
                 case Now():
                     result = process.now
@@ -217,9 +217,12 @@ class EventDriver:
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:
-            if lost or back > now + self.deadline or other.is_past(k, t):
+            past = other.is_past(k, t)  # it says so at once
+            away = back > max(arrival, now + self.deadline)  # a long way is no absence
+            if lost or away or past:
                 pending.missing.add(other.id)
-                pending.ready = max(pending.ready, now + self.deadline * lost)
+                if lost and not past:
+                    pending.ready = max(pending.ready, now + self.deadline)
                 lost = True
             else:
                 pending.ready = max(pending.ready, arrival)
@@ -296,6 +299,7 @@ class EventDriver:
         process.pending = None
         process.passed.update(pending.moments)
         self._resume_at(process, pending.ready, result)
+        self._release(process, pending.ready)
 
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
         w = process.peer.state.nets[effect.net].arena.vector
@@ -310,9 +314,9 @@ class EventDriver:
     def _finish(self, process: Process) -> None:
         """The coroutine has ended: nobody waits for this peer any more."""
         process.finished = True
-        self._release(process)
+        self._release(process, process.now)
 
-    def _release(self, process: Process) -> None:
+    def _release(self, process: Process, time: float) -> None:
         """Let those go on who wait for what this peer, being past it, will never send."""
         k = process.id
         for waiter in sorted(self._waiters.pop(k, ())):
@@ -322,7 +326,7 @@ class EventDriver:
                 continue
             if process.is_past(waiter, pending.moments[k]):
                 self._do_without(pending, k)
-                pending.ready = max(pending.ready, process.now)
+                pending.ready = max(pending.ready, time)
                 self._settle(other)
             else:
                 self._waiters[k].add(waiter)

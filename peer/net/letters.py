@@ -30,10 +30,12 @@ NAME_LIMIT = 63
 AXES_LIMIT = 8
 """Axes of a tensor, at most."""
 
+ALIGNMENT = 64
+"""Bytes: each tensor begins on a multiple of it."""
+
 _DTYPES: dict[Any, np.dtype[Any]] = {"<f4": np.dtype("<f4"), "<i8": np.dtype("<i8")}
 _LARGEST = 2**40
 _LENGTH = struct.Struct("<I")
-_ALIGNMENT = 64
 
 
 def pack(letter: Letter) -> memoryview:
@@ -137,4 +139,4 @@ def _sound(facts: dict[Any, Any]) -> bool:
 
 
 def _padded(length: int) -> int:
-    return -(-length // _ALIGNMENT) * _ALIGNMENT
+    return -(-length // ALIGNMENT) * ALIGNMENT

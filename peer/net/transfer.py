@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from peer.effects import Moment
-from peer.net.letters import PREFIX, unpack
+from peer.net.letters import ALIGNMENT, PREFIX, unpack
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer, WireError
 
 CREDIT = 16
@@ -187,7 +187,7 @@ class Shelf:
             self._deferred = offer
             return False
         spare = self._spare.get(offer.net)  # a letter's memory is its reader's to keep
-        buffer = spare.pop() if spare else np.empty(offer.nbytes, dtype=np.uint8).data
+        buffer = spare.pop() if spare else _aligned(offer.nbytes)
         self._coming[offer.t] = Incoming(offer, buffer)
         return True
 
@@ -240,6 +240,13 @@ class Shelf:
         if offer is None or _is_past(offer.t, settled, begins):
             return None
         return Ack(offer.t, 0, "more") if self.accept(offer, offer.t == begins) else None
+
+
+def _aligned(nbytes: int) -> memoryview:
+    """Memory as torch's own would lie: where a matrix begins may decide how it is rounded."""
+    memory = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[start : start + nbytes].data
 
 
 def _is_past(t: Moment, settled: Moment, begins: Moment | None) -> bool:
