@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections import Counter
@@ -15,7 +14,7 @@ import yaml
 
 from peer.checkpoint import save_generator, write_json, write_whole
 from peer.experiment import Experiment
-from peer.gan import Arena
+from peer.gan.arena import module_with
 from peer.sketch import CountSketch
 from peer.state import PeerState
 from topology.errors import UserError
@@ -145,8 +144,8 @@ def write_peer(
         generator = state.nets["generator"].module
         save_generator(generator, folder / "generator.safetensors")
         for name in mixture:
-            part = Arena(copy.deepcopy(generator), state.tensors[f"{name}/generator"].clone())
-            save_generator(part.module, folder / f"generator-{name}.safetensors")
+            part = module_with(generator, state.tensors[f"{name}/generator"])
+            save_generator(part, folder / f"generator-{name}.safetensors")
     summary = {
         "peer": state.peer,
         "rounds": state.round,

@@ -139,7 +139,8 @@ def _table(
     rows = []
     for k in range(run.experiment.peers):
         own = summary["labels"].get(str(k))
-        cells = [_cell(str(k)), _cell("?" if own is None else name_classes(own), "text")]
+        held = ("nothing" if summary["labels"] else "?") if own is None else name_classes(own)
+        cells = [_cell(str(k)), _cell(held, "text")]
         for name, of in groups.items():
             cells.append(_cell(of.coverage.get(k), "main" * (name == summary["algorithm"])))
         for name, of in groups.items():

@@ -58,6 +58,7 @@ class PeerResult:
         missing: exchanges that each neighbour missed.
         labels: images of each class that it holds; None where its data have no labels.
         shape: channels, height and width of its images, where it says so.
+        mixture: the share of each of its generators, where it ends with several.
     """
 
     peer: int
@@ -69,6 +70,7 @@ class PeerResult:
     missing: Mapping[int, int]
     labels: Mapping[int, int] | None
     shape: tuple[int, int, int] | None = None
+    mixture: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -323,6 +325,7 @@ def _result(peer: int, home: Path) -> PeerResult | None:
             missing={int(k): int(n) for k, n in (raw.get("missing") or {}).items()},
             labels=None if labels is None else {int(c): int(n) for c, n in labels.items()},
             shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
+            mixture={str(name): float(x) for name, x in (raw.get("mixture") or {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None

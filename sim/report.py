@@ -17,8 +17,9 @@ from peer.data import load_source
 from peer.experiment import NETS, Experiment
 from peer.gan import Gan, Layout, build_gan
 from sim import plots
+from sim.metrics.mixture import load_run
 from sim.metrics.quality import Quality, Source, confident_classes, evaluate_generators
-from sim.metrics.samples import draw_samples, load_generators
+from sim.metrics.samples import draw_samples
 from sim.metrics.theory import Bound, bound_for
 from sim.page import render
 from sim.records import Curve, RecordedRun, read_run
@@ -63,7 +64,7 @@ def write_report(
     earlier = _earlier_summary(run.folder)
     source, absence = _source(run.experiment, folder, cache, notify)
     gan = _gan(run, source, folder)
-    generators = load_generators(run.generators, gan) if gan else {}
+    generators = load_run(run, gan) if gan else {}
     quality = source.judge_generators(generators, gan.z_dim) if source and gan else None
     if baselines is None:
         kept = earlier.get("baselines") or {}
@@ -137,7 +138,7 @@ def _summarise(
 ) -> dict[str, Any]:
     """Everything that ``summary.json`` says but seconds and baselines."""
     judged: dict[str, Any] = quality.as_record() if quality else {"coverage": {}, "cfid": {}}
-    labels = judged.get("labels") or {str(k): list(of) for k, of in _labels(run).items()}
+    labels = {str(k): list(of) for k, of in _labels(run).items()} | (judged.get("labels") or {})
     errors = {net: curve.errors for net, curve in curves.items() if curve.errors is not None}
     results = {str(k): result for k, result in run.results.items()}
     return {
@@ -199,8 +200,10 @@ def _draw_samples(
     marked: dict[int, npt.NDArray[np.bool_]] = {}
     for k, images in drawn.items():
         confident = confident_classes(source.judge.probabilities(images))
-        marked[k] = (confident >= 0) & ~np.isin(confident, source.labels[k])
-    own = {k: source.examples(k, 4).numpy() for k in samples}
+        own_classes = source.labels.get(k)
+        absent = ~np.isin(confident, own_classes or ()) if own_classes else False
+        marked[k] = (confident >= 0) & absent
+    own = {k: source.examples(k, 4).numpy() for k in samples if k in source.shards}
     return plots.draw_samples(samples, own, marked, source.labels)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from sim.metrics.quality import Quality
 
 _SHOWN_PEERS = 40
+_NOTHING = "nothing"
 
 
 def summary_table(
@@ -47,7 +48,7 @@ def summary_table(
         own = summary["labels"].get(str(k))
         table.add_row(
             str(k),
-            "?" if own is None else name_classes(own),
+            (_NOTHING if summary["labels"] else "?") if own is None else name_classes(own),
             *(_verdict(of.coverage.get(k), of.cfid.get(k)) for of in groups.values()),
             format_bytes(summary["bytes_out"].get(str(k))),
         )

@@ -47,8 +47,9 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
         if finite:
             low, high = format_distance(min(finite)), format_distance(max(finite))
             yield (low if low == high else f"{low} to {high}", "CFID of the peers' samples")
-        share = sum(quality.absent_share.values()) / len(quality.absent_share)
-        yield (f"{share:.0%}", "of samples show a class absent from the peer's own data")
+        if quality.absent_share:
+            share = sum(quality.absent_share.values()) / len(quality.absent_share)
+            yield (f"{share:.0%}", "of samples show a class absent from the peer's own data")
     for net, value in summary["disagreement"].items():
         if value is not None:
             error = summary["disagreement_relative_error"].get(net)

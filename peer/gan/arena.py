@@ -7,6 +7,7 @@ is sending that memory, and an optimizer step over it is one fused step.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -116,6 +117,13 @@ class Arena:
     def digest(self) -> str:
         """BLAKE2b of the arena's bytes: equal digests are equal parameters, bit for bit."""
         return digest(self.vector)
+
+
+def module_with(module: nn.Module, vector: torch.Tensor) -> nn.Module:
+    """A copy of ``module`` whose parameters are those of ``vector``, (layout.length,)."""
+    arena = Arena(copy.deepcopy(module), torch.empty_like(vector))
+    arena.vector.copy_(vector)
+    return arena.module
 
 
 def digest(vector: torch.Tensor) -> str:

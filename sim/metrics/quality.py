@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+import algorithms
 from peer.data import Images, label_counts, load_source, partition
 from peer.data.spec import Own
 from peer.experiment import Experiment
@@ -136,8 +137,9 @@ class Source:
     ) -> None:
         self.images = common_images(experiment, folder)
         self.experiment = experiment
-        shards = partition(experiment.data, self.images, experiment.peers, experiment.seed)
-        self.shards = dict(enumerate(shards))
+        workers = algorithms.find(experiment, check=False).workers(experiment.peers)
+        shards = partition(experiment.data, self.images, len(workers), experiment.seed)
+        self.shards = dict(zip(workers, shards, strict=True))  # a server holds none
         self.labels = {k: tuple(label_counts(self.images, s)) for k, s in self.shards.items()}
         assert self.images.labels is not None  # common_images sees to it
         everything = self.images.take(np.arange(len(self.images)))
@@ -177,9 +179,11 @@ class Source:
             coverage={k: count_covered(counts, samples) for k, counts in histogram.items()},
             cfid=cfid,
             absent_share={
-                k: share_absent(counts, self.labels[k], samples) for k, counts in histogram.items()
+                k: share_absent(counts, self.labels[k], samples)
+                for k, counts in histogram.items()
+                if k in self.labels
             },
-            labels={k: self.labels[k] for k in histogram},
+            labels={k: self.labels[k] for k in histogram if k in self.labels},
         )
 
 

@@ -56,9 +56,9 @@ def draw_samples(
     strips = [
         _strip(samples[k][:shown], marked[k][:shown] if marked else None, scale) for k in peers
     ]
-    ours = [_strip(own[k][:4], None, scale) for k in peers] if own and few else []
+    ours = {k: _strip(own[k][:4], None, scale) for k in peers if k in own} if own and few else {}
     margin, gutter = (132, 16) if few else (44, 12)
-    margin_own = ours[0].shape[1] + 22 if ours else 0
+    margin_own = next(iter(ours.values())).shape[1] + 22 if ours else 0
     high, wide = strips[0].shape[:2]
     wide += margin + margin_own + gutter
     rows = math.ceil(len(peers) / columns)
@@ -71,13 +71,14 @@ def draw_samples(
         axes.set_axis_off()
         for i, k in enumerate(peers):
             y, x = header + (i % rows) * (high + 2), (i // rows) * wide
-            if ours:
-                canvas[y : y + high, x + margin : x + margin + ours[i].shape[1]] = ours[i]
+            if k in ours:  # a server has none
+                canvas[y : y + high, x + margin : x + margin + ours[k].shape[1]] = ours[k]
             left = x + margin + margin_own
             canvas[y : y + high, left : left + strips[i].shape[1]] = strips[i]
             middle = y + high / 2
             if few:
-                name = f"peer {k}" + (f"\n{_name_classes(labels[k])}" if labels else "")
+                held = f"\n{_name_classes(labels[k])}" if labels and k in labels else ""
+                name = f"peer {k}{held}"
                 colour = peer_colour(k, len(peers))
                 axes.plot([x + 9, x + 9], [y + 6, y + high - 6], color=colour, linewidth=4)
                 axes.text(x + 20, middle, name, va="center", fontsize=8, color=INK)

@@ -61,7 +61,7 @@ STYLE: dict[Any, Any] = {
 
 def peer_colour(peer: int, peers: int) -> str:
     """The colour of one peer in every figure; one grey for all where they are too many."""
-    return PALETTE[peer] if peers <= MANY_LINES else PALETTE[7]
+    return PALETTE[peer % len(PALETTE)] if peers <= MANY_LINES else PALETTE[7]
 
 
 @contextmanager
