@@ -36,6 +36,7 @@ class Recorder:
         self.last = last
         self._file = path.open("a", encoding="utf-8")
         self._missed: dict[int, Counter[int]] = {}
+        self._participants: dict[int, list[list[int]]] = {}  # since the last record
 
     def wants(self, round: int) -> bool:
         """Whether that round is recorded."""
@@ -54,6 +55,8 @@ class Recorder:
     ) -> None:
         """Record one round of one peer, if it is one that is recorded."""
         self._missed.setdefault(peer, Counter()).update(measures["missing"])
+        if "participants" in measures:  # of every round, recorded or not: what a server has seen
+            self._participants.setdefault(peer, []).append(list(measures["participants"]))
         if not self.wants(round):
             return
         record = {
@@ -64,6 +67,8 @@ class Recorder:
             "bytes_out": bytes_out,
             **measures,
         }
+        if "participants" in measures:
+            record["participants"] = self._participants.pop(peer)
         if sketches:
             record["sketches"] = dict(sketches)
         self._file.write(json.dumps(record) + "\n")

@@ -17,6 +17,7 @@ from peer.gan import build_gan
 from peer.records import prepare_run_dir
 from sim import plots
 from sim.compare import Outcome, compare, comparison_folder, comparison_table, read_comparison
+from sim.evaluate import evaluate_run, evaluation_table
 from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
 from sim.records import read_run
@@ -49,9 +50,26 @@ def plot(
         console.print(f"drawn: {write_comparison(runs, out)}", markup=False)
 
 
-def evaluate(run: RunFolder) -> None:
-    """Judge the generators that a run left behind, and write its report anew."""
-    present(run, Console())
+def evaluate(
+    run: RunFolder,
+    inception: Annotated[
+        Path | None, typer.Option("--inception", help="Inception weights (.safetensors), for FID.")
+    ] = None,
+) -> None:
+    """Judge the generators that a run left behind by every measure, and write its report anew."""
+    console = Console()
+    found = evaluate_run(run, inception=inception, notify=console.print)
+    present(run, console)
+    console.print(evaluation_table(found))
+    for name, value in found["run"].items():
+        console.print(f"{name}: {_brief(value)}", markup=False, highlight=False)
+    console.print(f"written: {run / 'evaluation.json'}", markup=False, soft_wrap=True)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_brief(of)}" for key, of in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def compare_command(

@@ -41,6 +41,7 @@ class Record:
     losses: Mapping[str, float] = field(default_factory=dict)
     gradient_norms: Mapping[str, float] = field(default_factory=dict)
     sketches: Mapping[str, str] = field(default_factory=dict)
+    participants: tuple[tuple[int, ...], ...] = ()  # a round, whose updates a server used
 
     def sketch(self, net: str) -> Sketch | None:
         """The count sketch of ``net``; None where there is none that can be read."""
@@ -288,6 +289,7 @@ def _record(raw: Any) -> Record:
         losses=_numbers(raw.get("losses", {})),
         gradient_norms=_numbers(raw.get("gradient_norms", {})),
         sketches=dict(raw.get("sketches") or {}),
+        participants=tuple(tuple(int(k) for k in of) for of in raw.get("participants", ())),
     )
 
 
