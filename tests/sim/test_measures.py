@@ -88,8 +88,8 @@ def test_what_a_server_has_seen() -> None:
     assert seen.divergence[1] == pytest.approx(math.log(60 / 20))
     V = np.array([30, 10, 0]) / 40
     assert seen.divergence[2] == pytest.approx(
-        sum(p * math.log(p / q) for p, q in zip(V, real) if p)
-    )  # noqa: B905
+        sum(p * math.log(p / q) for p, q in zip(V, real, strict=True) if p)
+    )
     assert seen.samples.tolist() == [0, 10 / 3, 40 / 3, 70 / 3]
     assert seen.unique.tolist() == [0, 10 / 3, 30 / 3, 60 / 3]
     assert np.isfinite(seen.reverse).all()
