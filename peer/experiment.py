@@ -76,6 +76,9 @@ class MetricsSpec(Spec):
 
     every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
     samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
+    quality_every: int = Field(
+        0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
+    )
     sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
 
 

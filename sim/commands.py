@@ -16,7 +16,14 @@ from peer.data.partitions import label_counts
 from peer.gan import build_gan
 from peer.records import prepare_run_dir
 from sim import plots
-from sim.compare import Outcome, compare, comparison_folder, comparison_table, read_comparison
+from sim.compare import (
+    Outcome,
+    compare,
+    comparison_folder,
+    comparison_table,
+    progress_of,
+    read_comparison,
+)
 from sim.evaluate import evaluate_run, evaluation_table
 from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
@@ -105,6 +112,11 @@ def compare_command(
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
     console.print(f"drawn: {path}", markup=False, soft_wrap=True)
+    series = progress_of(outcomes, folder)
+    if series:
+        figure = plots.draw_progress(series, "share of the run that is done (%)")
+        path = plots.save(figure, folder / "progress.png")
+        console.print(f"drawn: {path}", markup=False, soft_wrap=True)
 
 
 def partition(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 import multiprocessing
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from rich.table import Table
 
@@ -27,6 +27,7 @@ from peer.experiment import Experiment, from_mapping, load, override
 from peer.records import prepare_run_dir
 from sim.metrics.mixture import final_generator
 from sim.metrics.quality import evaluate_generators
+from sim.progress import read_progress
 from sim.run import run
 from sim.table import format_bytes, format_distance
 from topology.errors import UserError
@@ -158,9 +159,7 @@ def _slug(system: str, seed: int) -> str:
 def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcome:
     """One system, in this process."""
     experiment = from_mapping(keys)
-    began = time.monotonic()
     done = run(experiment, run_dir=folder, report=False)
-    seconds = time.monotonic() - began
     program = algorithms.find(experiment)
     generators = {
         k: final_generator(state)
@@ -177,8 +176,21 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcom
         min(quality.coverage.values(), default=None),
         statistics.fmean(finite) if finite else None,
         done.bytes_out,
-        round(seconds, 1),
+        round(done.seconds, 1),
     )
+
+
+def progress_of(
+    outcomes: Sequence[Outcome], folder: Path
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By system, of the first seed: percent of the run, classes covered, CFID; if it was logged."""
+    series = {}
+    for outcome in outcomes:
+        progress = read_progress(folder / _slug(outcome.system, outcome.seed))
+        if progress is not None and outcome.system not in series:
+            done = 100 * progress.rounds / max(1, outcome.rounds)
+            series[outcome.system] = done, progress.covered, progress.cfid
+    return series
 
 
 def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) -> Table:

@@ -60,6 +60,7 @@ _TITLES = {
     "samples": "Samples",
     "coverage": "Coverage",
     "cfid": "CFID",
+    "quality": "Quality as training went on",
     "disagreement": "Disagreement",
     "losses": "Losses",
     "graph": "The network",

@@ -22,6 +22,7 @@ from sim.metrics.quality import Quality, Source, confident_classes, evaluate_gen
 from sim.metrics.samples import draw_samples
 from sim.metrics.theory import Bound, bound_for
 from sim.page import render
+from sim.progress import read_progress
 from sim.records import Curve, RecordedRun, read_run
 from sim.table import summary_table
 from topology.errors import UserError
@@ -85,6 +86,10 @@ def write_report(
             {label: of.coverage for label, of in groups.items()}, quality.classes, quality.labels
         )
         figures["cfid"] = plots.draw_cfid({label: of.cfid for label, of in groups.items()})
+    progress = read_progress(run.folder)
+    if progress is not None:
+        series = (progress.rounds, progress.covered, progress.cfid)
+        figures["quality"] = plots.draw_progress({run.experiment.algorithm.name: series}, "rounds")
     if gan and generators:
         figures["samples"] = _draw_samples(run, source, gan, generators)
     labels = source.labels if source else _labels(run)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from sim.event import EventDriver, Observer, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
 from topology.errors import UserError
+
+if TYPE_CHECKING:
+    from sim.progress import QualityLog
 
 ENGINES = ("auto", "event")
 
@@ -93,7 +96,12 @@ def run(
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
-        observer = _Observer(experiment, states, recorder, folder, progress)
+        quality = None
+        if experiment.metrics.quality_every:
+            from sim.progress import QualityLog  # the judge loads only where it is needed
+
+            quality = QualityLog(experiment, program, folder)
+        observer = _Observer(experiment, states, recorder, folder, progress, quality)
         driver = drive(experiment, states, program, observer)
         seconds = time.monotonic() - began
         for k, process in driver.processes.items():
@@ -201,7 +209,9 @@ class _Observer:
         recorder: Recorder,
         folder: Path,
         progress: Progress | None,
+        quality: QualityLog | None,
     ) -> None:
+        self.quality = quality
         self.experiment = experiment
         self.states = states
         self.recorder = recorder
@@ -221,6 +231,9 @@ class _Observer:
         )
         if self.recorder.wants(report.round):
             self._measure(process, report.round)
+        if self.quality:
+            state = process.peer.state
+            self.quality.write(state, report.round, process.now, process.bytes_out)
         if self.progress:
             self.progress(process.id, report.round, report.measures)
 

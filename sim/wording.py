@@ -109,6 +109,7 @@ def captions(
         "judge. Not an FID, and not to be compared with one." + beside,
         "disagreement": (estimated if summary["disagreement_estimated"] else exact)
         + _bound_caption(run, summary),
+        "quality": "Classes covered and CFID, means over the generators that the system is for.",
         "losses": "Running means; every record lies faintly beneath where peers are few.",
         "graph": "Links of the network, and the classes in each peer's own data.",
     }

@@ -1,10 +1,8 @@
 """Inception features from a local file: what FID and KID proper are made of (extra ``fid``).
 
 The network is torch-fidelity's; its weights come from a ``.safetensors`` file, so that nothing is
-unpickled. Whoever has the official ``.pth`` converts it once, where they trust it::
-
-    python -c "import torch, safetensors.torch as s; s.save_file(
-        torch.load('weights-inception-2015-12-05-6726825d.pth'), 'inception.safetensors')"
+unpickled. Whoever has the official ``.pth`` converts it once, where they trust it; the README has
+the line.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix != ".safetensors":
         raise UserError(
             f"--inception {file}: must be a .safetensors file; "
-            "the docstring of sim.metrics.inception says how to convert the official one"
+            "the README says how to convert the official one"
         )
     try:
         return load_file(file)

@@ -4,6 +4,7 @@ from sim.plots.curves import draw_disagreement, draw_losses
 from sim.plots.mosaic import save_images
 from sim.plots.partition import draw_partition
 from sim.plots.pictures import draw_graph, draw_samples
+from sim.plots.progress import draw_progress
 from sim.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.plots.style import pixels, save
 from sim.plots.systems import draw_systems
@@ -17,6 +18,7 @@ __all__ = [
     "draw_graph",
     "draw_losses",
     "draw_partition",
+    "draw_progress",
     "draw_samples",
     "draw_systems",
     "pixels",

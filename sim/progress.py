@@ -1,0 +1,98 @@
+"""How quality grows while a simulation runs: ``quality.jsonl``, every ``metrics.quality_every``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from peer.experiment import Experiment
+from peer.gan import build_gan
+from peer.program import Program
+from peer.state import PeerState
+from sim.metrics.mixture import final_generator
+from sim.metrics.quality import Source
+
+NAME = "quality.jsonl"
+
+
+class QualityLog:
+    """Judges the generators that a system is for, as they are after every n-th round.
+
+    Raises:
+        UserError: there is no labelled common source to judge by.
+    """
+
+    def __init__(self, experiment: Experiment, program: Program, folder: Path) -> None:
+        self.every = experiment.metrics.quality_every
+        self.program = program
+        self.path = folder / NAME
+        self._source = Source(experiment)
+        self._z_dim = build_gan(experiment, self._source.images.shape).z_dim
+
+    def write(self, state: PeerState, round: int, seconds: float, bytes_out: int) -> None:
+        """Judge one peer after ``round``, if it is time to; ``seconds`` are virtual."""
+        if round % self.every and round != self.program.rounds:
+            return
+        if not self.program.makes_product(state.peer, state.peers):
+            return
+        quality = self._source.judge_generators({state.peer: final_generator(state)}, self._z_dim)
+        record = {
+            "peer": state.peer,
+            "round": round,
+            "seconds": round_seconds(seconds),
+            "bytes_out": bytes_out,
+            "covered": quality.coverage[state.peer],
+            "cfid": _finite(quality.cfid[state.peer]),
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class Progress(NamedTuple):
+    """Means over the judged generators of one run, (R,) each."""
+
+    rounds: np.ndarray
+    seconds: np.ndarray  # virtual
+    covered: np.ndarray
+    cfid: np.ndarray
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """What a run logged of its quality; None where it logged nothing."""
+    try:
+        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    by_round: dict[int, list[Mapping[str, float]]] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+            by_round.setdefault(int(record["round"]), []).append(record)
+        except (ValueError, KeyError, TypeError):
+            continue  # cut short
+    if not by_round:
+        return None
+    rows = [
+        (
+            r,
+            max(float(of["seconds"]) for of in records),
+            np.mean([of["covered"] for of in records]),
+            np.mean([math.nan if of["cfid"] is None else of["cfid"] for of in records]),
+        )
+        for r, records in sorted(by_round.items())
+    ]
+    return Progress(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def round_seconds(seconds: float) -> float:
+    """A number that reads well in a log."""
+    return round(seconds, 6)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
