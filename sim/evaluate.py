@@ -13,6 +13,7 @@ from rich.table import Table
 
 import algorithms
 from peer.checkpoint import write_json
+from peer.data import label_counts
 from peer.gan import build_gan
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.inception import Inception
@@ -128,7 +129,8 @@ def _of_run(run: RecordedRun, source: Source) -> dict[str, Any]:
     participants = _participants(run)
     held = {k: of.labels for k, of in run.results.items() if of.labels}
     if participants and held:
-        seen = seen_by_rounds(participants, held)
+        real = label_counts(source.images, range(len(source.images)))
+        seen = seen_by_rounds(participants, held, real)
         found["seen"] = {name: float(column[-1]) for name, column in seen._asdict().items()}
     return found
 

@@ -21,17 +21,23 @@ class Seen(NamedTuple):
 
 
 def seen_by_rounds(
-    participants: Iterable[Sequence[int]], histograms: Mapping[int, Mapping[int, int]]
+    participants: Iterable[Sequence[int]],
+    histograms: Mapping[int, Mapping[int, int]],
+    real: Mapping[int, int] | None = None,
 ) -> Seen:
     """From who took part in each round, and what each of them holds.
 
     Args:
         participants: of each round, ids.
-        histograms: c_k, samples by class, of every worker; together they are the real distribution.
+        histograms: c_k, samples by class, of every worker.
+        real: samples by class of the data set; where workers overlap, as in FeGAN's engine, they
+            are not together what it is. All of theirs if absent.
     """
-    classes = 1 + max(x for of in histograms.values() for x in of)
+    classes = 1 + max(x for of in [*histograms.values(), real or {}] for x in of)
     c = {k: np.array([of.get(x, 0) for x in range(classes)]) for k, of in histograms.items()}
-    real = np.sum(list(c.values()), axis=0).astype(float)
+    Q = np.sum(list(c.values()), axis=0).astype(float)
+    if real is not None:
+        Q = np.array([real.get(x, 0) for x in range(classes)], dtype=float)
     V, once, met = np.zeros(classes), np.zeros(classes), set[int]()
     rows = []
     for ids in participants:
@@ -43,8 +49,8 @@ def seen_by_rounds(
         nothing = not V.sum()
         rows.append(
             (
-                float("nan") if nothing else divergence(V, real),
-                divergence(real, V + 1),
+                float("nan") if nothing else divergence(V, Q),
+                divergence(Q, V + 1),
                 V.mean(),
                 once.mean(),
             )
