@@ -146,11 +146,12 @@ def test_written_spec_is_short_and_reads_back(given, written):
 
 def test_schema_admits_names_and_mappings():
     schema = DataSpec.model_json_schema()
-    assert schema["properties"]["source"]["enum"] == ["digits", "idx", "npz"]
+    sources = ["digits", "idx", "npz", "folder", "cifar10", "hub"]
+    assert schema["properties"]["source"]["enum"] == sources
     first, *others = schema["properties"]["partition"]["anyOf"]
-    assert first["enum"] == ["iid", "pairs", "own", "all"]
+    assert first["enum"] == ["iid", "pairs", "own", "all", "halves", "dirichlet", "fegan"]
     named = {other["$ref"].rsplit("/", 1)[1] for other in others}
-    assert named == {"Iid", "Pairs", "Labels", "Own", "All"}
+    assert named == {"Iid", "Pairs", "Labels", "Own", "All", "Halves", "Dirichlet", "Fegan"}
 
 
 def test_errors_pass_through_an_enclosing_model():
