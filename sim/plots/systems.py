@@ -78,7 +78,7 @@ def _draw_panel(
         axes.plot(mean, row, "|", color=INK, markersize=11, markeredgewidth=1.6)
         axes.plot(known, [row] * len(known), "o", color=colour, markersize=4.5)
         axes.annotate(
-            f"{mean:.3g}", (mean, row), (7, 0), textcoords="offset points", va="center", color=INK
+            f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}", (mean, row), (7, 0), textcoords="offset points", va="center", color=INK
         )
     if drawn and scale == "linear":
         axes.set_xlim(0, 1.18 * max(drawn) or 1)
