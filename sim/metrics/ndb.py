@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from peer.streams import stream
 
@@ -49,10 +52,13 @@ class Binning:
         if dimensions > _MANY_DIMENSIONS:
             size = dimensions // _SHARE_OF_DIMENSIONS
             self.used = np.sort(rng.choice(dimensions, size, replace=False))
-        found = KMeans(self.k, n_init=1, random_state=int(rng.integers(2**31))).fit(
-            real[:, self.used]
-        )
-        self.centres = np.stack([real[found.labels_ == i].mean(axis=0) for i in range(self.k)])
+        clusters = KMeans(self.k, n_init=1, random_state=int(rng.integers(2**31)))
+        with warnings.catch_warnings():
+            # Fewer distinct images than bins: the bins that stay empty are left out.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = clusters.fit_predict(real[:, self.used])
+        self.centres = np.stack([real[found == i].mean(axis=0) for i in np.unique(found)])
+        self.k = len(self.centres)
         self.counts = np.bincount(self.assign(real), minlength=self.k)
 
     def assign(self, images: Floats) -> Ints:
@@ -61,7 +67,9 @@ class Binning:
         return np.asarray(distances.argmin(axis=1))
 
     def compare(self, fake: Floats) -> Bins:
-        """NDB/K and JS of samples (m, pixels) in [0, 1]."""
+        """NDB/K and JS of samples (m, pixels) in [0, 1]; NaN where one is not finite."""
+        if not np.isfinite(fake).all():
+            return Bins(math.nan, math.nan, self.k)
         counts = np.bincount(self.assign(fake), minlength=self.k)
         return different_bins(self.counts, counts)
 

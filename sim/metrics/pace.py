@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,10 +33,12 @@ def pace(
 def time_to_score(seconds: Sequence[float], scores: Sequence[float], target: float) -> float | None:
     """When a score that is better the lower it is first reached ``target``; None if it never did.
 
-    Between two measurements, on the straight line.
+    Between two measurements, on the straight line; those that are not finite are passed over.
     """
     before: tuple[float, float] | None = None
     for at, score in zip(seconds, scores, strict=True):
+        if not math.isfinite(score):
+            continue
         if score <= target:
             if before is None or before[1] == score:
                 return at
@@ -53,7 +56,7 @@ def convergence_gain(
 
     Each is (seconds, scores), lower is better; None where it never does.
     """
-    best = min(baseline[1])
+    best = min(filter(math.isfinite, baseline[1]), default=math.nan)
     slow, fast = time_to_score(*baseline, best), time_to_score(*other, best)
     if slow is None or fast is None:
         return None

@@ -55,7 +55,7 @@ def seen_by_rounds(
                 once.mean(),
             )
         )
-    return Seen(*(np.array(column) for column in zip(*rows, strict=True)))
+    return Seen(*np.array(rows, dtype=float).reshape(-1, 4).T)
 
 
 def divergence(one: npt.ArrayLike, other: npt.ArrayLike) -> float:

@@ -13,7 +13,6 @@ import torch
 import sim
 from sim.evaluate import evaluate_run
 from sim.metrics.frechet import frechet_distance
-from sim.metrics.inception import Inception
 from sim.metrics.kernel import kernel_distance, mmd_squared
 from sim.metrics.mixture import Mixture
 from sim.metrics.ndb import Binning, different_bins, z_test
@@ -21,7 +20,6 @@ from sim.metrics.pace import convergence_gain, delta_loss, mode_score, pace, tim
 from sim.metrics.precision import precision_recall
 from sim.metrics.seen import divergence, seen_by_rounds
 from tests.systems import keys_of
-from topology.errors import UserError
 
 
 def test_the_golden_values() -> None:
@@ -150,17 +148,3 @@ def test_a_run_is_evaluated(system: str, tmp_path: Path) -> None:
         assert files == {f"generator{x}.safetensors" for x in ("", "-group-0", "-group-1")}
         digests = {path.read_bytes() for path in (run.path / "peer-0").glob("generator-group-*")}
         assert len(digests) == 2  # each its own
-
-
-def test_inception_files_that_are_none(tmp_path: Path) -> None:
-    pytest.importorskip("torch_fidelity", reason="the extra fid is not installed")
-    with pytest.raises(UserError, match="there is no such file"):
-        Inception(tmp_path / "none.safetensors")
-
-
-def test_without_the_extra_one_line_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
-    with pytest.raises(UserError, match=r"pip install 'hearsay\[fid\]'"):
-        Inception(tmp_path / "weights.safetensors")
