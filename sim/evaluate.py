@@ -71,11 +71,11 @@ def evaluate_run(
     _, real_features = source.judge.verdicts(reference)
     # Balls of two sets compare where the sets are of equal size.
     real_centres = real_features[_places(len(real_features), count)]
-    say(f"bins from {len(reference)} real images")
+    say(f"bins from {len(reference):,} real images")
     binning = Binning(_flat(reference))
     real_inception = None
     if extractor is not None:
-        say(f"Inception features of {len(reference)} real images")
+        say(f"Inception features of {len(reference):,} real images")
         real_inception = extractor.features(reference)
     peers: dict[str, dict[str, float | int]] = {}
     for k, generator in load_run(run, gan).items():
@@ -97,7 +97,7 @@ def evaluate_run(
             "js": bins.divergence,
         }
         if extractor is not None and real_inception is not None:
-            say(f"Inception features of {count} samples of peer {k}")
+            say(f"Inception features of {count:,} samples of peer {k}")
             ours = extractor.features(drawn)
             kid = kernel_distance(real_inception, ours)
             fid = frechet_distance(*gaussian(real_inception), *gaussian(ours))
