@@ -64,7 +64,8 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
     if check:
         _check_server(server, experiment)
         _check_links(name, config, experiment)
-    program = Program(name, start, int(getattr(config, "rounds", 0)), server)
+    rounds = int(getattr(config, "rounds", 0))
+    program = Program(name, start, rounds, server, settings=config)
     said = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
     return replace(program, **said)
 

@@ -27,6 +27,7 @@ class Program:
         server: the peer that plays the server and holds no data, if there is one.
         nets: the names of the nets that a peer holds.
         products: of how many peers there are, those whose generator the system is for; all if None.
+        settings: the experiment's ``algorithm:``, validated.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Program:
     server: int | None = None
     nets: Callable[[int], Sequence[str]] = _a_pair
     products: Callable[[int], Sequence[int]] | None = None
+    settings: Any = None
 
     def makes_product(self, peer: int, peers: int) -> bool:
         """Whether the system is judged by that peer's generator."""

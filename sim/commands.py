@@ -24,7 +24,7 @@ from sim.compare import (
     progress_of,
     read_comparison,
 )
-from sim.evaluate import evaluate_run, evaluation_table
+from sim.evaluate import REAL, evaluate_run, evaluation_table
 from sim.metrics.samples import draw_samples, load_generators
 from sim.present import present
 from sim.records import read_run
@@ -62,10 +62,17 @@ def evaluate(
     inception: Annotated[
         Path | None, typer.Option("--inception", help="Inception weights (.safetensors), for FID.")
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", min=10, help="Of each generator. [default: metrics.samples]"),
+    ] = None,
+    real: Annotated[
+        int, typer.Option("--real", min=10, help="Real images to compare with, at most.")
+    ] = REAL,
 ) -> None:
     """Judge the generators that a run left behind by every measure, and write its report anew."""
     console = Console()
-    found = evaluate_run(run, inception=inception, notify=console.print)
+    found = evaluate_run(run, inception=inception, samples=samples, real=real, notify=console.print)
     present(run, console)
     console.print(evaluation_table(found))
     for name, value in found["run"].items():

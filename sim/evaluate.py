@@ -8,34 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.table import Table
 
-import algorithms
 from peer.checkpoint import write_json
-from peer.data import label_counts
 from peer.gan import build_gan
+from sim.course import measure_course
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.inception import Inception
 from sim.metrics.kernel import kernel_distance
 from sim.metrics.mixture import Mixture, load_run
 from sim.metrics.ndb import Binning
-from sim.metrics.pace import delta_loss, mode_score, pace
+from sim.metrics.pace import mode_score
 from sim.metrics.precision import precision_recall
 from sim.metrics.quality import Source, class_histogram, confident_classes, count_covered
 from sim.metrics.samples import draw_samples
-from sim.metrics.seen import seen_by_rounds
-from sim.records import RecordedRun, read_run
+from sim.records import read_run
 from sim.table import format_distance
+from topology.errors import UserError
 
-_REFERENCE = 2000
-"""Real images that kernel distances, balls and bins are worked out from, at most."""
+REAL = 10_000
+"""Real images that samples are compared with, at most: what published FIDs are made of."""
 
 
 def evaluate_run(
     run_dir: Path,
     *,
     inception: Path | None = None,
+    samples: int | None = None,
+    real: int = REAL,
     cache: Path | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -44,36 +46,51 @@ def evaluate_run(
     Args:
         run_dir: of the run.
         inception: a local file of Inception weights; FID and KID are left out without it.
+        samples: of each generator; the experiment's ``metrics.samples`` if None. An FID of fewer
+            than 2,048 is of a singular covariance, and falls as they grow: compare equal numbers.
+        real: images of the source to compare with, at most, spread over it.
         cache: where judges are kept.
         notify: is told, in a few words, what takes long.
 
     Returns:
-        ``peers``: measures by peer; ``run``: those of the run as a whole.
+        ``peers``: measures by peer; ``run``: those of the run as a whole
+        (:func:`sim.course.measure_course`); ``of``: how many samples, real images and bins.
 
     Raises:
-        UserError: no labelled common source to judge by, or a file of the wrong kind.
+        UserError: no labelled common source to judge by, no generator, or a file of the wrong kind.
     """
+    say = notify or (lambda line: None)
     run = read_run(run_dir)
-    source = Source(run.experiment, None, cache, notify)
+    if not run.generators:
+        raise UserError(f"{run_dir}: no peer has left a generator; let the run end first")
     extractor = None if inception is None else Inception(inception)
+    source = Source(run.experiment, None, cache, notify)
     gan = build_gan(run.experiment, source.images.shape)
-    count = run.experiment.metrics.samples
-    real = _reference(source)
-    _, real_features = source.judge.verdicts(real)
-    binning = Binning(_flat(real))
-    real_inception = None if extractor is None else extractor.features(real)
+    count = samples or run.experiment.metrics.samples
+    reference = _spread(source, real)
+    _, real_features = source.judge.verdicts(reference)
+    # Balls of two sets compare where the sets are of equal size.
+    real_centres = real_features[_places(len(real_features), count)]
+    say(f"bins from {len(reference):,} real images")
+    binning = Binning(_flat(reference))
+    real_inception = None
+    if extractor is not None:
+        say(f"Inception features of {len(reference):,} real images")
+        real_inception = extractor.features(reference)
     peers: dict[str, dict[str, float | int]] = {}
     groups: dict[str, float] = {}
     for k, generator in load_run(run, gan).items():
         drawn = draw_samples(generator, gan.z_dim, count, run.experiment.seed)
         probabilities, features = source.judge.verdicts(drawn)
-        balls = precision_recall(real_features, features)
+        balls = precision_recall(real_centres, features[_places(count, len(real_centres))])
         bins = binning.compare(_flat(drawn))
         counts = class_histogram(confident_classes(probabilities), source.images.classes)
+        ckid = kernel_distance(real_features, features)
         peers[str(k)] = {
             "coverage": count_covered(counts, count),
             "cfid": frechet_distance(*source.judge.reference, *gaussian(features)),
-            "ckid": kernel_distance(real_features, features).mean,
+            "ckid": ckid.mean,
+            "ckid_std": ckid.std,
             "precision": balls.precision,
             "recall": balls.recall,
             "mode_score": mode_score(probabilities),
@@ -83,12 +100,16 @@ def evaluate_run(
         if isinstance(generator, Mixture):
             groups = _of_groups(generator, source, gan.z_dim, count)
         if extractor is not None and real_inception is not None:
+            say(f"Inception features of {count:,} samples of peer {k}")
             ours = extractor.features(drawn)
-            peers[str(k)]["fid"] = frechet_distance(*gaussian(real_inception), *gaussian(ours))
-            peers[str(k)]["kid"] = kernel_distance(real_inception, ours).mean
-    found = {"peers": peers, "run": _of_run(run, source)}
-    if groups:
-        found["run"]["groups"] = groups
+            kid = kernel_distance(real_inception, ours)
+            fid = frechet_distance(*gaussian(real_inception), *gaussian(ours))
+            peers[str(k)] |= {"fid": fid, "kid": kid.mean, "kid_std": kid.std}
+    found = {
+        "peers": peers,
+        "run": measure_course(run, source) | ({"groups": groups} if groups else {}),
+        "of": {"samples": count, "real": len(reference), "bins": binning.k},
+    }
     write_json(run.folder / "evaluation.json", _finite(found))
     return found
 
@@ -103,58 +124,19 @@ def _of_groups(mixture: Mixture, source: Source, z_dim: int, count: int) -> dict
     return {"cfid_mean": float(np.mean(values)), "cfid_std": float(np.std(values))}
 
 
-def _reference(source: Source) -> torch.Tensor:
+def _spread(source: Source, most: int) -> torch.Tensor:
     """Real images, every class, spread over the source: (n, c, h, w)."""
-    n = len(source.images)
-    return source.images.take(np.linspace(0, n - 1, min(n, _REFERENCE)).astype(np.int64))
+    return source.images.take(_places(len(source.images), most))
+
+
+def _places(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most ``most`` of n indices, evenly apart."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def _flat(images: torch.Tensor) -> np.ndarray:
     """(n, pixels) in [0, 1]."""
     return np.asarray((images.flatten(1).numpy().astype(np.float64) + 1) / 2)
-
-
-def _of_run(run: RecordedRun, source: Source) -> dict[str, Any]:
-    """Delta-loss, throughput, traffic, and what a server has seen."""
-    found: dict[str, Any] = {}
-    _, d = run.losses("discriminator")
-    _, g = run.losses("generator")
-    if d.shape == g.shape and d.size:
-        mean, std = delta_loss(d, g)
-        known = np.flatnonzero(np.isfinite(mean))
-        if len(known):
-            found["delta_loss"] = {"mean": mean[known[-1]], "std": std[known[-1]]}
-    seconds = max((result.seconds for result in run.results.values()), default=0.0)
-    moved = [result.bytes_in + result.bytes_out for result in run.results.values()]
-    if moved and seconds:
-        program = algorithms.find(run.experiment, check=False)
-        participants = _participants(run)
-        workers = len(program.workers(run.experiment.peers))
-        updates = sum(map(len, participants)) if participants else run.rounds * workers
-        steps = int(run.experiment.algorithm.settings.get("local_steps", 1))
-        of = pace(
-            updates,
-            updates * steps * run.experiment.batch,
-            len(source.images),
-            sum(moved) / len(moved),
-            seconds,
-        )
-        found |= of._asdict()
-        found["bytes_per_peer"] = sum(moved) / len(moved)
-    participants = _participants(run)
-    held = {k: of.labels for k, of in run.results.items() if of.labels}
-    if participants and held:
-        real = label_counts(source.images, range(len(source.images)))
-        seen = seen_by_rounds(participants, held, real)
-        found["seen"] = {name: float(column[-1]) for name, column in seen._asdict().items()}
-    return found
-
-
-def _participants(run: RecordedRun) -> list[tuple[int, ...]]:
-    """Who took part in each round, by the server's account."""
-    server = algorithms.find(run.experiment, check=False).server
-    records = run.records.get(server, ()) if server is not None else ()
-    return [of_round for record in records for of_round in record.participants]
 
 
 def evaluation_table(found: Mapping[str, Any]) -> Table:
@@ -173,13 +155,24 @@ def evaluation_table(found: Mapping[str, Any]) -> Table:
         "kid": "KID",
     }
     shown = [key for key in headings if any(key in of for of in peers.values())]
-    table = Table(caption="C: on a classifier's features; not to be compared with FID or KID")
+    of = found["of"]
+    table = Table(
+        caption=f"{of['samples']:,} samples a peer, {of['real']:,} real images, {of['bins']} bins. "
+        "C: on a classifier's features; not to be compared with FID or KID"
+    )
     table.add_column("peer", justify="right")
     for key in shown:
         table.add_column(headings[key], justify="right")
-    for k, of in peers.items():
-        table.add_row(k, *(format_distance(of.get(key)) for key in shown))
+    for k, measures in peers.items():
+        table.add_row(k, *(_brief(measures.get(key)) for key in shown))
     return table
+
+
+def _brief(value: float | None) -> str:
+    """As a distance; one below zero, which a kernel distance may be, with its sign."""
+    if value is not None and value < 0:
+        return "-" + format_distance(-value)
+    return format_distance(value)
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,7 @@ import yaml
 
 from sim.metrics.quality import Quality
 from sim.records import RecordedRun
-from sim.table import format_bytes, format_distance, name_classes
+from sim.table import format_bytes, format_distance, name_held
 from sim.wording import captions, glossary, headline, notes, subtitle, tiles
 
 _STYLE = """
@@ -63,6 +63,7 @@ _TITLES = {
     "quality": "Quality as training went on",
     "disagreement": "Disagreement",
     "losses": "Losses",
+    "delta_loss": "Delta loss",
     "graph": "The network",
 }
 
@@ -139,9 +140,7 @@ def _table(
     head.append('<th class="text">parameters<small>BLAKE2b</small></th>')
     rows = []
     for k in range(run.experiment.peers):
-        own = summary["labels"].get(str(k))
-        held = ("nothing" if summary["labels"] else "?") if own is None else name_classes(own)
-        cells = [_cell(str(k)), _cell(held, "text")]
+        cells = [_cell(str(k)), _cell(name_held(summary, k), "text")]
         for name, of in groups.items():
             cells.append(_cell(of.coverage.get(k), "main" * (name == summary["algorithm"])))
         for name, of in groups.items():

@@ -124,6 +124,11 @@ class RecordedRun:
         return tuple(k for k in range(self.experiment.peers) if k not in self.results)
 
     @property
+    def without_generator(self) -> tuple[int, ...]:
+        """Peers that finished and left no generator: they hold none (MD-GAN's workers)."""
+        return tuple(k for k in sorted(self.results) if k not in self.generators)
+
+    @property
     def nets(self) -> tuple[str, ...]:
         """Names of the nets that were measured, generators first."""
         found = {net for record in self._all() for net in {**record.losses, **record.sketches}}

@@ -17,6 +17,7 @@ from peer.data import load_source
 from peer.experiment import NETS, Experiment
 from peer.gan import Gan, Layout, build_gan
 from sim import plots
+from sim.course import delta_losses, measure_course
 from sim.metrics.mixture import load_run
 from sim.metrics.quality import Quality, Source, confident_classes, evaluate_generators
 from sim.metrics.samples import draw_samples
@@ -66,7 +67,11 @@ def write_report(
     source, absence = _source(run.experiment, folder, cache, notify)
     gan = _gan(run, source, folder)
     generators = load_run(run, gan) if gan else {}
-    quality = source.judge_generators(generators, gan.z_dim) if source and gan else None
+    quality = None
+    if source and gan and generators:
+        quality = source.judge_generators(generators, gan.z_dim)
+    elif not run.generators:
+        absence = "no peer has left a generator"
     if baselines is None:
         kept = earlier.get("baselines") or {}
         baselines = {name: Quality.from_record(record) for name, record in kept.items()}
@@ -74,6 +79,7 @@ def write_report(
     curves = {net: curve for net in run.nets if (curve := run.disagreement(net)) is not None}
     bounds = _bounds(run, gan, lambda_2)
     summary = _summarise(run, quality, absence, curves, bounds, lambda_2)
+    summary["run"] = measure_course(run, source)
     summary["seconds"] = _seconds(run, seconds, earlier)
     summary["baselines"] = {name: of.as_record() for name, of in baselines.items()}
 
@@ -190,6 +196,9 @@ def _draw_measures(
     if shown:
         unit = "nats" if run.experiment.loss.startswith("bce") else ""
         figures["losses"] = plots.draw_losses(losses[next(iter(shown))][0], shown, unit)
+    balance = delta_losses(run)
+    if balance is not None:
+        figures["delta_loss"] = plots.draw_delta_loss(*balance)
     return figures
 
 

@@ -45,10 +45,9 @@ def summary_table(
     table.add_column("sent", justify="right", no_wrap=True)
     peers = range(int(summary["peers"]))
     for k in peers if len(peers) <= _SHOWN_PEERS else ():
-        own = summary["labels"].get(str(k))
         table.add_row(
             str(k),
-            (_NOTHING if summary["labels"] else "?") if own is None else name_classes(own),
+            name_held(summary, k),
             *(_verdict(of.coverage.get(k), of.cfid.get(k)) for of in groups.values()),
             format_bytes(summary["bytes_out"].get(str(k))),
         )
@@ -84,6 +83,14 @@ def name_classes(classes: Sequence[int]) -> str:
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
         return f"{found[0]}-{found[-1]}"
     return " ".join(map(str, found)) or "-"
+
+
+def name_held(summary: Mapping[str, Any], peer: int) -> str:
+    """The classes of a peer's data; ``nothing`` if it finished without, ``?`` if nobody knows."""
+    own = summary["labels"].get(str(peer))
+    if own is not None:
+        return name_classes(own)
+    return _NOTHING if summary["labels"] and peer not in summary["unfinished"] else "?"
 
 
 def format_distance(value: float | None) -> str:

@@ -58,6 +58,10 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
     sent = sum(summary["bytes_out"].values())
     if sent:
         yield (format_bytes(sent / len(summary["bytes_out"])), "sent by each peer, on average")
+    course = summary.get("run", {})
+    if "updates_per_second" in course:
+        clock = "virtual second" if course["virtual"] else "second"
+        yield (f"{course['updates_per_second']:.3g}", f"rounds of peers in a {clock}")
     yield (_duration(summary["seconds"]), "of training")
 
 
@@ -73,6 +77,13 @@ def notes(run: RecordedRun, summary: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"Left no result (killed, never started, or not gathered): peer {who}. "
             "What follows is of the others."
+        )
+    if run.generators and run.without_generator:
+        who = ", ".join(map(str, run.without_generator))
+        several = len(run.without_generator) > 1
+        yield (
+            f"By design, peer{'s' * several} {who} hold{'' if several else 's'} no generator: "
+            "no samples, and a dash in the table."
         )
     if run.unreadable:
         yield f"{run.unreadable} lines of the logs could not be read and were left out."
@@ -111,6 +122,8 @@ def captions(
         + _bound_caption(run, summary),
         "quality": "Classes covered and CFID, means over the generators that the system is for.",
         "losses": "Running means; every record lies faintly beneath where peers are few.",
+        "delta_loss": "Running mean of the discriminator's loss less the generator's, as Oasis "
+        "follows it. The nearer it stays to that of a GAN trained alone, the better the balance.",
         "graph": "Links of the network, and the classes in each peer's own data.",
     }
 

@@ -24,10 +24,11 @@ class Pace(NamedTuple):
 def pace(
     updates: float, samples: float, total_samples: float, bytes_moved: float, seconds: float
 ) -> Pace:
-    """From counts over ``seconds``; all NaN where no time passed."""
+    """From counts over ``seconds``; NaN where no time passed, or nobody says how much data is."""
     if seconds <= 0:
-        return Pace(*[float("nan")] * 3)
-    return Pace(updates / seconds, samples / total_samples / seconds, bytes_moved / seconds)
+        return Pace(*[math.nan] * 3)
+    epochs = samples / total_samples if total_samples else math.nan
+    return Pace(updates / seconds, epochs / seconds, bytes_moved / seconds)
 
 
 def time_to_score(seconds: Sequence[float], scores: Sequence[float], target: float) -> float | None:

@@ -1,6 +1,6 @@
 """Figures: numbers in, a matplotlib figure out, and :func:`save` writes it as a PNG."""
 
-from sim.plots.curves import draw_disagreement, draw_losses
+from sim.plots.curves import draw_delta_loss, draw_disagreement, draw_losses
 from sim.plots.mosaic import save_images
 from sim.plots.partition import draw_partition
 from sim.plots.pictures import draw_graph, draw_samples
@@ -14,6 +14,7 @@ __all__ = [
     "draw_cfid",
     "draw_comparison",
     "draw_coverage",
+    "draw_delta_loss",
     "draw_disagreement",
     "draw_graph",
     "draw_losses",

@@ -88,6 +88,26 @@ def draw_losses(rounds: Ints, losses: Mapping[str, Floats], unit: str) -> Figure
     return figure
 
 
+def draw_delta_loss(rounds: Ints, mean: Floats, std: Floats) -> Figure:
+    """L_D - L_G against rounds (R,): running mean over the peers, with a standard deviation."""
+    with styled(7.6, 3.6) as figure:
+        axes = figure.add_subplot()
+        window = max(1, len(rounds) // 25)
+        middle, spread = (_running_mean(of[:, None], window)[:, 0] for of in (mean, std))
+        low, high = middle - spread, middle + spread
+        axes.fill_between(
+            rounds, low, high, color=PALETTE[0], alpha=0.22, lw=0, label="± 1 deviation over peers"
+        )
+        axes.plot(rounds, middle, color=PALETTE[0], label="mean over peers")
+        axes.axhline(math.log(2), color=FAINT, lw=1.2, ls=":", label="equilibrium: ln 2")
+        _limit_to_bulk(axes, np.concatenate([low, high, [math.log(2)]]))
+        label_rounds(axes)
+        axes.set_ylabel("$L_D - L_G$ (nats)")
+        axes.set_title("Balance of discriminator and generator  (far below zero, D has won)")
+        figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
 def plot_curve(axes: Axes, curve: Curve, colour: str, name: str) -> None:
     """One curve of disagreement, with a band of two standard errors if it is an estimate."""
     shown = np.where(curve.values > 0, curve.values, np.nan)

@@ -47,6 +47,9 @@ def _figures(peers: int, scale: float = 1.0) -> dict[str, Figure]:
         "losses": plots.draw_losses(
             ROUNDS, {net: scale * x for net, x in _losses(peers).items()}, "nats"
         ),
+        "delta_loss": plots.draw_delta_loss(
+            ROUNDS, scale * np.sin(ROUNDS / 9), np.full(60, 0.3 * scale)
+        ),
         "coverage": plots.draw_coverage({"this": cover, "alone": {0: 2}}, 10, own),
         "cfid": plots.draw_cfid({"this": cfid, "alone": {0: 300.0}}),
         "samples": plots.draw_samples(samples, labels=own),
