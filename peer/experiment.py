@@ -194,7 +194,8 @@ class Experiment(Spec):
 
         Not of addresses, paths, device or time limits, which may differ from machine to machine.
         """
-        data = self.data.model_dump(mode="json", exclude={"path"})
+        named = self.data.source == "hub"  # there a path is a name, and part of what is agreed
+        data = self.data.model_dump(mode="json", exclude=None if named else {"path"})
         parts: dict[str, Any] = {
             "peers": self.peers,
             "graph": [self.schedule.facts(), topology.weights_facts(self.weights)],
@@ -213,7 +214,7 @@ class Experiment(Spec):
         """Every key with its value, in types that YAML and JSON know; paths are absolute."""
         keys: dict[str, Any] = self.model_dump(mode="json")
         keys["base"] = str(self.folder)
-        if self.data.path is not None:
+        if self.data.path is not None and self.data.source != "hub":
             keys["data"]["path"] = str(self.folder / Path(self.data.path).expanduser())
         if isinstance(self.graph, dict) and isinstance(self.graph.get("file"), str):
             keys["graph"]["file"] = str(self.folder / Path(self.graph["file"]).expanduser())
@@ -326,7 +327,8 @@ def override(data: dict[str, Any], change: str) -> None:
             below = {}
         here[part] = below
         here = below
-    if last in ("path", "file") and isinstance(value, str):
+    is_name = here is data.get("data") and here.get("source") == "hub"
+    if last in ("path", "file") and isinstance(value, str) and not is_name:
         value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
     here[last] = value
 

@@ -18,7 +18,7 @@ from sim.course import measure_course
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.inception import Inception
 from sim.metrics.kernel import kernel_distance
-from sim.metrics.mixture import load_run
+from sim.metrics.mixture import Mixture, load_run
 from sim.metrics.ndb import Binning
 from sim.metrics.pace import mode_score
 from sim.metrics.precision import precision_recall
@@ -78,6 +78,7 @@ def evaluate_run(
         say(f"Inception features of {len(reference):,} real images")
         real_inception = extractor.features(reference)
     peers: dict[str, dict[str, float | int]] = {}
+    groups: dict[str, float] = {}
     for k, generator in load_run(run, gan).items():
         drawn = draw_samples(generator, gan.z_dim, count, run.experiment.seed)
         probabilities, features = source.judge.verdicts(drawn)
@@ -96,19 +97,33 @@ def evaluate_run(
             "ndb": bins.share,
             "js": bins.divergence,
         }
+        if isinstance(generator, Mixture):
+            groups = _of_groups(generator, source, gan.z_dim, count)
         if extractor is not None and real_inception is not None:
             say(f"Inception features of {count:,} samples of peer {k}")
             ours = extractor.features(drawn)
             kid = kernel_distance(real_inception, ours)
             fid = frechet_distance(*gaussian(real_inception), *gaussian(ours))
             peers[str(k)] |= {"fid": fid, "kid": kid.mean, "kid_std": kid.std}
-    found = {
+    found: dict[str, Any] = {
         "peers": peers,
         "run": measure_course(run, source),
         "of": {"samples": count, "real": len(reference), "bins": binning.k},
     }
+    if groups:
+        found["run"]["groups"] = groups
     write_json(run.folder / "evaluation.json", _finite(found))
     return found
+
+
+def _of_groups(mixture: Mixture, source: Source, z_dim: int, count: int) -> dict[str, float]:
+    """CFID of each group's generator against the whole source, mean and std (Oasis, table 3)."""
+    seed = source.experiment.seed
+    values = []
+    for part in mixture.parts:
+        _, features = source.judge.verdicts(draw_samples(part, z_dim, count, seed))
+        values.append(frechet_distance(*source.judge.reference, *gaussian(features)))
+    return {"cfid_mean": float(np.mean(values)), "cfid_std": float(np.std(values))}
 
 
 def _spread(source: Source, most: int) -> torch.Tensor:

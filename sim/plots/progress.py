@@ -22,8 +22,8 @@ def draw_progress(series: Mapping[str, Series], x_label: str) -> Figure:
             dashes = "-" if i < len(PALETTE) else (0, (4, 2))
             left.plot(x, covered, color=colour, linestyle=dashes, label=name)
             right.plot(x, cfid, color=colour, linestyle=dashes)
-        left.set_ylabel("classes covered (mean over generators)")
-        right.set_ylabel("CFID (mean over generators; lower is better)")
+        left.set_ylabel("classes covered")
+        right.set_ylabel("CFID (lower is better)")
         right.set_yscale("log")
         for axes in (left, right):
             axes.set_xlabel(x_label)

@@ -77,10 +77,10 @@ def _draw_panel(
         axes.hlines(row, 0 if scale == "linear" else min(known), mean, color=colour, linewidth=5)
         axes.plot(mean, row, "|", color=INK, markersize=11, markeredgewidth=1.6)
         axes.plot(known, [row] * len(known), "o", color=colour, markersize=4.5)
-        axes.annotate(
-            f"{mean:.3g}", (mean, row), (7, 0), textcoords="offset points", va="center", color=INK
-        )
+        text = f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
+        place: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, (mean, row), color=INK, **place)
     if drawn and scale == "linear":
         axes.set_xlim(0, 1.18 * max(drawn) or 1)
     elif drawn:
-        axes.set_xlim(0.7 * min(drawn), 2.5 * max(drawn))
+        axes.set_xlim(0.7 * min(drawn), 4 * max(drawn))

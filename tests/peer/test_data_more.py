@@ -16,7 +16,9 @@ from peer.data import load_source
 from peer.data.partitions import partition
 from peer.data.sources import Images
 from peer.data.spec import DataSpec
+from peer.experiment import from_mapping
 from sim.commands import partition as draw_partition
+from tests.systems import PLAIN
 from topology.errors import UserError
 
 
@@ -180,6 +182,14 @@ def test_the_hub_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.labels is not None
     assert images.labels.tolist() == [3, 3]
     assert images.shape == (3, 4, 4)
+
+
+def test_a_name_on_the_hub_is_no_path() -> None:
+    keys = {"data": {"source": "hub", "path": "someone/pictures"}}
+    raw = PLAIN | keys | {"algorithm": {"name": "local", "rounds": 1}}
+    experiment = from_mapping(raw, ["data.path=else/where"])
+    assert experiment.resolved()["data"]["path"] == "else/where"
+    assert from_mapping(raw).fingerprint()["data"] != experiment.fingerprint()["data"]
 
 
 @pytest.mark.real_data

@@ -143,6 +143,7 @@ def test_a_run_is_evaluated(system: str, tmp_path: Path) -> None:
     if system != "mdgan":
         assert found["run"]["seen"]["samples"] > 0  # all four rounds count, though two are recorded
     if system == "oasis":
+        assert found["run"]["groups"]["cfid_std"] > 0
         files = {path.name for path in (run.path / "peer-0").glob("generator*")}
         assert files == {f"generator{x}.safetensors" for x in ("", "-group-0", "-group-1")}
         digests = {path.read_bytes() for path in (run.path / "peer-0").glob("generator-group-*")}
