@@ -194,7 +194,9 @@ def sample(
         raise UserError(f"--peer {peer}: the run has peers 0 to {experiment.peers - 1}")
     file = recorded.folder / f"peer-{peer}" / "generator.safetensors"
     if not file.exists():
-        raise UserError(f"--peer {peer}: it left no generator at {file}; it may not have finished")
+        others = ", ".join(map(str, recorded.generators)) or "nobody"
+        why = "holds none" if peer in recorded.without_generator else "may not have finished"
+        raise UserError(f"--peer {peer}: it left no generator (it {why}); {others} did")
     gan = build_gan(experiment, load_source(experiment.data, peer, experiment.folder).shape)
     generator = load_generators({peer: file}, gan)[peer]
     path = out or recorded.folder / f"samples-{peer}.png"

@@ -105,7 +105,7 @@ def evaluate_run(
             kid = kernel_distance(real_inception, ours)
             fid = frechet_distance(*gaussian(real_inception), *gaussian(ours))
             peers[str(k)] |= {"fid": fid, "kid": kid.mean, "kid_std": kid.std}
-    found = {
+    found: dict[str, Any] = {
         "peers": peers,
         "run": measure_course(run, source) | ({"groups": groups} if groups else {}),
         "of": {"samples": count, "real": len(reference), "bins": binning.k},

@@ -16,6 +16,7 @@ from peer.program import Program
 from peer.state import PeerState
 from sim.metrics.mixture import final_generator
 from sim.metrics.quality import Source
+from topology.errors import UserError
 
 NAME = "quality.jsonl"
 
@@ -31,11 +32,19 @@ class QualityLog:
         self.every = experiment.metrics.quality_every
         self.program = program
         self.path = folder / NAME
-        self._source = Source(experiment)
+        try:
+            self._source = Source(experiment)
+        except UserError as problem:
+            raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
         self._z_dim = build_gan(experiment, self._source.images.shape).z_dim
 
-    def write(self, state: PeerState, round: int, seconds: float, bytes_out: int) -> None:
-        """Judge one peer after ``round``, if it is time to; ``seconds`` are virtual."""
+    def write(
+        self, state: PeerState, round: int, seconds: float, bytes_out: int, wall_seconds: float
+    ) -> None:
+        """Judge one peer after ``round``, if it is time to.
+
+        ``seconds`` are virtual; ``wall_seconds`` this machine's, for all peers, without judging.
+        """
         if round % self.every and round != self.program.rounds:
             return
         if not self.program.makes_product(state.peer, state.peers):
@@ -45,6 +54,7 @@ class QualityLog:
             "peer": state.peer,
             "round": round,
             "seconds": round_seconds(seconds),
+            "wall_seconds": round_seconds(wall_seconds),
             "bytes_out": bytes_out,
             "covered": quality.coverage[state.peer],
             "cfid": _finite(quality.cfid[state.peer]),

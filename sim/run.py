@@ -93,17 +93,17 @@ def run(
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
     states = make_states(experiment)
+    quality = None
+    if experiment.metrics.quality_every:
+        from sim.progress import QualityLog  # the judge loads only where it is needed
+
+        quality = QualityLog(experiment, program, folder)
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
-        quality = None
-        if experiment.metrics.quality_every:
-            from sim.progress import QualityLog  # the judge loads only where it is needed
-
-            quality = QualityLog(experiment, program, folder)
         observer = _Observer(experiment, states, recorder, folder, progress, quality)
         driver = drive(experiment, states, program, observer)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - observer.judging
         for k, process in driver.processes.items():
             write_peer(
                 states[k],
@@ -212,6 +212,8 @@ class _Observer:
         quality: QualityLog | None,
     ) -> None:
         self.quality = quality
+        self.began = time.monotonic()
+        self.judging = 0.0  # seconds that went into it, and not into training
         self.experiment = experiment
         self.states = states
         self.recorder = recorder
@@ -232,8 +234,10 @@ class _Observer:
         if self.recorder.wants(report.round):
             self._measure(process, report.round)
         if self.quality:
-            state = process.peer.state
-            self.quality.write(state, report.round, process.now, process.bytes_out)
+            paused, state = time.monotonic(), process.peer.state
+            wall = paused - self.began - self.judging
+            self.quality.write(state, report.round, process.now, process.bytes_out, wall)
+            self.judging += time.monotonic() - paused
         if self.progress:
             self.progress(process.id, report.round, report.measures)
 

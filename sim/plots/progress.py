@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from sim.plots.standings import set_log
 from sim.plots.style import PALETTE, styled
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -20,11 +22,18 @@ def draw_progress(series: Mapping[str, Series], x_label: str) -> Figure:
         for i, (name, (x, covered, cfid)) in enumerate(series.items()):
             colour = PALETTE[i % len(PALETTE)]
             dashes = "-" if i < len(PALETTE) else (0, (4, 2))
-            left.plot(x, covered, color=colour, linestyle=dashes, label=name)
-            right.plot(x, cfid, color=colour, linestyle=dashes)
+            style: Any = {"color": colour, "linestyle": dashes, "marker": "o", "ms": 3}
+            left.plot(x, covered, label=name, **style)
+            right.plot(x, cfid, **style)
         left.set_ylabel("classes covered")
         right.set_ylabel("CFID (lower is better)")
-        right.set_yscale("log")
+        left.set_ylim(0, None)
+        known = np.concatenate([cfid for _, _, cfid in series.values()])
+        known = known[np.isfinite(known)]
+        if len(known) and 0 < 20 * known.min() < known.max():
+            set_log(right, "y")
+        else:
+            right.set_ylim(0, None)
         for axes in (left, right):
             axes.set_xlabel(x_label)
         if len(series) > 1:

@@ -86,7 +86,7 @@ def draw_cfid(groups: Mapping[str, Mapping[int, float]]) -> Figure:
             axes.set_ylabel(label.replace(" (", "\n("))
             figure.legend(loc="outside lower center", ncols=4)
         if log:
-            _set_log(axes, "x" if len(peers) > MANY_BARS else "y")
+            set_log(axes, "x" if len(peers) > MANY_BARS else "y")
         axes.set_title("Distance of each peer's samples from real images  (lower is better)")
     return figure
 
@@ -118,7 +118,7 @@ def draw_comparison(runs: Mapping[str, RunSeries], classes: int | None) -> Figur
             _plot_strips(right, {name: list(run.cfid.values()) for name, run in runs.items()})
             found = [x for run in runs.values() for x in run.cfid.values() if math.isfinite(x)]
             if found and min(found) > 0 and max(found) > 20 * min(found):
-                _set_log(right, "x")
+                set_log(right, "x")
             else:
                 right.set_xlim(0, None)
             right.set_xlabel("CFID (squared feature units)")
@@ -215,7 +215,7 @@ def _plot_strips(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     axes.grid(visible=True, axis="x")
 
 
-def _set_log(axes: Axes, which: Literal["x", "y"]) -> None:
+def set_log(axes: Axes, which: Literal["x", "y"]) -> None:
     """A log scale whose ticks are 1, 2 and 5 times powers of ten, written out."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis

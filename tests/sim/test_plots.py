@@ -256,3 +256,16 @@ def test_runs_side_by_side():
     assert cfid.get_xscale() == "log"
     unjudged = {"a": plots.RunSeries({"generator": _curve(1.0)}, {}, {})}
     assert len(plots.draw_comparison(unjudged, None).subfigs) == 1
+
+
+def test_progress_is_on_a_log_scale_where_values_are_far_apart():
+    def draw(cfid: list[float]) -> Figure:
+        x = np.array([1.0, 2.0, 3.0])
+        return plots.draw_progress({"a": (x, np.array([1, 2, 3]), np.array(cfid))}, "rounds")
+
+    assert draw([500, np.nan, 20]).axes[1].get_yscale() == "log"
+    near = draw([500, 450, 540]).axes
+    assert [axes.get_yscale() for axes in near] == ["linear", "linear"]
+    assert [axes.get_ylim()[0] for axes in near] == [0, 0]
+    assert near[1].get_lines()[0].get_ydata().tolist() == [500, 450, 540]
+    assert draw([np.nan] * 3).axes[1].get_yscale() == "linear"

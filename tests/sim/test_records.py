@@ -133,3 +133,11 @@ def test_what_is_no_run_directory(tmp_path: Path):
         read_run(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"not a run directory .*experiment\.yaml"):
         read_run(tmp_path)
+
+
+def test_who_holds_no_generator_and_who_has_not_finished(make_run: MakeRun):
+    folder = make_run(peers=3, rounds=2)
+    (folder / "peer-1" / "generator.safetensors").unlink()
+    shutil.rmtree(folder / "peer-2")
+    run = read_run(folder)
+    assert (run.without_generator, run.unfinished) == ((1,), (2,))
