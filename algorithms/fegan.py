@@ -51,7 +51,7 @@ class FeGanConfig(FedAvgConfig):
     count: Literal["all", "processed"] = Field(
         "all", description="What a device adds to taken: its histogram, or what it processes of it."
     )
-    on_missing: Literal["complete", "abort"] = "complete"
+    on_missing: Literal["complete", "abort"] = "complete"  # given a quorum; or if anybody is missing
     quorum: float = Field(0.5, ge=0, le=1, description="q: share that must come to complete.")
 
 
@@ -68,14 +68,14 @@ async def server(peer: Peer, config: FeGanConfig) -> None:
             remember(peer, config, await peer.gather("metadata", devices))
         loads = {int(k): load for k, load in peer.facts["loads"].items()}  # E_k, B_k
         chosen = choose(peer, config, sorted(loads))
-        tasks = {k: Letter("task") for k in devices}
-        for k in chosen:
-            steps, batch = loads[k]
-            tasks[k] = Letter("task", peer.model(), {"steps": steps, "batch": batch})
+        tasks = dict.fromkeys(devices, Letter("task"))
+        of_load = {load: task(peer, *load) for load in {tuple(loads[k]) for k in chosen}}
+        tasks.update({k: of_load[tuple(loads[k])] for k in chosen})  # equal ones are packed once
         await peer.exchange("task", tasks, ())
         updates = await peer.gather("update", chosen)
-        complete = len(updates) >= config.quorum * len(chosen)
-        if updates and (complete or config.on_missing == "complete"):
+        quorum = config.quorum if config.on_missing == "complete" else 1.0
+        complete = bool(updates) and len(updates) >= quorum * len(chosen)
+        if complete:
             models = {k: update.tensors for k, update in updates.items()}
             peer.load(weighted_mean(models, weights(peer, config, sorted(updates), loads)))
         if config.balanced:
@@ -84,20 +84,26 @@ async def server(peer: Peer, config: FeGanConfig) -> None:
         peer.note(participants=sorted(updates), aborted=not complete)
 
 
+def task(peer: Peer, steps: int, batch: int) -> Letter:
+    """The model, and how much of it to do."""
+    return Letter("task", peer.model(), {"steps": steps, "batch": batch})
+
+
 async def device(peer: Peer, config: FeGanConfig) -> None:
     """Tell once what there is; then train what comes, when something comes."""
     full = peer.state.batch
     async for _ in peer.rounds(config.rounds):
         if not peer.facts.get("told"):
             await tell(peer, config)
-        task = await peer.receive("task", config.server)
-        if task is None or not task.tensors:
+        given = await peer.receive("task", config.server)
+        if given is None or not given.tensors:
             continue
-        peer.load(task.tensors, buffers=config.sync_buffers)
+        peer.load(given.tensors, buffers=config.sync_buffers)
         if config.optimizer_state == "reset":
             peer.reset_optimizer(*PAIR)
-        peer.state.batch = int(task.facts["batch"])  # B_k
-        await train(peer, int(task.facts["steps"]), Training(config.order, config.n_d))  # E_k
+        peer.state.batch = int(given.facts["batch"])  # B_k
+        how = Training(config.order, config.n_d, config.mu, anchors=given.tensors)
+        await train(peer, int(given.facts["steps"]), how)  # E_k
         peer.state.batch = full
         await peer.send(config.server, "update", peer.model())
 

@@ -100,6 +100,6 @@ async def client(peer: Peer, config: OasisConfig) -> None:
             peer.reset_optimizer(*PAIR)
         planned = config.rounds * config.local_steps
         regulariser = Annealed(peer, config.regulariser, config.local_steps, planned)
-        how = Training(config.order, config.n_d, regulariser=regulariser)
+        how = Training(config.order, config.n_d, config.mu, model.tensors, regulariser)
         await train(peer, config.local_steps, how)
         await peer.send(config.server, "update", peer.model(), samples=peer.samples)

@@ -53,11 +53,6 @@ class Comparison:
 
     experiments: Mapping[tuple[str, int], Experiment]
 
-    @property
-    def systems(self) -> list[str]:
-        """Their names, in the order given."""
-        return list(dict.fromkeys(system for system, _ in self.experiments))
-
 
 def read_comparison(
     files: Sequence[Path], overrides: Iterable[str] = (), seeds: Sequence[int] | None = None

@@ -13,6 +13,7 @@ import numpy as np
 from peer.experiment import Experiment
 from peer.gan import build_gan
 from peer.program import Program
+from peer.records import round_to
 from peer.state import PeerState
 from sim.metrics.mixture import final_generator
 from sim.metrics.quality import Source
@@ -53,8 +54,8 @@ class QualityLog:
         record = {
             "peer": state.peer,
             "round": round,
-            "seconds": round_seconds(seconds),
-            "wall_seconds": round_seconds(wall_seconds),
+            "seconds": round_to(seconds, 6),
+            "wall_seconds": round_to(wall_seconds, 6),
             "bytes_out": bytes_out,
             "covered": quality.coverage[state.peer],
             "cfid": _finite(quality.cfid[state.peer]),
@@ -97,11 +98,6 @@ def read_progress(folder: Path) -> Progress | None:
         for r, records in sorted(by_round.items())
     ]
     return Progress(*(np.array(column) for column in zip(*rows, strict=True)))
-
-
-def round_seconds(seconds: float) -> float:
-    """A number that reads well in a log."""
-    return round(seconds, 6)
 
 
 def _finite(value: float) -> float | None:
