@@ -51,7 +51,7 @@ class FeGanConfig(FedAvgConfig):
     count: Literal["all", "processed"] = Field(
         "all", description="What a device adds to taken: its histogram, or what it processes of it."
     )
-    on_missing: Literal["complete", "abort"] = "complete"  # given a quorum; or if anybody is missing
+    on_missing: Literal["complete", "abort"] = "complete"  # with a quorum; if anybody is missing
     quorum: float = Field(0.5, ge=0, le=1, description="q: share that must come to complete.")
 
 
