@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import networkx as nx
+import torch
 import yaml
 from pydantic import (
     BaseModel,
@@ -22,10 +23,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from torch import nn
 
 import topology
 from peer.data.spec import DataSpec
 from peer.gan.losses import LOSSES
+from peer.gan.optimizers import make_optimizer
 from topology.errors import UserError
 
 NETS = ("generator", "discriminator")
@@ -276,6 +279,9 @@ def _check(experiment: Experiment) -> None:
     """What no single key can see."""
     peers = range(experiment.peers)
     topology.check_weights(experiment.schedule, experiment.weights)
+    for net in NETS:
+        optimizer = experiment.optimizer_for(net)
+        make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(
             f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "

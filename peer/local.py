@@ -37,7 +37,7 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             results = []
             for _ in range(steps):
                 results.append(_gradient(state, net, objective, inputs, proximal))
-                state.nets[net].optimizer.step()
+                state.nets[net].step()
             if len(results) == 1:
                 return results[0]
             losses, norms = zip(*results, strict=True)
@@ -45,7 +45,7 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
         case Gradient(net, objective, inputs, proximal):
             return _gradient(state, net, objective, inputs, proximal)
         case Step(net):
-            return state.nets[net].optimizer.step()
+            return state.nets[net].step()
         case Generate(net, z):
             with torch.no_grad(), _dice(state):
                 return state.nets[net].module(z)
@@ -84,10 +84,9 @@ def _gradient(
     generator, discriminator = state.pair(prefix)
     with _dice(state):
         loss = objective.value(generator, discriminator, state.loss, batch)
-    gradient = net.arena.gradient
-    gradient.zero_()
+    gradient = net.arena.gradient.zero_()
     # Only this net's parameters: no time goes into the other net's weight gradients.
-    torch.autograd.backward(loss, inputs=list(net.module.parameters()))
+    torch.autograd.backward(loss, inputs=net.arena.leaves)
     if proximal is not None and proximal.mu:
         trained = len(gradient)  # buffers, at the tail, are not pulled
         gradient.add_(net.arena.vector[:trained], alpha=proximal.mu)
@@ -103,6 +102,6 @@ def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:
     if effect.keep:
         if effect.keep == "set":
             arena.gradient.zero_()
-        torch.autograd.backward(outputs, effect.cotangent, inputs=list(arena.module.parameters()))
+        torch.autograd.backward(outputs, effect.cotangent, inputs=arena.leaves)
         return None
     return torch.autograd.grad(outputs, leaf, effect.cotangent)[0]

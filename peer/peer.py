@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import networkx as nx
@@ -237,7 +239,7 @@ class Peer:
     def reset_optimizer(self, *nets: str) -> None:
         """Forget the optimizers' moments."""
         for net in nets:
-            self.state.nets[net].optimizer.state.clear()
+            self.state.nets[net].moments.clear()
 
     # --- exchanging -------------------------------------------------------------------------------
 
@@ -290,8 +292,8 @@ class Peer:
         """What this round's steps and exchanges gave; read once, then forgotten."""
         losses, norms = {}, {}
         for net, results in self._results.items():
-            losses[net] = float(torch.stack([r.loss for r in results]).mean())
-            norms[net] = float(torch.stack([r.gradient_norm_sq for r in results]).mean().sqrt())
+            losses[net] = fmean(float(r.loss) for r in results)
+            norms[net] = math.sqrt(fmean(float(r.gradient_norm_sq) for r in results))
         measures = {
             "losses": losses,
             "gradient_norms": norms,

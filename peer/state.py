@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import msgpack
@@ -17,8 +18,8 @@ import torch
 from torch import nn
 
 from peer.data.sources import Images
-from peer.experiment import NETS, Experiment
-from peer.gan import Arena, Gan, Layout, Loss, build_gan, make_optimizer
+from peer.experiment import NETS, Experiment, NamedSpec
+from peer.gan import Arena, Gan, Loss, build_gan, make_optimizer
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
 from peer.streams import Streams
@@ -27,45 +28,68 @@ Module = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Net:
-    """One named net: a module in its arena, with its optimizer."""
+    """One named net: its arena, and how it is optimised.
 
-    def __init__(self, arena: Arena, optimizer: torch.optim.Optimizer) -> None:
+    Attributes:
+        moments: what the optimizer remembers of this net, by torch's names. Whoever steps the net
+            (its own optimizer, or one over many peers' nets) lets torch keep its state here.
+    """
+
+    def __init__(self, arena: Arena, optimizer: NamedSpec) -> None:
         self.arena = arena
-        self.optimizer = optimizer
+        self.spec = optimizer
+        self.moments: dict[str, Any] = {}
 
     @property
     def module(self) -> nn.Module:
         """The torch module whose parameters lie in the arena."""
         return self.arena.module
 
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of this net alone."""
+        parameters = self.arena.parameters
+        optimizer = make_optimizer(self.spec.name, self.spec.settings, [parameters])
+        optimizer.state[parameters] = self.moments
+        return optimizer
+
+    def copy(self) -> Net:
+        """The same net in an arena of its own."""
+        arena = Arena(self.arena.template, self.arena.vector.clone(), self.arena.layout)
+        arena.vector.copy_(self.arena.vector)
+        arena.gradient.copy_(self.arena.gradient)
+        for name, counter in self.arena.counters.items():
+            arena.counters[name].copy_(counter)
+        net = Net(arena, self.spec)
+        net.moments = copy.deepcopy(self.moments)
+        return net
+
+    def step(self) -> None:
+        """One optimizer step along the arena's gradient."""
+        self.arena.parameters.grad = self.arena.gradient
+        self.optimizer.step()
+
     def dump(self) -> dict[str, torch.Tensor]:
         """Copies of the arena, the optimizer's moments, and integer buffers, by name."""
         tensors = {"arena": self.arena.vector.detach().cpu().clone()}
-        for name, value in self.optimizer.state.get(self.arena.parameters, {}).items():
+        for name, value in self.moments.items():
             tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().cpu().clone()
-        for name, buffer in self.module.named_buffers():
-            if not buffer.is_floating_point():
-                tensors[f"buffer.{name}"] = buffer.detach().cpu().clone()
+        for name, counter in self.arena.counters.items():
+            tensors[f"buffer.{name}"] = counter.detach().cpu().clone()
         return tensors
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take the values that :meth:`dump` gave."""
         self.arena.vector.copy_(tensors["arena"])
         device = self.arena.vector.device
-        moments = {
-            name.removeprefix("optimizer."): value
-            for name, value in tensors.items()
-            if name.startswith("optimizer.")
-        }
-        if moments:
-            # torch keeps Adam's step count where the fused kernel wants it: with the parameters.
-            self.optimizer.state[self.arena.parameters] = {
-                name: value.clone().to(device) for name, value in moments.items()
-            }
-        buffers = dict(self.module.named_buffers())
+        self.moments.clear()
         for name, value in tensors.items():
-            if name.startswith("buffer."):
-                buffers[name.removeprefix("buffer.")].copy_(value)
+            kind, _, of = name.partition(".")
+            if kind == "optimizer":
+                # torch keeps Adam's step count where its fused kernel wants it: at the parameters.
+                self.moments[of] = value.clone().to(device)
+            elif kind == "buffer":
+                self.arena.counters[of].copy_(value)
 
 
 class Shard:
@@ -136,6 +160,20 @@ class PeerState:
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     _shards: dict[str, Shard] = field(default_factory=dict)
+
+    def copy(self) -> PeerState:
+        """A peer that stands where this one stands; what happens to it leaves this one alone."""
+        streams = Streams(self.streams.seed, self.peer)
+        streams.load(self.streams.dump())
+        return replace(
+            self,
+            nets={name: net.copy() for name, net in self.nets.items()},
+            shard=copy.copy(self.shard),
+            streams=streams,
+            facts=copy.deepcopy(self.facts),
+            tensors={name: tensor.clone() for name, tensor in self.tensors.items()},
+            _shards={prefix: copy.copy(shard) for prefix, shard in self._shards.items()},
+        )
 
     def pair(self, prefix: str) -> tuple[Module | None, Module | None]:
         """The generator and the discriminator that train each other.
@@ -243,6 +281,7 @@ def make_state(
     indices: np.ndarray | None,
     rows: Mapping[str, torch.Tensor] | None = None,
     names: Sequence[str] = NETS,
+    gan: Gan | None = None,
 ) -> PeerState:
     """A peer at round 0.
 
@@ -253,31 +292,29 @@ def make_state(
         indices: which of them are its own; None for a peer without data.
         rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
         names: the nets that it holds; what a name ends in says which of the pair it is.
+        gan: the experiment's, where it is built already and the same for several peers.
     """
     device = torch.device(experiment.device)
-    gan = build_gan(experiment, images.shape, owner=peer)
+    gan = gan or build_gan(experiment, images.shape, owner=peer)
     nets: dict[str, Net] = {}
     for name in names:
-        role = gan.discriminator if name.endswith("discriminator") else gan.generator
-        module = copy.deepcopy(role).to(device).train()
-        length = Layout.of(module).length
-        row = torch.zeros(length, device=device) if rows is None else rows[name]
-        arena = Arena(module, row)
-        spec = experiment.optimizer_for(name)
-        nets[name] = Net(arena, make_optimizer(spec.name, spec.settings, arena.parameters))
+        of_d = name.endswith("discriminator")
+        template, layout = (
+            (gan.discriminator, gan.layouts[1]) if of_d else (gan.generator, gan.layouts[0])
+        )
+        row = torch.zeros(layout.length, device=device) if rows is None else rows[name]
+        nets[name] = Net(Arena(template, row, layout), experiment.optimizer_for(name))
     shard = None
     if indices is not None:
         labels = None if images.labels is None else images.labels[indices]
         shard = Shard(images.take(indices).to(device), labels)
-    streams = Streams(experiment.seed, peer)
-    loss: Loss = experiment.loss_functions()
     return PeerState(
         peer,
         nets,
         shard,
-        streams,
+        Streams(experiment.seed, peer),
         gan,
-        loss,
+        experiment.loss_functions(),
         experiment.batch,
         device,
         experiment.peers,

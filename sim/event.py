@@ -1,7 +1,9 @@
-"""The event driver: any number of peers in one process, one at a time, in virtual time.
+"""The event driver: any number of peers in one process, in virtual time.
 
-It carries out the same effects as the ZeroMQ driver with the same functions, and is bit-equal to it
-where nothing fails: what a peer combines depends on who sent what, never on when.
+It carries out the same effects as the ZeroMQ driver, and what a peer combines depends on who sent
+what, never on when. How local effects and combines are computed is an *engine's* affair: one peer
+at a time with the very functions of the ZeroMQ driver, bit-equal to it where nothing fails; or for
+many peers at once (:mod:`sim.stacked`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,59 @@ from peer.net.wire import WireError
 from peer.peer import Peer
 from peer.program import Program, Running
 from sim.network import SUSPECT_AFTER, Network
+from sim.snapshots import Snapshot, Snapshots
+
+
+class Engine(Protocol):
+    """Computes what effects ask for. A result may be computed at any time before it is used."""
+
+    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
+        """Take on a local effect; what is returned gives its result."""
+
+    def combine(
+        self,
+        process: Process,
+        effect: Combine,
+        own: Snapshot,
+        received: Mapping[int, Snapshot],
+    ) -> None:
+        """Take on moving ``process``'s arena; nobody looks at it before :meth:`settle`."""
+
+    def settle(self, process: Process) -> None:
+        """Carry out what is taken on: the peer's arenas are about to be read."""
+
+
+class OneByOne:
+    """The engine that computes as the ZeroMQ driver does: the same functions, the same bits."""
+
+    def __init__(self) -> None:
+        self._scratch: dict[int, torch.Tensor] = {}
+
+    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
+        """The effect is carried out when its result is asked for."""
+
+        def result() -> Any:
+            process.snapshots.keep()
+            return carry_out(effect, process.peer.state)
+
+        return result
+
+    def combine(
+        self,
+        process: Process,
+        effect: Combine,
+        own: Snapshot,
+        received: Mapping[int, Snapshot],
+    ) -> None:
+        """At once."""
+        process.snapshots.keep()
+        w = process.peer.state.nets[effect.net].arena.vector
+        scratch = self._scratch.setdefault(len(w), torch.empty_like(w))
+        values = {k: snapshot.tensor for k, snapshot in received.items()}
+        combine(w, own.tensor, values, effect.weights, scratch)
+
+    def settle(self, process: Process) -> None:
+        """Nothing is ever put off."""
 
 
 class Observer(Protocol):
@@ -45,8 +100,8 @@ class Observer(Protocol):
         """``process`` has completed ``report.round`` rounds."""
 
 
-Value = torch.Tensor | memoryview
-"""What is under way on a link: an arena's snapshot, or a letter's bytes."""
+Value = Snapshot | memoryview
+"""What is under way on a link: an arena's value, or a letter's bytes."""
 
 
 @dataclass
@@ -72,6 +127,7 @@ class Process:
     pending: Pending | None = None
     passed: dict[int, Moment] = field(default_factory=dict)  # settled last, on each link
     inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
+    snapshots: Snapshots = field(default_factory=Snapshots)
     finished: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
@@ -80,6 +136,10 @@ class Process:
     def id(self) -> int:
         """The peer's id."""
         return self.peer.id
+
+    def snapshot(self, net: str) -> Snapshot:
+        """The value of one of its nets at this moment."""
+        return self.snapshots.take(net, self.peer.state.nets[net])
 
     def is_past(self, neighbour: int, t: Moment) -> bool:
         """Whether it has settled exchange ``t`` on the link with ``neighbour``, or never will."""
@@ -96,6 +156,7 @@ class EventDriver:
         network: delays, losses, absences.
         deadline: seconds after which an absent neighbour's weight stays on oneself.
         observer: is told of every completed round.
+        engine: computes; one peer at a time by default.
     """
 
     def __init__(
@@ -105,20 +166,21 @@ class EventDriver:
         network: Network,
         deadline: float,
         observer: Observer | None = None,
+        engine: Engine | None = None,
     ) -> None:
+        self.engine: Engine = engine or OneByOne()
         self.network = network
         self.deadline = deadline
         self.observer = observer
         self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
-        self._scratch: dict[int, torch.Tensor] = {}
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
     def run(self) -> None:
         """Carry out everything, in the order of virtual time."""
         for process in self.processes.values():
-            self._resume_at(process, 0.0, None)
+            self._resume_at(process, 0.0)
         try:
             while self._agenda:
                 _, _, action = heapq.heappop(self._agenda)
@@ -126,6 +188,7 @@ class EventDriver:
         finally:
             for process in self.processes.values():
                 process.running.close()  # who is away for ever goes no further
+                self.engine.settle(process)
         stuck = [p.id for p in self.processes.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
@@ -139,15 +202,24 @@ class EventDriver:
         heapq.heappush(self._agenda, (time, self._entries, action))
         self._entries += 1
 
-    def _resume_at(self, process: Process, time: float, result: Any) -> None:
+    def _resume_at(self, process: Process, time: float, result: Any = None) -> None:
         """Let the coroutine go on at ``time``, or when its peer is back."""
+        self._go_on_at(process, time, lambda: lambda: result)
+
+    def _go_on_at(
+        self, process: Process, time: float, take_on: Callable[[], Callable[[], Any]]
+    ) -> None:
+        """The same with a result that is only asked for then; none is, if it never comes back."""
         time = self.network.back_at(process.id, time)
         if time < math.inf:
-            self._at(time, lambda: self._resume(process, time, result))
+            result = take_on()
+            self._at(time, lambda: self._resume(process, time, result()))
 
     def _resume(self, process: Process, time: float, result: Any) -> None:
         """Run the coroutine until it has to wait for something."""
         process.now = time
+        self.engine.settle(process)
+        process.snapshots.keep()  # the coroutine may load other parameters
         while True:
             try:
                 effect = process.running.send(result)
@@ -161,16 +233,22 @@ class EventDriver:
                 case Report():
                     if self.observer:
                         self.observer.reported(process, effect)
-                    self._release(process, process.now)
-                    result = None
+                    self._release(process, time)
+                    self._resume_at(process, time)  # when all who are as far have reported, too
+                    return
                 case Now():
-                    result = process.now
+                    result = time
                 case Sleep(seconds):
-                    self._resume_at(process, process.now + seconds, None)
+                    self._resume_at(process, time + seconds)
                     return
                 case _:
-                    result = carry_out(effect, process.peer.state)
-                    process.now += self.network.step * _steps(effect)
+                    self._compute(process, effect)
+                    return
+
+    def _compute(self, process: Process, effect: Effect) -> None:
+        """Take on a local effect; its result is there when its virtual time has passed."""
+        done = process.now + self.network.step * _steps(effect)
+        self._go_on_at(process, done, lambda: self.engine.submit(process, effect))
 
     # --- exchanges --------------------------------------------------------------------------------
 
@@ -199,8 +277,7 @@ class EventDriver:
     def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
         """What goes to whom: snapshots, the same one to many where it is the same."""
         if isinstance(effect, Combine):
-            own = process.peer.state.nets[effect.net].arena.vector.clone()
-            return dict.fromkeys(effect.weights, own)
+            return dict.fromkeys(effect.weights, process.snapshot(effect.net))
         packed: dict[int, memoryview] = {}
         for letter in effect.letters.values():
             if id(letter) not in packed:
@@ -302,13 +379,10 @@ class EventDriver:
         self._release(process, pending.ready)
 
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
-        w = process.peer.state.nets[effect.net].arena.vector
-        scratch = self._scratch.setdefault(len(w), torch.empty_like(w))
-        received = {k: v for k, v in pending.received.items() if isinstance(v, torch.Tensor)}
+        received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
         if received:
-            own = next(iter(pending.outgoing.values()))
-            assert isinstance(own, torch.Tensor)
-            combine(w, own, received, effect.weights, scratch)
+            own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
+            self.engine.combine(process, effect, own, received)
         return frozenset(pending.missing)
 
     def _finish(self, process: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from peer.data import load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
 from peer.experiment import NETS, Experiment, from_mapping, load
-from peer.gan import Layout, build_gan
+from peer.gan import build_gan
 from peer.local import prepare_compute_thread
 from peer.peer import Peer, role_of
 from peer.program import Program
@@ -29,15 +30,18 @@ from peer.records import (
     write_peer,
 )
 from peer.state import PeerState, make_state
-from sim.event import EventDriver, Observer, Process
+from sim.event import Engine, EventDriver, Observer, OneByOne, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
+from sim.rows import matrix_of
+from sim.snapshots import Snapshot
+from sim.stacked import Stacked
 from topology.errors import UserError
 
 if TYPE_CHECKING:
     from sim.progress import QualityLog
 
-ENGINES = ("auto", "event")
+ENGINES = ("event", "stacked", "auto")
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 """Called with a peer's id, the rounds it has completed, and what it measured."""
@@ -66,7 +70,7 @@ def run(
     overrides: Iterable[str] = (),
     run_dir: str | Path | None = None,
     name: str | None = None,
-    engine: str = "auto",
+    engine: str = "event",
     progress: Progress | None = None,
     report: bool = True,
 ) -> Run:
@@ -77,15 +81,15 @@ def run(
         overrides: ``key=value`` changes, as the commands' ``--set``.
         run_dir: where to write; by default the next free ``runs/<name>-<n>``.
         name: of the run; by default that of the file.
-        engine: ``event``, or ``auto`` for the fastest there is.
+        engine: ``event``: one peer at a time, with the very bits of real peers; ``stacked``: many
+            at once, equal up to rounding; ``auto``: of the two, what turns out to be faster.
         progress: is called for every round of every peer.
         report: judge the generators and write figures, ``summary.json`` and ``report.html``.
 
     Raises:
         UserError: the experiment says something that cannot be.
     """
-    if engine not in ENGINES:
-        raise UserError(f"engine: there is no '{engine}'; choose one of {', '.join(ENGINES)}")
+    computing = make_engine(engine)
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
     experiment = resolve(experiment, overrides)
@@ -102,7 +106,7 @@ def run(
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         observer = _Observer(experiment, states, recorder, folder, progress, quality)
-        driver = drive(experiment, states, program, observer)
+        driver = drive(experiment, states, program, observer, computing)
         seconds = time.monotonic() - began - observer.judging
         for k, process in driver.processes.items():
             write_peer(
@@ -141,13 +145,29 @@ def drive(
     states: Mapping[int, PeerState],
     program: Program,
     observer: Observer | None = None,
+    engine: Engine | None = None,
 ) -> EventDriver:
     """Run ``program`` from ``states`` under the event driver; returns the driver when done."""
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
-    driver = EventDriver(peers, program, Network(experiment), experiment.deadline, observer)
+    network, deadline = Network(experiment), experiment.deadline
+    driver = EventDriver(peers, program, network, deadline, observer, engine)
     driver.run()
     return driver
+
+
+def make_engine(name: str) -> Engine:
+    """The engine called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    match name:
+        case "event":
+            return OneByOne()
+        case "stacked" | "auto":
+            return Stacked(len(os.sched_getaffinity(0)), auto=name == "auto")
+    raise UserError(f"engine: there is no '{name}'; choose one of {', '.join(ENGINES)}")
 
 
 def make_states(experiment: Experiment) -> dict[int, PeerState]:
@@ -157,10 +177,8 @@ def make_states(experiment: Experiment) -> dict[int, PeerState]:
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program)
     gan = build_gan(experiment, sources[0][0].shape)
-    lengths = {
-        role: Layout.of(module).length
-        for role, module in zip(NETS, (gan.generator, gan.discriminator), strict=True)
-    }
+    lengths = {role: layout.length for role, layout in zip(NETS, gan.layouts, strict=True)}
+    shared = gan if experiment.init == "shared" else None
     owners: dict[str, list[int]] = {}  # by net, who holds one
     for k in peers:
         for name in names[k]:
@@ -171,7 +189,7 @@ def make_states(experiment: Experiment) -> dict[int, PeerState]:
         for k, row in zip(holders, W, strict=True):
             rows[k][name] = row
     return {
-        k: make_state(experiment, k, images, indices, rows[k], names[k])
+        k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
         for k, (images, indices) in enumerate(sources)
     }
 
@@ -219,7 +237,7 @@ class _Observer:
         self.recorder = recorder
         self.folder = folder
         self.progress = progress
-        self._reached: dict[int, dict[str, list[torch.Tensor]]] = {}
+        self._reached: dict[int, dict[str, list[Snapshot]]] = {}
         self._counts: Counter[int] = Counter()
 
     def reported(self, process: Process, report: Report) -> None:
@@ -245,9 +263,8 @@ class _Observer:
         """Keep this peer's arenas until the last peer has completed ``round``; then measure."""
         reached = self._reached.setdefault(round, {name: [] for name in NETS})
         for name, arenas in reached.items():
-            net = process.peer.state.nets.get(name)
-            if net is not None:
-                arenas.append(net.arena.vector.clone())
+            if name in process.peer.state.nets:
+                arenas.append(process.snapshot(name))
         self._counts[round] += 1
         if self._counts[round] == len(self.states):
             del self._reached[round], self._counts[round]
@@ -255,7 +272,7 @@ class _Observer:
                 self.folder / "network.jsonl",
                 round,
                 {
-                    name: disagreement(torch.stack(arenas))
+                    name: disagreement(matrix_of([arena.tensor for arena in arenas])[0])
                     for name, arenas in reached.items()
                     if len(arenas) > 1
                 },

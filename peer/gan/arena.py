@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,11 @@ class Layout:
                 place(name, buffer, trained=False)
         return cls(tuple(slots), trained, offset)
 
+    @staticmethod
+    def view(rows: torch.Tensor, slot: Slot) -> torch.Tensor:
+        """``slot`` in one arena (P,), or in the arenas of several peers (..., P)."""
+        return rows[..., slot.offset : slot.offset + slot.size].view(*rows.shape[:-1], *slot.shape)
+
     @property
     def parameter_count(self) -> int:
         """Trained parameters, without padding."""
@@ -75,53 +81,76 @@ class Arena:
     """A module whose parameters live in ``vector``.
 
     Args:
-        module: the net; its parameters become views (their values are copied in first).
+        template: the net; its values are copied in, and it is left as it is.
         vector: float32 (layout.length,), 64-byte aligned; a row of the network's matrix, or new.
+        layout: of ``template``, where it is known already.
 
     Attributes:
         vector: everything that is sent, (layout.length,).
-        parameters: the trained part as one leaf for the optimizer, (layout.trained,), whose
-            ``.grad`` is ``gradient``.
-        gradient: what autograd writes into, (layout.trained,).
+        parameters: the trained part as one leaf for the optimizer, (layout.trained,).
+        counters: integer buffers by name (how many batches a batch-norm has seen).
     """
 
-    def __init__(self, module: nn.Module, vector: torch.Tensor) -> None:
-        self.module = module
-        self.layout = Layout.of(module)
+    def __init__(
+        self, template: nn.Module, vector: torch.Tensor, layout: Layout | None = None
+    ) -> None:
+        self.layout = layout or Layout.of(template)
         if vector.shape != (self.layout.length,) or vector.dtype != torch.float32:
             raise ValueError(f"arena of {tuple(vector.shape)} for a net of {self.layout.length}")
+        self.template = template
         self.vector = vector
-        self.gradient = torch.zeros(self.layout.trained, device=vector.device)
         self.parameters = nn.Parameter(vector[: self.layout.trained])
-        self.parameters.grad = self.gradient
-        self._adopt()
-
-    def _adopt(self) -> None:
-        """Copy the module's values in and make its parameters and buffers views of the arena."""
-        values = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        values = dict(template.named_parameters()) | dict(template.named_buffers())
         for slot in self.layout.slots:
-            view = self._view(self.vector, slot)
-            view.copy_(values[slot.name].detach())
-            if slot.trained:
-                parameter = values[slot.name]
-                parameter.data = view
-                parameter.grad = self._view(self.gradient, slot)
-            else:
-                owner, _, name = slot.name.rpartition(".")
-                self.module.get_submodule(owner).register_buffer(name, view)
+            self.layout.view(vector, slot).copy_(values[slot.name].detach())
+        self.counters = {
+            name: buffer.to(vector.device, copy=True)
+            for name, buffer in template.named_buffers()
+            if not buffer.is_floating_point()
+        }
 
-    @staticmethod
-    def _view(vector: torch.Tensor, slot: Slot) -> torch.Tensor:
-        return vector[slot.offset : slot.offset + slot.size].view(slot.shape)
+    # A simulation that computes on the rows of all peers at once needs neither of the two below:
+    # they are made when first asked for.
+
+    @cached_property
+    def gradient(self) -> torch.Tensor:
+        """What autograd writes into, (layout.trained,)."""
+        return torch.zeros(self.layout.trained, device=self.vector.device)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """A copy of the template whose parameters and buffers are views of the arena."""
+        module = copy.deepcopy(self.template).to(self.vector.device).train()
+        parameters = dict(module.named_parameters())
+        for slot in self.layout.slots:
+            view = self.layout.view(self.vector, slot)
+            if slot.trained:
+                parameters[slot.name].data = view
+                parameters[slot.name].grad = self.layout.view(self.gradient, slot)
+            else:
+                _register(module, slot.name, view)
+        for name, counter in self.counters.items():
+            _register(module, name, counter)
+        return module
+
+    @cached_property
+    def leaves(self) -> list[nn.Parameter]:
+        """The module's parameters, in its own order."""
+        return list(self.module.parameters())
 
     def digest(self) -> str:
         """BLAKE2b of the arena's bytes: equal digests are equal parameters, bit for bit."""
         return digest(self.vector)
 
 
+def _register(module: nn.Module, path: str, buffer: torch.Tensor) -> None:
+    owner, _, name = path.rpartition(".")
+    module.get_submodule(owner).register_buffer(name, buffer)
+
+
 def module_with(module: nn.Module, vector: torch.Tensor) -> nn.Module:
     """A copy of ``module`` whose parameters are those of ``vector``, (layout.length,)."""
-    arena = Arena(copy.deepcopy(module), torch.empty_like(vector))
+    arena = Arena(module, torch.empty_like(vector))
     arena.vector.copy_(vector)
     return arena.module
 

@@ -7,12 +7,14 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from peer.gan.arena import Layout
 from peer.gan.models import MODELS
 from peer.gan.shapes import Shape
 from peer.gan.unet_losses import as_pixel_judge
@@ -39,6 +41,11 @@ class Gan:
     discriminator: nn.Module
     z_dim: int
     draws: bool
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, Layout]:
+        """How arenas of the generator and of the discriminator are laid out."""
+        return Layout.of(self.generator), Layout.of(self.discriminator)
 
     @property
     def judges_pixels(self) -> bool:

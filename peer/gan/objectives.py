@@ -80,9 +80,12 @@ def _regularised(
 
 def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits phi(x), (batch, 1), and ||grad_x phi(x)||^2, (batch, 1), both differentiable."""
-    leaf = images.detach().requires_grad_()
-    logits = discriminator(leaf)
-    (gradient,) = torch.autograd.grad(logits.sum(), leaf, create_graph=True)
+
+    def total(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = discriminator(x)
+        return logits.sum(), logits
+
+    gradient, logits = torch.func.grad(total, has_aux=True)(images.detach())
     return logits, gradient.flatten(1).square().sum(1, keepdim=True)
 
 

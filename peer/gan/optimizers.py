@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,9 +36,12 @@ _HIDDEN = {"self", "params", "fused", "foreach", "capturable", "differentiable"}
 
 
 def make_optimizer(
-    name: str, settings: Mapping[str, Any], parameters: nn.Parameter, key: str = "optimizer"
+    name: str,
+    settings: Mapping[str, Any],
+    parameters: Sequence[nn.Parameter],
+    key: str = "optimizer",
 ) -> torch.optim.Optimizer:
-    """The optimizer ``name`` over one flat parameter vector.
+    """The optimizer ``name`` over flat parameter vectors, one an arena.
 
     Raises:
         UserError: an unknown or not element-wise optimizer, or a setting it does not have.
@@ -61,6 +64,6 @@ def make_optimizer(
                 f"(it has {', '.join(sorted(known))})"
             )
     try:
-        return kind([parameters], **settings, **implementation)
+        return kind(list(parameters), **settings, **implementation)
     except (TypeError, ValueError) as problem:
         raise UserError(f"{key}: {name} refuses its settings: {problem}") from None

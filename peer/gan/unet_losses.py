@@ -42,6 +42,8 @@ class PixelJudge(Protocol):
 
 def as_pixel_judge(discriminator: object) -> PixelJudge | None:
     """The discriminator as one that judges pixels, or None where it judges images alone."""
+    if not hasattr(discriminator, "forward_pixels"):
+        return None  # asked at every step: the protocol's own check takes 20 times as long
     return discriminator if isinstance(discriminator, PixelJudge) else None
 
 

@@ -161,7 +161,7 @@ def test_a_probe_learns_nothing_and_draws_nothing() -> None:
 def test_absentees_are_not_counted_as_seen() -> None:
     keys = PLAIN | {
         "algorithm": {"name": "fegan", "rounds": 3, "local_steps": 1, "fraction": 1.0},
-        "faults": [{"peer": 2, "down": 0.0005}],
+        "faults": [{"peer": 2, "down": 0.0025}],  # in its second round: a round is two steps
         "deadline": 5.0,
     }
     experiment = from_mapping(keys)

@@ -66,6 +66,7 @@ def test_an_arena_is_the_module_and_every_slot_is_aligned() -> None:
     values = {name: p.detach().clone() for name, p in module.named_parameters()}
     layout = Layout.of(module)
     arena = Arena(module, torch.zeros(layout.length))
+    module = arena.module  # type: ignore[assignment]
     assert [slot.offset % 16 for slot in layout.slots] == [0] * 6
     assert [slot.name for slot in layout.slots if not slot.trained] == [
         "1.running_mean",
@@ -84,8 +85,8 @@ def test_an_optimizer_moves_parameters_and_no_buffer() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
     arena = Arena(module, torch.zeros(Layout.of(module).length))
     before = arena.vector.clone()
-    arena.gradient.fill_(1.0)
-    make_optimizer("sgd", {"lr": 0.5}, arena.parameters).step()
+    arena.parameters.grad = torch.ones(arena.layout.trained)
+    make_optimizer("sgd", {"lr": 0.5}, [arena.parameters]).step()
     trained = arena.layout.trained
     assert torch.allclose(arena.vector[:trained], before[:trained] - 0.5)
     assert torch.equal(arena.vector[trained:], before[trained:])
@@ -94,7 +95,7 @@ def test_an_optimizer_moves_parameters_and_no_buffer() -> None:
 @pytest.mark.parametrize("name", ["lbfgs", "adafactor", "muon"])
 def test_optimizers_that_are_not_element_wise_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="not an element-wise optimizer"):
-        make_optimizer(name, {}, nn.Parameter(torch.zeros(4)))
+        make_optimizer(name, {}, [nn.Parameter(torch.zeros(4))])
 
 
 def test_a_module_that_draws_is_noticed() -> None:

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -83,9 +83,9 @@ def test_its_gradient_is_that_of_the_quotient() -> None:
 
 
 def test_a_spectral_layer_lives_in_an_arena() -> None:
-    net = nn.Sequential(SpectralConv2d(2, 3, 3, padding=1), nn.Flatten(), SpectralLinear(48, 1))
-    twin = copy.deepcopy(net)
-    arena = Arena(net, torch.zeros(Layout.of(net).length))
+    twin = nn.Sequential(SpectralConv2d(2, 3, 3, padding=1), nn.Flatten(), SpectralLinear(48, 1))
+    arena = Arena(twin, torch.zeros(Layout.of(twin).length))
+    net = cast(nn.Sequential, arena.module)
     assert [slot.name for slot in arena.layout.slots if not slot.trained] == ["0.u", "2.u"]
     x = torch.randn(4, 2, 4, 4, generator=seeded())
     assert torch.equal(net(x), twin(x))

@@ -1,0 +1,289 @@
+"""Local effects of many peers at once: what :mod:`peer.local` does for one, under vmap.
+
+The arenas of the peers are rows of one matrix, and a net is applied to all of them functionally.
+Every peer draws from its own streams, as it would alone, so that the numbers are the same up to
+rounding. Everything here concerns tasks of one *kind*: the same effect on the same net, with inputs
+of the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from peer.effects import (
+    VJP,
+    Effect,
+    Evaluate,
+    Generate,
+    Gradient,
+    Proximal,
+    Step,
+    StepResult,
+    Train,
+)
+from peer.gan import OBJECTIVES, Batch
+from peer.gan.optimizers import make_optimizer
+from peer.peer import role_of
+from peer.state import Net, PeerState
+from sim.rows import Rows
+
+BLOCK_BYTES = 24 * 2**20
+"""Memory that a block of rows may work in: about what the caches of a few cores hold."""
+
+
+class Task(NamedTuple):
+    """One local effect of one peer."""
+
+    state: PeerState
+    effect: Effect
+
+
+def kind_of(task: Task) -> Hashable | None:
+    """What tasks must have in common to be carried out together; None for one that cannot be."""
+    state, effect = task
+    if state.gan.draws or state.gan.judges_pixels:
+        return None
+    match effect:
+        case Train(net, objective, _, inputs, proximal) | Gradient(
+            net, objective, inputs, proximal
+        ):
+            shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
+            pulled = proximal is not None and proximal.mu != 0
+            return type(effect), net, objective, shapes, pulled, state.batch, len(state.nets)
+        case Step(net):
+            return Step, net
+        case Generate(net, x) | Evaluate(net, x):
+            return type(effect), net, x.shape
+        case VJP(net, inputs, cotangent, keep):
+            return VJP, net, inputs.shape, cotangent.shape, keep
+        case _:
+            return None
+
+
+def _shape(value: Any) -> Hashable:
+    return value.shape if isinstance(value, torch.Tensor) else ()
+
+
+def carry_out_all(tasks: Sequence[Task]) -> list[Any]:
+    """Do what ``tasks``, all of one kind, say; a result each, as :func:`peer.local.carry_out`.
+
+    Raises:
+        RuntimeError: vmap refuses a net.
+    """
+    match tasks[0].effect:
+        case Train():
+            return _train(tasks)
+        case Gradient():
+            return _in_blocks(tasks, _keep_gradients)
+        case Step():
+            return _in_blocks(tasks, _step_all)
+        case Generate() | Evaluate():
+            return _in_blocks(tasks, _apply)
+        case VJP():
+            return _in_blocks(tasks, _vjp)
+        case effect:
+            raise TypeError(f"{type(effect).__name__} is not a local effect")
+
+
+def _in_blocks(
+    tasks: Sequence[Task], carry_out: Callable[[Sequence[Task]], Sequence[Any]]
+) -> list[Any]:
+    """Block by block of rows, such that what one works on stays in the caches."""
+    floats = sum(net.arena.layout.length for net in tasks[0].state.nets.values())
+    activations = 256 * tasks[0].state.batch  # a guess: floats of the layers' outputs
+    block = max(4, BLOCK_BYTES // (4 * (2 * floats + activations)))
+    blocks = -(-len(tasks) // block)
+    results: list[Any] = []
+    for i in range(blocks):  # of nearly equal sizes
+        part = slice(i * len(tasks) // blocks, (i + 1) * len(tasks) // blocks)
+        results += carry_out(tasks[part])
+    return results
+
+
+def _train(tasks: Sequence[Task]) -> list[Any]:
+    """Step by step; who has taken its steps drops out."""
+    found: list[list[StepResult]] = [[] for _ in tasks]
+    numbers = range(len(tasks))
+    for step in range(max(_steps(task) for task in tasks)):
+        on = [i for i in numbers if _steps(tasks[i]) > step]
+        results = _in_blocks([tasks[i] for i in on], _train_once)
+        for i, result in zip(on, results, strict=True):
+            found[i].append(result)
+    return [
+        of[0]
+        if len(of) == 1
+        else StepResult(
+            torch.stack([r.loss for r in of]).mean(),
+            torch.stack([r.gradient_norm_sq for r in of]).mean(),
+        )
+        for of in found
+    ]
+
+
+def _steps(task: Task) -> int:
+    assert isinstance(task.effect, Train)
+    return task.effect.steps
+
+
+def _train_once(tasks: Sequence[Task]) -> list[StepResult]:
+    results, gradients = _gradients(tasks)
+    _step([_net(task) for task in tasks], gradients)
+    return results
+
+
+def _keep_gradients(tasks: Sequence[Task]) -> list[StepResult]:
+    results, gradients = _gradients(tasks)
+    for task, gradient in zip(tasks, gradients, strict=True):
+        _net(task).arena.gradient.copy_(gradient)
+    return results
+
+
+def _step_all(tasks: Sequence[Task]) -> list[None]:
+    nets = [_net(task) for task in tasks]
+    _step(nets, [net.arena.gradient for net in nets])
+    return [None] * len(tasks)
+
+
+def _net(task: Task) -> Net:
+    name: str = task.effect.net  # type: ignore[attr-defined]
+    return task.state.nets[name]
+
+
+def _step(nets: Sequence[Net], gradients: torch.Tensor | Sequence[torch.Tensor]) -> None:
+    """One optimizer over all rows; what it remembers of each, its step count too, is the row's."""
+    spec = nets[0].spec
+    rows = [net.arena.parameters for net in nets]
+    for row, gradient in zip(rows, gradients, strict=True):
+        row.grad = gradient
+    optimizer = make_optimizer(spec.name, spec.settings, rows)
+    for row, net in zip(rows, nets, strict=True):
+        optimizer.state[row] = net.moments
+    optimizer.step()
+    for row in rows:
+        row.grad = None
+
+
+def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
+    """Every peer's result, and its objective's gradient, a row (b, trained)."""
+    effect = tasks[0].effect
+    assert isinstance(effect, Train | Gradient)
+    name, objective = effect.net, OBJECTIVES[effect.objective]
+    role = role_of(name)
+    prefix = name.removesuffix(role)
+    states = [task.state for task in tasks]
+    fields = _drawn(tasks, objective.sees_data, prefix)
+    held = {
+        of: Rows([state.nets[prefix + of].arena for state in states])
+        for of in ("generator", "discriminator")
+        if prefix + of in states[0].nets
+    }
+    own, loss = held[role], states[0].loss
+    leaves = own.leaves()
+    tensors = {of: rows.tensors() for of, rows in held.items()}
+    for parameter in leaves:
+        del tensors[role][parameter]
+
+    def value(
+        leaves: dict[str, torch.Tensor],
+        tensors: dict[str, dict[str, torch.Tensor]],
+        fields: dict[str, Any],
+    ) -> torch.Tensor:
+        nets = {
+            of: _functional(held[of].template, of_net | (leaves if of == role else {}))
+            for of, of_net in tensors.items()
+        }
+        return objective.value(
+            nets.get("generator"), nets.get("discriminator"), loss, Batch(**fields)
+        )
+
+    losses = vmap(value)(leaves, tensors, fields)  # (b,)
+    found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
+    gradients = own.gather(found)
+    pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
+    if effect.proximal is not None and effect.proximal.mu:
+        _pull(gradients, own.matrix, pulls)
+    for rows in held.values():
+        rows.put_back()
+    norms = torch.linalg.vecdot(gradients, gradients)  # (b,)
+    results = zip(losses.detach().unbind(), norms.unbind(), strict=True)
+    return [StepResult(*result) for result in results], gradients
+
+
+def _pull(gradients: torch.Tensor, w: torch.Tensor, pulls: Sequence[Proximal]) -> None:
+    """Add ``mu (w - anchor)``, row by row."""
+    trained = gradients.shape[1]  # buffers, at the tail, are not pulled
+    anchors = torch.stack([pull.anchor[:trained] for pull in pulls])
+    mu = torch.tensor([[pull.mu] for pull in pulls], device=w.device)  # (b, 1)
+    gradients.addcmul_(mu, w[:, :trained] - anchors)
+
+
+def _functional(template: nn.Module, tensors: dict[str, torch.Tensor]) -> Callable[..., Any]:
+    return lambda x: functional_call(template, tensors, (x,))
+
+
+def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, torch.Tensor]:
+    """Everybody's mini-batch, by field, (b, ...) each."""
+    batches = [
+        task.state.draw_batch(sees_data, task.effect.inputs, prefix)  # type: ignore[attr-defined]
+        for task in tasks
+    ]
+    device = tasks[0].state.device
+    fields: dict[str, torch.Tensor] = {}
+    for name in Batch._fields:
+        values = [getattr(batch, name) for batch in batches]
+        if isinstance(values[0], torch.Tensor):
+            fields[name] = torch.stack(values)
+        elif values[0] is not None:
+            fields[name] = torch.tensor(values, device=device)
+    return fields
+
+
+def _apply(tasks: Sequence[Task]) -> Sequence[torch.Tensor]:
+    """A net applied, in training mode (Generate) or not (Evaluate)."""
+    evaluate = isinstance(tasks[0].effect, Evaluate)
+    inputs = torch.stack(
+        [e.x if isinstance(e := task.effect, Evaluate) else e.z for task in tasks]  # type: ignore[attr-defined]
+    )
+    rows = Rows([_net(task).arena for task in tasks])
+    template = rows.template.train(not evaluate)
+    try:
+        with torch.no_grad():
+            outputs = vmap(lambda tensors, x: functional_call(template, tensors, (x,)))(
+                rows.tensors(), inputs
+            )
+    finally:
+        template.train()
+    if not evaluate:
+        rows.put_back()
+    return list(outputs.unbind())
+
+
+def _vjp(tasks: Sequence[Task]) -> Sequence[torch.Tensor | None]:
+    effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
+    keep = effects[0].keep
+    rows = Rows([_net(task).arena for task in tasks])
+    leaves = rows.leaves() if keep else {}
+    tensors = rows.tensors()
+    for parameter in leaves:
+        del tensors[parameter]
+    inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
+    cotangents = torch.stack([effect.cotangent for effect in effects])
+    outputs = vmap(
+        lambda leaves, tensors, x: functional_call(rows.template, tensors | leaves, (x,))
+    )(leaves, tensors, inputs)
+    rows.put_back()
+    if not keep:
+        return list(torch.autograd.grad(outputs, inputs, cotangents)[0].unbind())
+    found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, materialize_grads=True)
+    for task, gradient in zip(tasks, rows.gather(found), strict=True):
+        kept = _net(task).arena.gradient
+        if keep == "set":
+            kept.copy_(gradient)
+        else:
+            kept.add_(gradient)
+    return [None] * len(tasks)

@@ -1,0 +1,105 @@
+"""Combining for many peers at once: one sparse product on the matrix of their arenas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from peer.combine import combine
+from sim.event import Process
+from sim.rows import matrix_of
+from sim.snapshots import Snapshot
+
+COLUMNS_BYTES = 2**19
+"""A block of columns, of all rows, is to stay in a core's own cache while it is mixed."""
+
+
+@dataclass
+class Mix:
+    """One peer's combine, put off."""
+
+    process: Process
+    net: str
+    weights: Mapping[int, float]  # a_lk by neighbour
+    own: Snapshot
+    received: dict[int, Snapshot]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether all its values still lie in the arenas."""
+        return self.own.is_live and all(value.is_live for value in self.received.values())
+
+
+def mix_all(mixes: Sequence[Mix]) -> None:
+    """Carry out combines of different peers, as if at one moment."""
+    for net in sorted({mix.net for mix in mixes}):
+        of_net = sorted((mix for mix in mixes if mix.net == net), key=lambda mix: mix.process.id)
+        live = [mix for mix in of_net if mix.is_live]
+        others = [mix for mix in of_net if not mix.is_live]
+        if len(live) > 1 and not others:
+            _product(live)
+        else:
+            _one_by_one(of_net)
+
+
+def _one_by_one(mixes: Sequence[Mix]) -> None:
+    for mix in mixes:
+        mix.process.snapshots.keep()
+        w = mix.process.peer.state.nets[mix.net].arena.vector
+        values = {k: value.tensor for k, value in mix.received.items()}
+        combine(w, mix.own.tensor, values, mix.weights)
+
+
+def _product(mixes: Sequence[Mix]) -> None:
+    """All of them by one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l a_lk w_l``."""
+    sources: dict[int, torch.Tensor] = {}
+    rows, columns, values = [], [], []
+    for row, mix in enumerate(mixes):
+        held = {mix.process.id: mix.own.tensor}
+        held |= {k: value.tensor for k, value in mix.received.items()}
+        sources |= held
+        taken = {k: mix.weights[k] for k in sorted(mix.received)}
+        rows += [row] * len(held)
+        columns += list(held)
+        values += [1 - sum(taken.values()), *(taken[k] for k in mix.received)]
+    for mix in mixes:  # who else needs a value that is about to change, gets a copy
+        del mix.own
+        mix.received.clear()
+    for mix in mixes:
+        mix.process.snapshots.keep()
+    ids = sorted(sources)
+    place = {k: i for i, k in enumerate(ids)}
+    shape = (len(mixes), len(ids))
+    A = scipy.sparse.csr_array(
+        (np.array(values, np.float32), (rows, [place[k] for k in columns])), shape
+    )
+    W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
+    targets = [place[mix.process.id] for mix in mixes]
+    if is_view and W.device.type == "cpu":
+        _mix_in_place(A, W.numpy(), targets)
+        return
+    mixed = _to_torch(A, W.device) @ W
+    for mix, value in zip(mixes, mixed, strict=True):
+        sources[mix.process.id].copy_(value)
+
+
+def _mix_in_place(A: scipy.sparse.csr_array, W: np.ndarray, targets: Sequence[int]) -> None:
+    """``W[targets] = A W``, a block of columns at a time: it stays in a cache meanwhile."""
+    every = list(targets) == list(range(len(W)))
+    width = max(256, COLUMNS_BYTES // (4 * len(W)))
+    for start in range(0, W.shape[1], width):
+        block = W[:, start : start + width]
+        mixed = A @ np.ascontiguousarray(block)
+        if every:
+            block[:] = mixed
+        else:
+            block[targets] = mixed
+
+
+def _to_torch(A: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:
+    parts = (torch.from_numpy(part).to(device) for part in (A.indptr, A.indices, A.data))
+    return torch.sparse_csr_tensor(*parts, size=A.shape, check_invariants=False)

@@ -1,0 +1,69 @@
+"""The arenas of several peers, as rows of one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from peer.gan import Arena
+
+
+class Rows:
+    """The arenas of several peers as one matrix: a view where they lie one behind the other."""
+
+    def __init__(self, arenas: Sequence[Arena]) -> None:
+        self.arenas = arenas
+        self.layout = arenas[0].layout
+        self.template = arenas[0].template
+        self.matrix, self.is_view = matrix_of([arena.vector for arena in arenas])  # (b, P)
+        self.counters = {
+            name: torch.stack([arena.counters[name] for arena in arenas])
+            for name in arenas[0].counters
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every parameter and buffer by name, (b, ...) each, views of the matrix."""
+        views = {slot.name: self.layout.view(self.matrix, slot) for slot in self.layout.slots}
+        return views | self.counters
+
+    def leaves(self) -> dict[str, torch.Tensor]:
+        """The parameters alone, as leaves that a gradient is wanted for."""
+        return {
+            slot.name: self.layout.view(self.matrix, slot).detach().requires_grad_()
+            for slot in self.layout.slots
+            if slot.trained
+        }
+
+    def gather(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Gradients of :meth:`leaves` as rows (b, trained), zero between parameters."""
+        rows = self.matrix.new_zeros(len(self.matrix), self.layout.trained)
+        trained = (slot for slot in self.layout.slots if slot.trained)
+        for slot, gradient in zip(trained, gradients, strict=True):
+            self.layout.view(rows, slot).copy_(gradient)
+        return rows
+
+    def put_back(self) -> None:
+        """Give every peer its buffers: a forward pass in training has moved them."""
+        if not self.is_view and self.layout.length > self.layout.trained:
+            for arena, row in zip(self.arenas, self.matrix, strict=True):
+                arena.vector[self.layout.trained :].copy_(row[self.layout.trained :])
+        for name, counts in self.counters.items():
+            for arena, count in zip(self.arenas, counts, strict=True):
+                arena.counters[name].copy_(count)
+
+
+def matrix_of(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
+    """Rows (P,) as a matrix (b, P), and whether it is a view of them."""
+    first = rows[0]
+    if len(rows) == 1:
+        return first[None], True
+    stride = rows[1].storage_offset() - first.storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    if stride >= len(first) and all(
+        row.untyped_storage().data_ptr() == storage
+        and row.storage_offset() == first.storage_offset() + i * stride
+        for i, row in enumerate(rows)
+    ):
+        return first.as_strided((len(rows), len(first)), (stride, 1)), True
+    return torch.stack(list(rows)), False

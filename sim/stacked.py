@@ -1,0 +1,149 @@
+"""The stacked engine: when many peers wait on the same local step, it is one batched step."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from peer.effects import Combine, Effect
+from peer.local import carry_out
+from sim.batched import Task, carry_out_all, kind_of
+from sim.event import Process
+from sim.mixing import Mix, mix_all
+from sim.snapshots import Snapshot
+from sim.trial import refusal
+
+TRIALS = 3
+"""How often ``auto`` times each way of carrying out a kind of local step, after a first time."""
+
+
+@dataclass
+class Ticket:
+    """A local effect that was taken on, and its result once it is there."""
+
+    process: Process
+    effect: Effect
+    result: Any = None
+    is_done: bool = False
+
+
+@dataclass
+class Way:
+    """How a kind of local effect is carried out, and what ``auto`` has measured of it.
+
+    Attributes:
+        stacked: whether it can be; None while ``auto`` has not decided.
+        seconds: a task, by whether it was stacked.
+    """
+
+    stacked: bool | None
+    seconds: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
+
+    def next(self) -> bool:
+        """Whether to stack the next time."""
+        if self.stacked is not None:
+            return self.stacked
+        return len(self.seconds[True]) <= len(self.seconds[False])
+
+    def measured(self, stacked: bool, seconds: float) -> None:
+        """Take note, and decide once each way was timed often enough (first times apart)."""
+        self.seconds[stacked].append(seconds)
+        if self.stacked is None and min(map(len, self.seconds.values())) > TRIALS:
+            together, alone = (statistics.median(self.seconds[way][1:]) for way in (True, False))
+            self.stacked = together < alone
+
+
+class Stacked:
+    """Carries out local effects and combines of many peers at once.
+
+    Args:
+        threads: that stacked steps may use.
+        auto: time both ways of carrying out each kind of step, and go on with the faster.
+    """
+
+    def __init__(self, threads: int = 1, auto: bool = False) -> None:
+        self.threads = threads
+        self.auto = auto
+        self.ways: dict[Hashable, Way] = {}
+        self._waiting: list[Ticket] = []
+        self._mixes: dict[int, Mix] = {}  # by peer
+
+    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
+        """The effect waits for others like it until its result is asked for."""
+        ticket = Ticket(process, effect)
+        self._waiting.append(ticket)
+
+        def result() -> Any:
+            if not ticket.is_done:
+                self._carry_out()
+            return ticket.result
+
+        return result
+
+    def combine(
+        self,
+        process: Process,
+        effect: Combine,
+        own: Snapshot,
+        received: Mapping[int, Snapshot],
+    ) -> None:
+        """It waits for others until the peer goes on."""
+        self._mixes[process.id] = Mix(process, effect.net, effect.weights, own, dict(received))
+
+    def settle(self, process: Process) -> None:
+        """Carry out all combines that wait, if the peer's own is among them."""
+        if process.id in self._mixes:
+            mixes, self._mixes = list(self._mixes.values()), {}
+            mix_all(mixes)
+
+    def _carry_out(self) -> None:
+        """Everything that waits, kind by kind."""
+        waiting, self._waiting = self._waiting, []
+        kinds: dict[Hashable, list[Ticket]] = {}
+        for ticket in waiting:
+            ticket.process.snapshots.keep()
+            kind = kind_of(Task(ticket.process.peer.state, ticket.effect))
+            kinds.setdefault(kind, []).append(ticket)
+        for kind, tickets in kinds.items():
+            tickets.sort(key=lambda ticket: ticket.process.id)
+            self._carry_out_kind(kind, tickets)
+
+    def _carry_out_kind(self, kind: Hashable, tickets: list[Ticket]) -> None:
+        tasks = [Task(ticket.process.peer.state, ticket.effect) for ticket in tickets]
+        if kind is None or len(tasks) == 1:
+            results = _alone(tasks)
+        else:
+            way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(kind, tasks))
+            stacked = way.next()
+            began = time.perf_counter()
+            results = self._together(tasks) if stacked else _alone(tasks)
+            way.measured(stacked, (time.perf_counter() - began) / len(tasks))
+        for ticket, result in zip(tickets, results, strict=True):
+            ticket.result, ticket.is_done = result, True
+
+    def _together(self, tasks: list[Task]) -> list[Any]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return carry_out_all(tasks)
+        finally:
+            torch.set_num_threads(before)
+
+    def _way(self, kind: Hashable, tasks: list[Task]) -> Way:
+        """How to begin with a kind that was not met before."""
+        why = refusal(tasks[:2])
+        if why is not None:
+            name = type(tasks[0].effect).__name__
+            warnings.warn(f"{name} is carried out one peer at a time: {why}", stacklevel=2)
+            return Way(False)
+        return Way(None if self.auto else True)
+
+
+def _alone(tasks: list[Task]) -> list[Any]:
+    return [carry_out(task.effect, task.state) for task in tasks]
