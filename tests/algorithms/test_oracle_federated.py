@@ -1,0 +1,410 @@
+"""Gossip, federated and single-generator systems against plain NumPy statements of their formulas.
+
+The oracles were written from the papers by somebody who had not read the code under test. They are
+float64 throughout, with gradients derived by hand (``numpy_gan``). From hearsay they take a peer's
+initial weights, its mini-batches and its noise, and, where a paper leaves something to chance (who
+meets whom, who is chosen, whose discriminator goes where), how chance fell: that is read off the
+letters sent, and held against what the paper allows.
+
+Every test also states mutants, formulas with one thing wrong, and none of them may agree.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import algorithms
+from peer.effects import Combine, Effect, Exchange
+from peer.experiment import Experiment, from_mapping
+from peer.peer import Peer
+from peer.program import Running
+from peer.state import PeerState
+from sim.run import drive, make_states
+from tests.algorithms.numpy_gan import (
+    GAN,
+    NETS,
+    Array,
+    Sgd,
+    TinyGan,
+    flat64,
+    parameters,
+)
+
+TOLERANCE = 1e-5
+"""Largest difference allowed, relative to the net's largest parameter.
+
+hearsay computes in float32, which rounds to 6e-8, and a run here makes at most some tens of steps
+and averages: independent roundings add up to a few times 1e-7, which is what is measured. What is
+chosen by size (approach 1) and divided by a small mean (approach 2) is left a margin. A wrong
+formula is off by at least a hundred times as much, or its test fails (``assert_agrees``).
+"""
+
+LR = 0.1
+BATCH = 8
+UNEQUAL = {"source": "digits", "partition": {"labels": [[0, 1, 2], [3], [4, 5], [6]]}}
+
+Pair = dict[str, Array]  # net -> (P,)
+Pairs = dict[int, Pair]  # by peer
+States = dict[int, PeerState]
+
+
+def pairs_of(states: States) -> Pairs:
+    """Every peer's nets of the pair."""
+    return {k: {n: parameters(s, n) for n in NETS if n in s.nets} for k, s in states.items()}
+
+
+# --- hearsay's side -------------------------------------------------------------------------------
+
+
+class Sent(NamedTuple):
+    """One letter with nets in it."""
+
+    round: int
+    sender: int
+    receiver: int
+    nets: frozenset[str]
+
+
+@types.coroutine
+def _overheard(running: Running, hear: Callable[[Effect], None]) -> Generator[Effect, Any, None]:
+    """The same coroutine, each effect told to ``hear`` on its way."""
+    result = None
+    while True:
+        try:
+            effect = running.send(result)
+        except StopIteration:
+            return
+        hear(effect)
+        result = yield effect
+
+
+def _letters(sender: int, effect: Effect) -> Iterable[Sent]:
+    match effect:
+        case Combine(net, moments, weights):
+            for other in weights:
+                yield Sent(moments[other].round, sender, other, frozenset({net}))
+        case Exchange(letters, _, _, moments):
+            for other, letter in letters.items():
+                if nets := letter.tensors.keys() & set(NETS):
+                    yield Sent(moments[other].round, sender, other, frozenset(nets))
+
+
+class Ran:
+    """What a run of hearsay left and sent; and what its peers began with, and drew."""
+
+    def __init__(self, experiment: Experiment, states: States, sent: Sequence[Sent]) -> None:
+        self.experiment, self.states, self.sent = experiment, states, sent
+        self.rounds: int = experiment.algorithm.settings["rounds"]
+        self._twins = make_states(experiment)
+        self._start = pairs_of(self._twins)
+        self._drawn: defaultdict[tuple[int, str, str], list[Array]] = defaultdict(list)
+
+    def __getitem__(self, key: tuple[int, str]) -> Array:
+        peer, net = key
+        return parameters(self.states[peer], net)
+
+    @property
+    def start(self) -> Pairs:
+        """What every peer begins with."""
+        return {k: dict(pair) for k, pair in self._start.items()}
+
+    @property
+    def samples(self) -> dict[int, int]:
+        """n_k, of the peers that hold data."""
+        return {k: len(s.shard) for k, s in self.states.items() if s.shard is not None}
+
+    def links(self, round: int, net: str) -> list[tuple[int, int]]:
+        """Who sent whom that net in that round, by sender."""
+        return sorted((s.sender, s.receiver) for s in self.sent if s[0] == round and net in s.nets)
+
+    def draws(self, peer: int, what: str, prefix: str = "") -> Iterator[Array]:
+        """All mini-batches (``real``) or noise that a peer draws, from the first, whoever asks."""
+        twin, drawn = self._twins[peer], self._drawn[peer, what, prefix]
+        for i in count():
+            if i == len(drawn):
+                real = what == "real"
+                drawn.append(
+                    flat64(twin.draw_real(prefix) if real else twin.draw_noise(BATCH, prefix))
+                )
+            yield drawn[i]
+
+
+def run(algorithm: Mapping[str, Any], **keys: Any) -> Ran:
+    raw = {
+        "peers": 5,
+        "graph": "star",
+        "optimizer": {"name": "sgd", "lr": LR},
+        "gan": GAN,
+        "data": UNEQUAL,
+        "batch": BATCH,
+        "seed": 5,
+        "checkpoint": 0,
+    }
+    experiment = from_mapping(raw | keys | {"algorithm": dict(algorithm)})
+    program = algorithms.find(experiment)
+    sent: list[Sent] = []
+
+    def start(peer: Peer) -> Coroutine[Effect, Any, None]:
+        async def listened() -> None:
+            await _overheard(program.start(peer), lambda e: sent.extend(_letters(peer.id, e)))
+
+        return listened()
+
+    states = make_states(experiment)
+    drive(experiment, states, replace(program, start=start))
+    return Ran(experiment, states, sent)
+
+
+Expected = Mapping[tuple[int, str], Array]  # by peer and net
+
+
+def off(ran: Ran, expected: Expected) -> float:
+    """The largest difference of any parameter, relative to its net's largest."""
+    return max(
+        float(np.abs(ran[key] - values).max() / np.abs(values).max())
+        for key, values in expected.items()
+    )
+
+
+def assert_agrees(
+    ran: Ran, expected: Expected, mutants: Mapping[str, Callable[[], Expected]]
+) -> None:
+    """The run is what the oracle says, and nothing like what any mutant of it says."""
+    assert off(ran, expected) < TOLERANCE
+    for (peer, net), values in expected.items():
+        assert np.abs(values - ran.start[peer][net]).max() > 0.005  # it learnt
+    for name, mutant in mutants.items():
+        assert off(ran, mutant()) > 100 * TOLERANCE, name
+
+
+# --- local training -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Local:
+    """T iterations of a peer's own GAN.
+
+    ``D_first``: n_d steps of D, each with new reals and new noise, then G with new noise
+    (Goodfellow et al. 2014, Algorithm 1). ``G_first``: G, then D on the fakes that G made before
+    its step (the released code of FeGAN). ``simultaneous``: both gradients at the old point
+    (Rasouli et al. 2020). ``mu``: of the term mu/2 ||w - anchor||^2, for both nets (FedProx).
+    """
+
+    steps: int
+    order: str = "D_first"
+    n_d: int = 1
+    mu: float = 0.0
+
+
+class Trainee:
+    """A peer's draws and its optimizers' memory, which outlive a round."""
+
+    gan = TinyGan("bce_ns")
+
+    def __init__(self, ran: Ran, peer: int, prefix: str = "", momentum: float = 0.0) -> None:
+        self.real, self.noise = (ran.draws(peer, what, prefix) for what in ("real", "noise"))
+        self.momentum = momentum
+        self.reset()
+
+    def reset(self) -> None:
+        self.memory = {net: Sgd(LR, self.momentum) for net in NETS}
+
+    def train(self, w: Pair, how: Local, anchor: Pair | None = None) -> Pair:
+        w = dict(w)
+
+        def descend(**gradients: Array) -> None:
+            for net, gradient in gradients.items():
+                if anchor is not None:
+                    gradient = gradient + how.mu * (w[net] - anchor[net])
+                w[net] = w[net] + self.memory[net](gradient)
+
+        def of(net: str, z: Array) -> Array:
+            x = next(self.real) if net == "discriminator" else None
+            return self.gan.gradient(net, w["discriminator"], w["generator"], x, z)
+
+        for _ in range(how.steps):
+            if how.order == "G_first":
+                z = next(self.noise)
+                fakes = self.gan.generate(w["generator"], z)
+                descend(generator=of("generator", z))
+                gradient = self.gan.of_discriminator(w["discriminator"], next(self.real), fakes)
+                descend(discriminator=gradient)
+            elif how.order == "D_first":
+                for _ in range(how.n_d):
+                    descend(discriminator=of("discriminator", next(self.noise)))
+                descend(generator=of("generator", next(self.noise)))
+            else:
+                to_d = of("discriminator", next(self.noise))
+                descend(discriminator=to_d, generator=of("generator", next(self.noise)))
+        return w
+
+
+def flatten(w: Pairs) -> dict[tuple[int, str], Array]:
+    return {(k, net): values for k, pair in w.items() for net, values in pair.items()}
+
+
+# --- gossip (Hardy, Le Merrer, Sericola 2018) -----------------------------------------------------
+
+Mix = Callable[[str, dict[int, Array], list[tuple[int, int]]], dict[int, Array]]
+"""(net, w by peer, (sender, receiver) of this round) -> w by peer."""
+
+
+def gossip(ran: Ran, mix: Mix, how: Local) -> Expected:
+    """Every peer trains, then those who meet mix G and D; all that is sent is sent at once."""
+    w, trainees = ran.start, {k: Trainee(ran, k) for k in ran.states}
+    for round in range(ran.rounds):
+        w = {k: trainees[k].train(pair, how) for k, pair in w.items()}
+        for net in NETS:
+            mixed = mix(net, {k: pair[net] for k, pair in w.items()}, ran.links(round, net))
+            for k, values in mixed.items():
+                w[k][net] = values
+    return flatten(w)
+
+
+def pairwise(
+    net: str, w: dict[int, Array], links: list[tuple[int, int]], share: Callable[[int, int], float]
+) -> dict[int, Array]:
+    """w_k = share(k, r) w_k + (1 - share(k, r)) w_r, at both ends; the share is one half."""
+    return w | {k: share(k, r) * w[k] + (1 - share(k, r)) * w[r] for r, k in links}
+
+
+def push(
+    net: str, w: dict[int, Array], links: list[tuple[int, int]], keep: float = 0.5
+) -> dict[int, Array]:
+    """w_r = (w_r + w_k)/2 for each letter that r gets, in the order of their senders k."""
+    new = dict(w)
+    for k, r in sorted(links):
+        new[r] = keep * new[r] + (1 - keep) * w[k]
+    return new
+
+
+class SumWeight:
+    """GoSGD (Blot et al. 2016): the sender keeps half its mass and sends (w_k, alpha_k)."""
+
+    def __init__(self, peers: int, kept: float = 0.5) -> None:
+        self.kept = kept
+        self.alpha = {net: dict.fromkeys(range(peers), 1 / peers) for net in NETS}
+
+    def __call__(
+        self, net: str, w: dict[int, Array], links: list[tuple[int, int]]
+    ) -> dict[int, Array]:
+        """w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), alpha_r += alpha_k."""
+        alpha, new = self.alpha[net], dict(w)
+        under_way = {}
+        for k, _ in links:
+            under_way[k] = (1 - self.kept) * alpha[k]
+            alpha[k] *= self.kept
+        for k, r in links:
+            new[r] = (alpha[r] * new[r] + under_way[k] * w[k]) / (alpha[r] + under_way[k])
+            alpha[r] += under_way[k]
+        assert sum(alpha.values()) == pytest.approx(1)
+        return new
+
+
+def nobody(net: str, w: dict[int, Array], links: list[tuple[int, int]]) -> dict[int, Array]:
+    return w
+
+
+def only(of: str, mix: Mix) -> Mix:
+    return lambda net, w, links: mix(net, w, links) if net == of else w
+
+
+FOUR = {"peers": 4, "graph": "complete", "init": "own"}
+
+
+@pytest.mark.parametrize("mode", ["together", "independent"])
+@pytest.mark.parametrize("mass", ["equal", "samples"])
+def test_pairwise_gossip(mode: str, mass: str) -> None:
+    """Push-pull: both ends take (w_k + w_r)/2, or the n-weighted mean of the two."""
+    how = Local(steps=2)
+    ran = run({"name": "gossip", "rounds": 4, "period": 2, "mode": mode, "mass": mass}, **FOUR)
+    n = ran.samples
+
+    def by_samples(k: int, r: int) -> float:
+        return n[k] / (n[k] + n[r])
+
+    shares: dict[str, Callable[[int, int], float]] = {
+        "equal": lambda k, r: 0.5,
+        "samples": by_samples,
+        "the other's": lambda k, r: 1 - by_samples(k, r),
+        "two thirds": lambda k, r: 2 / 3,
+    }
+    apart = 0
+    for round in range(4):
+        met = {net: set(ran.links(round, net)) for net in NETS}
+        apart += met["generator"] != met["discriminator"]
+        for links in met.values():
+            assert links
+            assert links == {(r, k) for k, r in links}  # both ways
+            assert len({k for k, _ in links}) == len(links)  # one partner each
+    assert bool(apart) == (mode == "independent")
+    mix = {name: partial(pairwise, share=share) for name, share in shares.items()}
+    right = mix.pop(mass)
+    assert_agrees(
+        ran,
+        gossip(ran, right, how),
+        {
+            **{f"share: {name}": partial(gossip, ran, wrong, how) for name, wrong in mix.items()},
+            "nobody talks": partial(gossip, ran, nobody, how),
+            "only G": partial(gossip, ran, only("generator", right), how),
+            "only D": partial(gossip, ran, only("discriminator", right), how),
+            "one step": partial(gossip, ran, right, Local(steps=1)),
+            "simultaneous": partial(gossip, ran, right, Local(steps=2, order="simultaneous")),
+        },
+    )
+
+
+@pytest.mark.parametrize("mode", ["together", "independent"])
+def test_push_gossip(mode: str) -> None:
+    """The receiver alone moves, to the middle; senders go on as they are."""
+    how = Local(steps=1)
+    settings = {"name": "gossip", "rounds": 4, "period": 1, "mix": "push", "mode": mode}
+    ran = run(settings | {"probability": 0.7}, **FOUR)
+    letters = [ran.links(t, "generator") for t in range(4)]
+    assert any(0 < len(links) < 4 for links in letters)  # with probability p
+    receivers = [[r for _, r in links] for links in letters]
+    assert any(len(set(rs)) < len(rs) for rs in receivers)  # two letters for one
+
+    def both(net: str, w: dict[int, Array], links: list[tuple[int, int]]) -> dict[int, Array]:
+        return push(net, w, [*links, *((r, k) for k, r in links)])
+
+    def at_once(net: str, w: dict[int, Array], links: list[tuple[int, int]]) -> dict[int, Array]:
+        met = {r: [w[k] for k, other in links if other == r] for r in w}
+        return {r: np.mean([w[r], *others], axis=0) for r, others in met.items()}
+
+    assert_agrees(
+        ran,
+        gossip(ran, push, how),
+        {
+            "a third": partial(gossip, ran, partial(push, keep=1 / 3), how),
+            "both ends": partial(gossip, ran, both, how),
+            "the mean of all": partial(gossip, ran, at_once, how),
+            "nobody talks": partial(gossip, ran, nobody, how),
+        },
+    )
+
+
+@pytest.mark.parametrize("mode", ["together", "independent"])
+def test_sum_weight_gossip(mode: str) -> None:
+    """Mass halves when sent and adds up where it arrives; means are weighted by it."""
+    how = Local(steps=1, order="G_first")
+    settings = {"name": "gossip", "rounds": 4, "period": 1, "mix": "sum_weight", "mode": mode}
+    ran = run(settings | {"order": "G_first"}, **FOUR)
+    assert_agrees(
+        ran,
+        gossip(ran, SumWeight(4), how),
+        {
+            "a third kept": lambda: gossip(ran, SumWeight(4, kept=1 / 3), how),
+            "massless": partial(gossip, ran, push, how),
+            "D first": lambda: gossip(ran, SumWeight(4), Local(steps=1)),
+        },
+    )
