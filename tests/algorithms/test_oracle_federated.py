@@ -146,7 +146,7 @@ def run(algorithm: Mapping[str, Any], **keys: Any) -> Ran:
         "gan": GAN,
         "data": UNEQUAL,
         "batch": BATCH,
-        "seed": 5,
+        "seed": 0,
         "checkpoint": 0,
     }
     experiment = from_mapping(raw | keys | {"algorithm": dict(algorithm)})
@@ -406,5 +406,205 @@ def test_sum_weight_gossip(mode: str) -> None:
             "a third kept": lambda: gossip(ran, SumWeight(4, kept=1 / 3), how),
             "massless": partial(gossip, ran, push, how),
             "D first": lambda: gossip(ran, SumWeight(4), Local(steps=1)),
+        },
+    )
+
+
+# --- federated averaging (McMahan et al. 2017; Oasis, equation 2; FedProx, Li et al. 2020) --------
+
+Weigh = Callable[[Mapping[int, int], Iterable[int]], dict[int, float]]
+"""(n by worker, those chosen) -> their weights."""
+
+
+def by_samples(n: Mapping[int, int], chosen: Iterable[int]) -> dict[int, float]:
+    """n_k / sum of n over those chosen."""
+    chosen = list(chosen)
+    return {k: n[k] / sum(n[j] for j in chosen) for k in chosen}
+
+
+def uniformly(n: Mapping[int, int], chosen: Iterable[int]) -> dict[int, float]:
+    """1 / |S|, as FeGAN's FL-vanilla."""
+    chosen = list(chosen)
+    return dict.fromkeys(chosen, 1 / len(chosen))
+
+
+def of_everybody(n: Mapping[int, int], chosen: Iterable[int]) -> dict[int, float]:
+    """Mutant: n_k / sum of n over all, chosen or not."""
+    return {k: n[k] / sum(n.values()) for k in chosen}
+
+
+def mean(models: Pairs, weights: Mapping[int, float]) -> Pair:
+    """w = sum over k of omega_k w_k, for each net."""
+    return {net: sum((weights[k] * models[k][net] for k in models), np.zeros(1)) for net in NETS}
+
+
+def chosen_in(ran: Ran, round: int, server: int = 0) -> list[int]:
+    """The workers whom the server sent the model in a round."""
+    return [r for k, r in ran.links(round, "generator") if k == server]
+
+
+def assert_chosen(ran: Ran, fraction: float, workers: int = 4) -> None:
+    """Every round has max(1, floor(C N)) distinct workers, and over all rounds everybody."""
+    chosen = [chosen_in(ran, t) for t in range(ran.rounds)]
+    for workers_of_round in chosen:
+        assert len(workers_of_round) == max(1, int(fraction * workers))
+        assert len(set(workers_of_round)) == len(workers_of_round)
+    assert {k for ks in chosen for k in ks} == set(range(1, workers + 1))
+
+
+def fedavg(
+    ran: Ran, weigh: Weigh, how: Local, momentum: float = 0.0, reset: bool = False
+) -> Expected:
+    """The chosen train w from where it is, pulled to it by mu; w becomes their weighted mean."""
+    w, n = ran.start[0], ran.samples
+    trainees = {k: Trainee(ran, k, momentum=momentum) for k in n}
+    for round in range(ran.rounds):
+        models = {}
+        for k in chosen_in(ran, round):
+            if reset:
+                trainees[k].reset()
+            models[k] = trainees[k].train(w, how, anchor=w)
+        w = mean(models, weigh(n, models))
+    return flatten({0: w})
+
+
+def sgd(momentum: float) -> dict[str, Any]:
+    return {"name": "sgd", "lr": LR, "momentum": momentum}
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.7, 0.5])
+def test_fedavg(fraction: float) -> None:
+    """Weights n_k / sum n over those who took part, moments kept by each worker."""
+    settings = {"name": "fedavg", "rounds": 4, "local_steps": 2, "n_d": 2, "fraction": fraction}
+    ran = run(settings, optimizer=sgd(0.9))
+    assert_chosen(ran, fraction)
+    how = Local(steps=2, n_d=2)
+    mutants = {
+        "uniform": partial(fedavg, ran, uniformly, how, 0.9),
+        "moments reset": partial(fedavg, ran, by_samples, how, 0.9, reset=True),
+        "one D step": partial(fedavg, ran, by_samples, Local(steps=2), 0.9),
+        "one step": partial(fedavg, ran, by_samples, Local(steps=1, n_d=2), 0.9),
+        "pulled": partial(fedavg, ran, by_samples, replace(how, mu=0.5), 0.9),
+    }
+    if fraction < 1:
+        mutants["weights of everybody"] = partial(fedavg, ran, of_everybody, how, 0.9)
+    assert_agrees(ran, fedavg(ran, by_samples, how, 0.9), mutants)
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_fl_vanilla(fraction: float) -> None:
+    """FeGAN's baseline: a plain mean; G first, and D on the very same fakes."""
+    ran = run(
+        {
+            "name": "fedavg",
+            "rounds": 4,
+            "local_steps": 2,
+            "order": "G_first",
+            "weighting": "uniform",
+            "optimizer_state": "reset",
+            "fraction": fraction,
+        },
+        optimizer=sgd(0.9),
+    )
+    assert_chosen(ran, fraction)
+    how = Local(steps=2, order="G_first")
+    assert_agrees(
+        ran,
+        fedavg(ran, uniformly, how, 0.9, reset=True),
+        {
+            "by samples": partial(fedavg, ran, by_samples, how, 0.9, reset=True),
+            "moments kept": partial(fedavg, ran, uniformly, how, 0.9),
+            "D first": partial(fedavg, ran, uniformly, Local(steps=2), 0.9, reset=True),
+            "simultaneous": partial(
+                fedavg, ran, uniformly, replace(how, order="simultaneous"), 0.9, reset=True
+            ),
+        },
+    )
+
+
+def test_fedgan() -> None:
+    """Rasouli et al. 2020: K simultaneous steps of D and G, p_i = |R_i| / sum |R_j|."""
+    ran = run({"name": "fedavg", "rounds": 3, "local_steps": 3, "order": "simultaneous"})
+    how = Local(steps=3, order="simultaneous")
+    assert_agrees(
+        ran,
+        fedavg(ran, by_samples, how),
+        {
+            "uniform": partial(fedavg, ran, uniformly, how),
+            "D first": partial(fedavg, ran, by_samples, Local(steps=3)),
+        },
+    )
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weighting", ["samples", "uniform"])
+def test_fedprox(weighting: str, momentum: float) -> None:
+    """mu/2 ||w - w^t||^2 for both nets, w^t being the model received; before the moments."""
+    settings = {"name": "fedavg", "rounds": 3, "local_steps": 4, "mu": 0.5, "fraction": 0.75}
+    ran = run(settings | {"weighting": weighting}, optimizer=sgd(momentum))
+    how = Local(steps=4, mu=0.5)
+    weigh = by_samples if weighting == "samples" else uniformly
+    other = uniformly if weighting == "samples" else by_samples
+    assert_agrees(
+        ran,
+        fedavg(ran, weigh, how, momentum),
+        {
+            "not pulled": partial(fedavg, ran, weigh, replace(how, mu=0), momentum),
+            "pulled by mu/2": partial(fedavg, ran, weigh, replace(how, mu=0.25), momentum),
+            "pulled by 2 mu": partial(fedavg, ran, weigh, replace(how, mu=1), momentum),
+            "pushed": partial(fedavg, ran, weigh, replace(how, mu=-0.5), momentum),
+            "other weights": partial(fedavg, ran, other, how, momentum),
+        },
+    )
+
+
+# --- Ditto (Li et al. 2021, Algorithm 1; in the order of Oasis's baseline) ------------------------
+
+
+def ditto(
+    ran: Ran, personal: Local, how: Local, weigh: Weigh = by_samples, anchored: str = "received"
+) -> Expected:
+    """v_k - eta (grad F_k(v_k) + lambda (v_k - w^t)), and w as in FedAvg; both at the chosen."""
+    v, n = ran.start, ran.samples
+    w = v.pop(0)
+    own = {k: Trainee(ran, k) for k in n}
+    shared = {k: Trainee(ran, k, "global_") for k in n}
+    for round in range(ran.rounds):
+        chosen = chosen_in(ran, round)
+        models = {k: shared[k].train(w, how, w) for k in chosen}
+        for k in chosen:
+            anchor = {"received": w, "trained": models[k], "own": v[k]}[anchored]
+            v[k] = own[k].train(v[k], personal, anchor)
+        w = mean(models, weigh(n, models))
+    return flatten(v | {0: w})
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_ditto(fraction: float) -> None:
+    """Personal pairs pulled to the model received; a worker that is not chosen keeps its own."""
+    ran = run(
+        {
+            "name": "ditto",
+            "rounds": 4,
+            "local_steps": 2,
+            "personal_steps": 3,
+            "pull": 0.4,
+            "fraction": fraction,
+        },
+        init="own",
+    )
+    assert_chosen(ran, fraction)
+    personal, how = Local(steps=3, mu=0.4), Local(steps=2)
+    assert_agrees(
+        ran,
+        ditto(ran, personal, how),
+        {
+            "not pulled": partial(ditto, ran, replace(personal, mu=0), how),
+            "pulled by 2 lambda": partial(ditto, ran, replace(personal, mu=0.8), how),
+            "pulled to what it trained": partial(ditto, ran, personal, how, anchored="trained"),
+            "pulled to itself": partial(ditto, ran, personal, how, anchored="own"),
+            "shared pair pulled": partial(ditto, ran, personal, replace(how, mu=0.4)),
+            "two personal steps": partial(ditto, ran, replace(personal, steps=2), how),
+            "uniform": partial(ditto, ran, personal, how, uniformly),
         },
     )
