@@ -608,3 +608,124 @@ def test_ditto(fraction: float) -> None:
             "uniform": partial(ditto, ran, personal, how, uniformly),
         },
     )
+
+
+# --- MD-GAN (Hardy, Le Merrer, Sericola 2019, Algorithm 1) ----------------------------------------
+
+
+@dataclass(frozen=True)
+class MdGan:
+    """How an MD-GAN is trained; every field but the first three is for mutants.
+
+    Worker n = 1..N gets X^((n mod k) + 1) to be judged and X^(((n + 1) mod k) + 1) to learn from.
+    """
+
+    k: int
+    n_d: int
+    loss: str = "bce_ns"
+    shift: int = 0  # of both batches
+    weigh: Weigh = uniformly  # of feedback: 1/N
+    swaps: bool = True
+    resets: bool = True  # D's moments, when it has moved
+    fresh: bool = False  # new reals for each of the L steps of D
+
+    def train(self, ran: Ran, momentum: float) -> Expected:
+        gan, n = TinyGan(self.loss), ran.samples
+        g = ran.start[0]["generator"]
+        d = {k: ran.start[k]["discriminator"] for k in n}
+        server, workers = Trainee(ran, 0, momentum=momentum), {}
+        for k in n:
+            workers[k] = Trainee(ran, k, momentum=momentum)
+        for round in range(ran.rounds):
+            z = [next(server.noise) for _ in range(self.k)]
+            x = [gan.generate(g, each) for each in z]
+            gradients = {}
+            for k in n:
+                of_g, of_d = ((k + self.shift + i) % self.k for i in (0, 1))
+                real = next(workers[k].real)
+                for step in range(self.n_d):
+                    if step and self.fresh:
+                        real = next(workers[k].real)
+                    gradient = gan.of_discriminator(d[k], real, x[of_d])
+                    d[k] = d[k] + workers[k].memory["discriminator"](gradient)
+                error = gan.error(d[k], x[of_g])  # the mean loss's: 1/b is in it
+                gradients[k] = gan.through_generator(g, z[of_g], error)
+            weights = self.weigh(n, n)
+            step_of_g = sum((weights[k] * gradients[k] for k in n), np.zeros(1))
+            g = g + server.memory["generator"](step_of_g)
+            if self.swaps:
+                links = ran.links(round, "discriminator")
+                d = d | {r: d[k] for k, r in links}
+                for _, r in links:
+                    if self.resets:
+                        workers[r].reset()
+        return {(0, "generator"): g} | {(k, "discriminator"): d[k] for k in d}
+
+
+@pytest.mark.parametrize("loss", ["bce_ns", "bce_sat"])
+@pytest.mark.parametrize(("k", "n_d"), [(1, 1), (2, 1), (3, 2)])
+def test_mdgan(k: int, n_d: int, loss: str) -> None:
+    """Feedback dB/dx_i on k batches, the mean of all workers' pulled back through G.
+
+    Workers hold unequal data, and count the same: 1/N.
+    """
+    settings = {"name": "mdgan", "rounds": 4, "k": k, "n_d": n_d, "swap": False}
+    ran = run(settings, loss=loss, init="own")
+    how = MdGan(k, n_d, loss)
+    mutants = {
+        "by samples": replace(how, weigh=by_samples),
+        "a sum": replace(how, weigh=lambda n, chosen: dict.fromkeys(chosen, 1.0)),
+        "other loss": replace(how, loss="bce_sat" if loss == "bce_ns" else "bce_ns"),
+        "one more step": replace(how, n_d=n_d + 1),
+    }
+    if k > 1:
+        mutants["counted from zero"] = replace(how, shift=-1)
+        mutants["one batch"] = replace(how, k=1)
+    if n_d > 1:
+        mutants["new reals"] = replace(how, fresh=True)
+    assert_agrees(
+        ran,
+        how.train(ran, 0.0),
+        {name: partial(mutant.train, ran, 0.0) for name, mutant in mutants.items()},
+    )
+
+
+def test_mdgan_takes_two_batches_of_four_workers() -> None:
+    """k = max(2, floor(ln N)), where nothing else is said."""
+    ran = run({"name": "mdgan", "rounds": 3, "swap": False}, init="own")
+    assert_agrees(
+        ran,
+        MdGan(2, 1).train(ran, 0.0),
+        {str(k): partial(MdGan(k, 1).train, ran, 0.0) for k in (1, 3)},
+    )
+
+
+def test_mdgan_swaps_discriminators() -> None:
+    """After every m E/b iterations: each D moves to another worker, without its moments.
+
+    Here m = 40 images, E = 0.4 and b = 8: after every second iteration.
+    """
+    labels = {"labels": [[0, 1], [2, 3], [4, 5], [6, 7]], "cap": 40}
+    ran = run(
+        {"name": "mdgan", "rounds": 5, "k": 2, "swap_epochs": 0.4},
+        graph="complete",
+        data={"source": "digits", "partition": {"name": "labels", **labels}},
+        init="own",
+        optimizer=sgd(0.9),
+    )
+    assert set(ran.samples.values()) == {40}
+    for round in range(ran.rounds):
+        links = ran.links(round, "discriminator")
+        if round not in (1, 3):
+            assert not links
+            continue
+        senders, receivers = zip(*links, strict=True)
+        assert sorted(senders) == sorted(receivers) == [1, 2, 3, 4]
+        assert all(k != r for k, r in links)
+    how = MdGan(2, 1)
+    mutants = {"no swap": replace(how, swaps=False), "moments kept": replace(how, resets=False)}
+    assert_agrees(
+        ran,
+        how.train(ran, 0.9),
+        {name: partial(mutant.train, ran, 0.9) for name, mutant in mutants.items()},
+    )
