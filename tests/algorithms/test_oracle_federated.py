@@ -37,6 +37,7 @@ from tests.algorithms.numpy_gan import (
     TinyGan,
     flat64,
     parameters,
+    sigmoid,
 )
 
 TOLERANCE = 1e-5
@@ -48,7 +49,7 @@ chosen by size (approach 1) and divided by a small mean (approach 2) is left a m
 formula is off by at least a hundred times as much, or its test fails (``assert_agrees``).
 """
 
-LR = 0.1
+LR = 0.4
 BATCH = 8
 UNEQUAL = {"source": "digits", "partition": {"labels": [[0, 1, 2], [3], [4, 5], [6]]}}
 
@@ -728,4 +729,251 @@ def test_mdgan_swaps_discriminators() -> None:
         ran,
         how.train(ran, 0.9),
         {name: partial(mutant.train, ran, 0.9) for name, mutant in mutants.items()},
+    )
+
+
+# --- Distributed-GAN ------------------------------------------------------------------------------
+
+Select = Callable[[Array], Array]
+"""Users' changes, (m, P), to the server's, (P,)."""
+
+
+def largest_by_coordinate(changes: Array) -> Array:
+    """max(dw_i), in each coordinate the change of largest magnitude, with its sign."""
+    return np.array([max(column, key=abs) for column in changes.T])
+
+
+def largest_signed(changes: Array) -> Array:
+    """max(dw_i), in each coordinate the largest number."""
+    largest: Array = changes.max(axis=0)
+    return largest
+
+
+def largest_user(changes: Array) -> Array:
+    """max(dw_i), the whole change of the user whose change is longest."""
+    return max(changes, key=lambda change: float(change @ change))
+
+
+def mean_of_users(changes: Array) -> Array:
+    middle: Array = changes.mean(axis=0)
+    return middle
+
+
+def magnitudes(changes: Array) -> Array:
+    """Mutant: the largest magnitude, its sign lost."""
+    return largest_signed(np.abs(changes))
+
+
+def smallest_by_coordinate(changes: Array) -> Array:
+    """Mutant: of the smallest magnitude."""
+    return np.array([min(column, key=abs) for column in changes.T])
+
+
+def everything(change: Array) -> Array:
+    return change
+
+
+def few(change: Array, count: int) -> Array:
+    """A user's upload: its ``count`` largest changes by magnitude, the others 0 (Shokri)."""
+    kept = np.argsort(-np.abs(change))[:count]
+    return np.where(np.isin(np.arange(change.size), kept), change, 0)
+
+
+def above(change: Array, threshold: float) -> Array:
+    """A user's upload: what is larger than a threshold."""
+    return np.where(np.abs(change) > threshold, change, 0)
+
+
+def selective_update(
+    ran: Ran, select: Select, upload: Select = everything, pulls: bool = True, trained: bool = True
+) -> Expected:
+    """Algorithm 1: users upload dw_i = w_i - w_s; w_s += max(dw_i); G learns from the server's D.
+
+    Users start from w_s, and judge one batch of the server's fakes.
+    """
+    gan, users = TinyGan("bce_ns"), {k: Trainee(ran, k) for k in ran.samples}
+    server, noise = ran.start[0], ran.draws(0, "noise")
+    g, d = server["generator"], server["discriminator"]
+    own = dict.fromkeys(users, d)
+    for _ in range(ran.rounds):
+        fakes = gan.generate(g, next(noise))
+        changes = []
+        for k, user in users.items():
+            before = d if pulls else own[k]
+            gradient = gan.of_discriminator(before, next(user.real), fakes)
+            own[k] = before + user.memory["discriminator"](gradient)
+            changes.append(upload(own[k] - before))
+        judge = d + select(np.stack(changes))
+        g = g - LR * gan.gradient("generator", judge if trained else d, g, None, next(noise))
+        d = judge
+    return {(0, "generator"): g, (0, "discriminator"): d}
+
+
+SELECT: dict[str, Select] = {
+    "elem_maxabs": largest_by_coordinate,
+    "elem_max_signed": largest_signed,
+    "user_max_norm": largest_user,
+    "mean": mean_of_users,
+    "magnitudes": magnitudes,
+    "smallest": smallest_by_coordinate,
+}
+
+
+def distributed(approach: str, **settings: Any) -> dict[str, Any]:
+    return {"name": "distributed_gan", "approach": approach, "rounds": 4, **settings}
+
+
+@pytest.mark.parametrize("rule", ["elem_maxabs", "elem_max_signed", "user_max_norm", "mean"])
+def test_selective_update(rule: str) -> None:
+    """Distributed-GAN, Algorithm 1: the four readings of "the biggest"."""
+    ran = run(distributed("selective_update", selection={"rule": rule}), init="own")
+    mutants: dict[str, Callable[[], Expected]] = {
+        name: partial(selective_update, ran, wrong)
+        for name, wrong in SELECT.items()
+        if name != rule
+    }
+    right = SELECT[rule]
+    mutants["users keep theirs"] = partial(selective_update, ran, right, pulls=False)
+    mutants["G before D_s"] = partial(selective_update, ran, right, trained=False)
+    assert_agrees(ran, selective_update(ran, right), mutants)
+
+
+def test_selective_update_is_by_magnitude_where_nothing_is_said() -> None:
+    ran = run(distributed("selective_update"))
+    assert off(ran, selective_update(ran, largest_by_coordinate)) < TOLERANCE
+
+
+def test_selective_update_by_users_who_upload_a_share() -> None:
+    """theta_u of a user's parameters, those that changed most: here 13.2 of 661."""
+    ran = run(distributed("selective_update", selection={"rule": "elem_maxabs", "fraction": 0.02}))
+    assert ran[0, "discriminator"].size == 661
+    state = partial(selective_update, ran, largest_by_coordinate)
+    assert_agrees(
+        ran,
+        state(partial(few, count=13)),
+        {
+            "everything": state,
+            "one fewer": lambda: state(partial(few, count=12)),
+            "one more": lambda: state(partial(few, count=14)),
+        },
+    )
+
+
+def test_selective_update_by_users_who_upload_what_is_large() -> None:
+    selection = {"rule": "elem_maxabs", "threshold": 0.002}
+    ran = run(distributed("selective_update", selection=selection))
+    state = partial(selective_update, ran, largest_by_coordinate)
+    assert_agrees(
+        ran,
+        state(partial(above, threshold=0.002)),
+        {"everything": state, "half": lambda: state(partial(above, threshold=0.001))},
+    )
+
+
+Meaning = Callable[[dict[int, Array]], dict[int, Array]]
+"""Logits phi_j of the same fakes by user, (B,) each, to dL_G/dphi_j."""
+
+
+def of_mean_output(v: Mapping[int, float]) -> Meaning:
+    """L_G = BCE(p, 1) = mean[-log p], where p = sum of v_j D_j(x), D_j = sigmoid(phi_j)."""
+
+    def meaning(phi: dict[int, Array]) -> dict[int, Array]:
+        outputs = {j: sigmoid(s) for j, s in phi.items()}
+        p = sum((v[j] * outputs[j] for j in phi), np.zeros(1))
+        return {j: -v[j] * y * (1 - y) / p / y.size for j, y in outputs.items()}
+
+    return meaning
+
+
+def of_mean_logit(v: Mapping[int, float]) -> Meaning:
+    """Mutant: the logits are averaged, and not the probabilities."""
+
+    def meaning(phi: dict[int, Array]) -> dict[int, Array]:
+        s = sum((v[j] * phi[j] for j in phi), np.zeros(1))
+        return {j: -v[j] * sigmoid(-s) / s.size for j in phi}
+
+    return meaning
+
+
+def of_mean_loss(v: Mapping[int, float]) -> Meaning:
+    """Mutant: the losses are averaged, as MD-GAN does."""
+    return lambda phi: {j: -v[j] * sigmoid(-s) / s.size for j, s in phi.items()}
+
+
+def average_output(
+    ran: Ran, meaning: Meaning, rejudged: bool = True, separate: bool = True
+) -> Expected:
+    """Algorithm 2: users train D_j; all judge the same fakes; G learns from the mean output."""
+    gan, users = TinyGan("bce_ns"), {k: Trainee(ran, k) for k in ran.samples}
+    g, noise = ran.start[0]["generator"], ran.draws(0, "noise")
+    d = {k: ran.start[k]["discriminator"] for k in users}
+    for _ in range(ran.rounds):
+        z_d = next(noise)
+        z_g = next(noise) if separate else z_d
+        old = dict(d)
+        for k, user in users.items():
+            gradient = gan.of_discriminator(d[k], next(user.real), gan.generate(g, z_d))
+            d[k] = d[k] + user.memory["discriminator"](gradient)
+        judges = d if rejudged else old
+        fakes = gan.generate(g, z_g)
+        slopes = meaning({k: gan.judge(w, fakes)[1] for k, w in judges.items()})
+        errors = [
+            gan.back(w, fakes, lambda _, slope=slopes[k]: slope)[1]  # type: ignore[misc]
+            for k, w in judges.items()
+        ]
+        g = g - LR * gan.through_generator(g, z_g, np.sum(errors, axis=0))
+    return {(0, "generator"): g} | {(k, "discriminator"): d[k] for k in d}
+
+
+EQUAL = dict.fromkeys(range(1, 5), 0.25)
+WEIGHTED = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
+
+
+@pytest.mark.parametrize("v", [None, WEIGHTED])
+def test_average_output(v: dict[int, float] | None) -> None:
+    """Distributed-GAN, Algorithm 2, with equal weights and with others."""
+    ran = run(distributed("average_output", outputs={"by": "mean", "v": v}), init="own")
+    weights = v or EQUAL
+    others = EQUAL if v else WEIGHTED
+    assert_agrees(
+        ran,
+        average_output(ran, of_mean_output(weights)),
+        {
+            "other weights": partial(average_output, ran, of_mean_output(others)),
+            "mean logit": partial(average_output, ran, of_mean_logit(weights)),
+            "mean loss": partial(average_output, ran, of_mean_loss(weights)),
+            "D before": partial(average_output, ran, of_mean_output(weights), rejudged=False),
+            "D's fakes": partial(average_output, ran, of_mean_output(weights), separate=False),
+        },
+    )
+
+
+def sequential(ran: Ran, order: Sequence[int], at_once: bool = False) -> Expected:
+    """Algorithm 3: for each user, D_j trains, then G on new noise against D_j alone."""
+    gan, users = TinyGan("bce_ns"), {k: Trainee(ran, k) for k in ran.samples}
+    g, noise = ran.start[0]["generator"], ran.draws(0, "noise")
+    d = {k: ran.start[k]["discriminator"] for k in users}
+    for _ in range(ran.rounds):
+        old, step = g, np.zeros(1)
+        for k in order:
+            fakes = gan.generate(old if at_once else g, next(noise))
+            gradient = gan.of_discriminator(d[k], next(users[k].real), fakes)
+            d[k] = d[k] + users[k].memory["discriminator"](gradient)
+            at = old if at_once else g
+            step = -LR * gan.gradient("generator", d[k], at, None, next(noise))
+            g = g + step
+    return {(0, "generator"): g} | {(k, "discriminator"): d[k] for k in d}
+
+
+def test_sequential() -> None:
+    """Distributed-GAN, Algorithm 3: m steps of G in a pass over m users."""
+    ran = run(distributed("sequential"), init="own")
+    assert_agrees(
+        ran,
+        sequential(ran, (1, 2, 3, 4)),
+        {
+            "backwards": partial(sequential, ran, (4, 3, 2, 1)),
+            "at once": partial(sequential, ran, (1, 2, 3, 4), at_once=True),
+            "twice the first": partial(sequential, ran, (1, 1, 2, 3, 4)),
+        },
     )
