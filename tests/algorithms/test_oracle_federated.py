@@ -43,10 +43,11 @@ from tests.algorithms.numpy_gan import (
 TOLERANCE = 1e-5
 """Largest difference allowed, relative to the net's largest parameter.
 
-hearsay computes in float32, which rounds to 6e-8, and a run here makes at most some tens of steps
-and averages: independent roundings add up to a few times 1e-7, which is what is measured. What is
-chosen by size (approach 1) and divided by a small mean (approach 2) is left a margin. A wrong
-formula is off by at least a hundred times as much, or its test fails (``assert_agrees``).
+hearsay computes in float32, which rounds to 6e-8, and the oracles in float64. A run here makes at
+most some tens of steps and averages, whose independent roundings add up to little: measured are
+1e-7 to 3e-7. What is chosen by size (approach 1) and divided by a mean (approach 2) is left a
+margin. A wrong formula has to be off by a hundred times as much (``assert_agrees``); the mutants
+stated here are off by more than 1e-2.
 """
 
 LR = 0.4
@@ -473,7 +474,7 @@ def sgd(momentum: float) -> dict[str, Any]:
     return {"name": "sgd", "lr": LR, "momentum": momentum}
 
 
-@pytest.mark.parametrize("fraction", [1.0, 0.7, 0.5])
+@pytest.mark.parametrize("fraction", [1.0, 0.7])
 def test_fedavg(fraction: float) -> None:
     """Weights n_k / sum n over those who took part, moments kept by each worker."""
     settings = {"name": "fedavg", "rounds": 4, "local_steps": 2, "n_d": 2, "fraction": fraction}
