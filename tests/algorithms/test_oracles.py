@@ -7,10 +7,7 @@ against finite differences. From hearsay they take a peer's initial weights and 
 
 from __future__ import annotations
 
-import sys
-import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 from math import prod
@@ -18,11 +15,24 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import algorithms
 from peer.experiment import from_mapping
 from sim.run import drive, make_states
+from tests.algorithms.numpy_gan import (
+    D_SHAPES,
+    G_SHAPES,
+    GAN,
+    LOSSES,
+    NETS,
+    PIXELS,
+    Array,
+    Sgd,
+    TinyGan,
+    Z,
+    flat64,
+    parameters,
+)
 from topology.errors import UserError
 
 TOLERANCE = 1e-6
@@ -37,8 +47,6 @@ wrong formula is off by more than 1e-3 (``test_the_oracle_tells_the_formulas_apa
 
 ROUNDS = 20
 LR = 0.05
-NETS = ("discriminator", "generator")
-Array = np.ndarray
 Weights = dict[str, Array]  # net -> (K, P), the row of peer k being its parameters
 
 # --- graphs and weights, from the degrees ---------------------------------------------------------
@@ -87,126 +95,7 @@ def test_metropolis_weights_have_the_golden_values() -> None:
         assert lambda_2 == pytest.approx(expected, abs=5e-5)
 
 
-# --- a GAN small enough to differentiate by hand --------------------------------------------------
-
-PIXELS, Z, HIDDEN = 64, 6, 10
-G_SHAPES = [(PIXELS, Z), (PIXELS,)]  # W, b:       x = tanh(W z + b)
-D_SHAPES = [(HIDDEN, PIXELS), (HIDDEN,), (1, HIDDEN), (1,)]  # U, c, v, e: s = v . tanh(U x + c) + e
-
-
-def tiny(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
-    """The same GAN as torch modules, for the code under test."""
-    generator = nn.Sequential(nn.Linear(Z, PIXELS), nn.Tanh(), nn.Unflatten(1, shape))
-    discriminator = nn.Sequential(
-        nn.Flatten(), nn.Linear(PIXELS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1)
-    )
-    return generator, discriminator
-
-
-def unpack(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """One array a shape, cut from the vector in order."""
-    parts, start = [], 0
-    for shape in shapes:
-        parts.append(vector[start : start + prod(shape)].reshape(shape))
-        start += prod(shape)
-    assert start == len(vector)
-    return parts
-
-
-def sigmoid(s: Array) -> Array:
-    return 0.5 * (1 + np.tanh(s / 2))
-
-
-def softplus(s: Array) -> Array:
-    """log(1 + exp(s)) = -log(1 - sigmoid(s)) = -log sigmoid(-s)."""
-    return np.logaddexp(0, s)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """A pair of losses of the logits s, (B,), and their derivatives in each logit."""
-
-    of_real: Callable[[Array], float]  # L_D = of_real(s(x)) + of_fake(s(G(z)))
-    of_fake: Callable[[Array], float]
-    of_generator: Callable[[Array], float]  # L_G = of_generator(s(G(z)))
-    d_real: Callable[[Array], Array]
-    d_fake: Callable[[Array], Array]
-    d_generator: Callable[[Array], Array]
-
-
-_BCE = {
-    "of_real": lambda s: softplus(-s).mean(),  # mean[-log sigmoid(s)]
-    "of_fake": lambda s: softplus(s).mean(),  # mean[-log(1 - sigmoid(s))]
-    "d_real": lambda s: -sigmoid(-s) / s.size,
-    "d_fake": lambda s: sigmoid(s) / s.size,
-}
-LOSSES = {
-    "bce_ns": Losses(
-        **_BCE,
-        of_generator=lambda s: softplus(-s).mean(),  # mean[-log sigmoid(s)]
-        d_generator=lambda s: -sigmoid(-s) / s.size,
-    ),
-    "bce_sat": Losses(
-        **_BCE,
-        of_generator=lambda s: -softplus(s).mean(),  # mean[log(1 - sigmoid(s))]
-        d_generator=lambda s: -sigmoid(s) / s.size,
-    ),
-    "lsgan": Losses(
-        of_real=lambda s: 0.5 * ((s - 1) ** 2).mean(),
-        of_fake=lambda s: 0.5 * (s**2).mean(),
-        of_generator=lambda s: ((s - 1) ** 2).mean(),
-        d_real=lambda s: (s - 1) / s.size,
-        d_fake=lambda s: s / s.size,
-        d_generator=lambda s: 2 * (s - 1) / s.size,
-    ),
-}
-
-
-class TinyGan:
-    """Values and hand-made gradients of both objectives of the tiny GAN, in float64."""
-
-    def __init__(self, loss: str) -> None:
-        self.losses = LOSSES[loss]
-
-    @staticmethod
-    def generate(g: Array, z: Array) -> Array:
-        """z (B, Z) to x (B, PIXELS)."""
-        weight, bias = unpack(g, G_SHAPES)
-        return np.tanh(z @ weight.T + bias)
-
-    @staticmethod
-    def judge(d: Array, x: Array) -> tuple[Array, Array]:
-        """Images x (B, PIXELS) to hidden units h (B, HIDDEN) and logits s (B,)."""
-        u, c, v, e = unpack(d, D_SHAPES)
-        h = np.tanh(x @ u.T + c)
-        return h, h @ v[0] + e[0]
-
-    def objective(self, net: str, d: Array, g: Array, x: Array | None, z: Array) -> float:
-        """J^D or J^G, both to be made small."""
-        fake = self.judge(d, self.generate(g, z))[1]
-        if net == "generator":
-            return self.losses.of_generator(fake)
-        return self.losses.of_real(self.judge(d, x)[1]) + self.losses.of_fake(fake)
-
-    def gradient(self, net: str, d: Array, g: Array, x: Array | None, z: Array) -> Array:
-        """The gradient of ``objective`` in the net's own parameters, (P,)."""
-        fakes = self.generate(g, z)
-        if net == "discriminator":
-            real = self._back(d, x, self.losses.d_real)[0]
-            return real + self._back(d, fakes, self.losses.d_fake)[0]
-        to_fakes = self._back(d, fakes, self.losses.d_generator)[1]
-        to_inner = to_fakes * (1 - fakes**2)  # through tanh
-        return np.concatenate([(to_inner.T @ z).ravel(), to_inner.sum(axis=0)])
-
-    def _back(self, d: Array, x: Array, slope: Callable[[Array], Array]) -> tuple[Array, Array]:
-        """From dL/ds to dL/d(U, c, v, e), flat, and to dL/dx (B, PIXELS)."""
-        u, _, v, _ = unpack(d, D_SHAPES)
-        h, s = self.judge(d, x)
-        to_s = slope(s)  # (B,)
-        to_inner = np.outer(to_s, v[0]) * (1 - h**2)  # (B, HIDDEN), through tanh
-        to_u, to_c = to_inner.T @ x, to_inner.sum(axis=0)
-        to_v, to_e = to_s @ h, to_s.sum()
-        return np.concatenate([to_u.ravel(), to_c, to_v, [to_e]]), to_inner @ u
+# --- the gradients by hand ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -268,18 +157,6 @@ class DigitsGan:
 
 
 # --- optimizers -----------------------------------------------------------------------------------
-
-
-class Sgd:
-    """w - mu g; with momentum beta, w - mu m where m is g at first and then beta m + g."""
-
-    def __init__(self, lr: float, momentum: float = 0.0) -> None:
-        self.lr, self.momentum, self.m = lr, momentum, 0.0
-
-    def __call__(self, gradient: Array) -> Array:
-        """The step that is added to the parameters."""
-        self.m = self.momentum * self.m + gradient
-        return -self.lr * self.m
 
 
 class Adam:
@@ -377,21 +254,7 @@ def oracle(
     return w
 
 
-def flat64(tensor: torch.Tensor) -> Array:
-    return tensor.flatten(1).double().numpy()
-
-
 # --- hearsay's side -------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny_gan_module() -> Iterator[None]:
-    """Make ``gan: oracle_tiny_gan:tiny`` importable, as a user's own module is."""
-    with pytest.MonkeyPatch.context() as patch:
-        module = types.ModuleType("oracle_tiny_gan")
-        module.tiny = tiny
-        patch.setitem(sys.modules, "oracle_tiny_gan", module)
-        yield
 
 
 def experiment_of(graph: str, algorithm: dict, **keys: object):
@@ -402,7 +265,7 @@ def experiment_of(graph: str, algorithm: dict, **keys: object):
         "graph": given,
         "algorithm": {"name": "diffusion", "rounds": ROUNDS, **algorithm},
         "optimizer": {"name": "sgd", "lr": LR},
-        "gan": "oracle_tiny_gan:tiny",
+        "gan": GAN,
         "data": {"source": "digits", "partition": "pairs"},
         "batch": 16,
         "init": "own",
@@ -412,20 +275,9 @@ def experiment_of(graph: str, algorithm: dict, **keys: object):
 
 
 def read(states: dict) -> Weights:
-    """Every peer's parameters in float64, without the padding between them, which must be zero."""
-    weights = {}
-    for net in NETS:
-        rows = []
-        for _, state in sorted(states.items()):
-            arena = state.nets[net].arena
-            values = arena.vector.detach().double().numpy().copy()
-            parts = [values[s.offset : s.offset + s.size].copy() for s in arena.layout.slots]
-            for slot in arena.layout.slots:
-                values[slot.offset : slot.offset + slot.size] = 0
-            assert not values.any(), "padding is not zero"
-            rows.append(np.concatenate(parts))
-        weights[net] = np.stack(rows)
-    return weights
+    """Every peer's parameters in float64."""
+    peers = sorted(states)
+    return {net: np.stack([parameters(states[k], net) for k in peers]) for net in NETS}
 
 
 def run(experiment) -> Weights:
@@ -602,7 +454,7 @@ MUTANTS = {
 
 
 @pytest.fixture(scope="module")
-def stated(tiny_gan_module: None) -> dict[str, Weights]:
+def stated() -> dict[str, Weights]:
     """What every formula and mutant says of one experiment."""
     experiment, a = experiment_of("irregular", {}), metropolis(*GRAPHS["irregular"][1:])
     results = {name: expect(experiment, exchange, a) for name, exchange in MUTANTS.items()}
