@@ -1,4 +1,4 @@
-"""FeGAN against plain NumPy statements of its formulas (Guerraoui et al. 2020, sections 3.2 to 3.4).
+"""FeGAN against plain NumPy statements of its formulas (Guerraoui et al. 2020, 3.2 to 3.4).
 
 The oracle was written from the paper and what its authors' released code adds to it, by somebody
 who had not read the code under test.
@@ -445,7 +445,7 @@ def test_who_stays_away_is_weighed_out_and_not_taken(away: int) -> None:
     given = {"rounds": 8, "fraction": 0.6, "scheme": "linear"}
     experiment = stated(given, "bce_ns", 0.0, faults=[{"peer": away, "down": 0.0005}])
     oracle = FeGan(experiment, 4, 3, FULL, LOSSES["bce_ns"], 0.05, scheme="linear")
-    expected, groups = oracle(8, dict.fromkeys(range(1, 8), {away}))
+    expected, groups = oracle(8, {key: {away} for key in range(1, 8)})
     states, measures = run(experiment)
     assert [of["participants"] for of in measures] == groups
     assert min(map(len, groups)) < 3
