@@ -51,6 +51,6 @@ async def worker(peer: Peer, config: DittoConfig) -> None:
         peer.load(model.tensors, GLOBAL, buffers=config.sync_buffers)
         if config.optimizer_state == "reset":
             peer.reset_optimizer(*(GLOBAL + net for net in PAIR))
-        how = Training(config.order, config.n_d, prefix=GLOBAL)
-        await train(peer, config.local_steps, how)  # ordinary local training of w from w_t
+        how = Training(config.order, config.n_d, config.mu, anchors=model.tensors, prefix=GLOBAL)
+        await train(peer, config.local_steps, how)  # local training of w from w_t, as in FedAvg
         await peer.send(config.server, "update", peer.model(PAIR, GLOBAL), samples=peer.samples)

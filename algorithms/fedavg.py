@@ -12,33 +12,25 @@ Every worker holds a whole GAN; the server at the centre of the star averages wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
 
-from algorithms.settings import StarSettings
+from algorithms.settings import FederatedSettings
 from peer.combine import weighted_mean
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
-from peer.training import Order, Training, train
+from peer.training import Training, train
 
 
-class FedAvgConfig(StarSettings):
-    """Settings of ``algorithm: {name: fedavg, ...}``; Oasis's: 5 local steps, FedProx mu 0.5."""
+class FedAvgConfig(FederatedSettings):
+    """Settings of ``algorithm: {name: fedavg, ...}``."""
 
-    fraction: float = Field(1.0, gt=0, le=1, description="C: share of workers in a round.")
-    local_steps: int = Field(5, ge=1, description="Local GAN iterations of a chosen worker.")
-    n_d: int = Field(1, ge=1, description="Discriminator steps an iteration.")
-    order: Order = Field("D_first", description="Which net steps first; or simultaneous.")
     weighting: Literal["samples", "uniform"] = Field(
         "samples", description="n_k / sum n, or a plain mean, over those who came."
     )
-    mu: float = Field(0.0, ge=0, description="FedProx: the pull to the received model.")
-    optimizer_state: Literal["keep", "reset"] = Field(
-        "keep", description="What happens to a worker's moments when a model arrives."
-    )
-    sync_buffers: bool = Field(True, description="Average batch-norm statistics, too.")
 
 
 async def fedavg(peer: Peer, config: FedAvgConfig) -> None:
@@ -73,9 +65,9 @@ async def worker(peer: Peer, config: FedAvgConfig) -> None:
         await peer.send(config.server, "update", peer.model(), samples=peer.samples)
 
 
-def sampled(peer: Peer, config: FedAvgConfig) -> list[int]:
+def sampled(peer: Peer, config: FederatedSettings, among: Sequence[int] | None = None) -> list[int]:
     """This round's workers: max(1, floor(C N)) of them, without replacement, known to all."""
-    workers = config.workers(peer.peers)
+    workers = config.workers(peer.peers) if among is None else among
     count = max(1, int(config.fraction * len(workers) + 1e-9))
     rng = peer.common_rng("workers")
     return sorted(int(k) for k in rng.choice(workers, count, replace=False))

@@ -17,17 +17,17 @@ from typing import Literal
 from pydantic import Field
 
 from algorithms.balance import Scheme
-from algorithms.fedavg import FedAvgConfig
 from algorithms.ledger import choose, correct, remember, weights
 from algorithms.loads import Capability, Loads
 from algorithms.metadata import histogram_of_clusters, histogram_of_labels, probe
+from algorithms.settings import FederatedSettings
 from peer.combine import weighted_mean
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
 from peer.training import Order, Training, train
 
 
-class FeGanConfig(FedAvgConfig):
+class FeGanConfig(FederatedSettings):
     """Settings of ``algorithm: {name: fegan, ...}``; the paper's: E = 30, C = 0.025, B = 50."""
 
     fraction: float = Field(0.1, gt=0, le=1, description="C: share of devices in a round.")

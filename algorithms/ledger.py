@@ -25,7 +25,8 @@ def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
     histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
     full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
     loads = assign(full, config.local_steps, peer.state.batch, config.loads)
-    able = {k: histograms[k] for k in loads if histograms[k].sum()}
+    shown = {k: c for k, c in histograms.items() if c.sum()}
+    able = {k: shown[k] for k in loads if k in shown}
     if not able:
         raise UserError("algorithm.loads: no device can do the least; lower least_steps")
     shows = {}
@@ -33,7 +34,7 @@ def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
         share = loads[k][0] * loads[k][1] / c.sum() if config.count == "processed" else 1
         shows[str(k)] = [float(n * share) for n in c]
     peer.facts.update(
-        scores={str(k): s for k, s in scores(able).items()},
+        scores={str(k): s for k, s in scores(shown).items()},  # against the data of all
         loads={str(k): list(loads[k]) for k in able},
         queues=queues_of(able),
         taken=[0.0] * len(next(iter(able.values()))),
@@ -45,7 +46,7 @@ def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
 def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
     """This round's devices: balanced by class, or at random as in FedAvg."""
     if not config.balanced:
-        return [k for k in sampled(peer, config) if k in able]
+        return sampled(peer, config, able)
     size = max(1, int(config.fraction * len(able) + 1e-9))
     shows = {k: peer.facts["shows"][str(k)] for k in able}
     return sorted(sample_balanced(peer.facts["queues"], peer.facts["taken"], shows, size))

@@ -3,7 +3,8 @@
 The paper says that the server follows a linear regression, and no more. Two readings:
 
 - ``deadline``: the regression is of a device's seconds (and bytes) on its batch size; B_k is the
-  largest of B, B/2, B/4... that fits its memory, E_k as many steps as fit the median device's time;
+  largest of B, B/2, B/4... that fits its memory, E_k as many steps as fit the median device's time,
+  but E_min at least; who cannot do E_min steps even of the smallest batch is left out;
 - ``linear``: a fixed linear map from a declared score in [0, 1] to E_k and B_k.
 """
 
@@ -32,6 +33,10 @@ class Capability(BaseModel):
     def seconds(self, batch: int) -> float:
         """t(b)."""
         return self.alpha + self.beta * batch
+
+    def bytes(self, batch: int) -> float:
+        """m(b)."""
+        return self.gamma + self.delta * batch
 
 
 class Loads(BaseModel):
@@ -62,15 +67,12 @@ def assign(
     tau = float(np.median(times)) if how.deadline is None else how.deadline
     given = {}
     for k, c in capabilities.items():
-        for b in _halvings(batch, how.least_batch):
-            if c.gamma + c.delta * b > c.memory:
-                continue
-            fit = steps if c.seconds(b) == 0 else int(tau / c.seconds(b) + 1e-9)
-            if fit >= how.least_steps:
-                given[k] = min(steps, fit), b
-                break
-            if b == how.least_batch:
-                break  # not even so
+        fitting = (b for b in _halvings(batch, how.least_batch) if c.bytes(b) <= c.memory)
+        b = next(fitting, None)
+        if b is None or how.least_steps * c.seconds(how.least_batch) > tau * (1 + 1e-9):
+            continue  # not even the least
+        fit = steps if c.seconds(b) == 0 else int(tau / c.seconds(b) + 1e-9)
+        given[k] = max(how.least_steps, min(steps, fit)), b
     return given
 
 

@@ -14,10 +14,10 @@ import math
 from collections.abc import Iterable
 from itertools import combinations
 
-import numpy as np
 import torch
 from pydantic import Field
 
+from algorithms.partners import derangement
 from algorithms.settings import Link, StarSettings
 from peer.effects import Letter
 from peer.peer import Peer
@@ -56,6 +56,9 @@ async def server(peer: Peer, config: MDGanConfig) -> None:
     workers = config.workers(peer.peers)
     k = config.batches(len(workers))
     async for iteration in peer.rounds(config.rounds):
+        if iteration == 0:
+            told = await peer.gather("samples", workers)
+            peer.facts["samples"] = [letter.facts["samples"] for letter in told.values()]
         z = [peer.noise() for _ in range(k)]
         X = [await peer.generate("generator", each) for each in z]
         swap = config.swap and len(workers) > 1 and is_due(peer, config, iteration)
@@ -72,12 +75,13 @@ async def server(peer: Peer, config: MDGanConfig) -> None:
         for w, answer in answers.items():  # sum over n of e_n / N', by the batch they are of
             errors[g_of[w]].add_(answer.tensors["e"], alpha=1 / len(answers))
         await peer.descend(z, errors)
-        peer.facts["samples"] = {str(w): a.facts["samples"] for w, a in answers.items()}
 
 
 async def worker(peer: Peer, config: MDGanConfig) -> None:
     """Train D on the second batch, say what it finds in the first, and perhaps move."""
-    async for _ in peer.rounds(config.rounds):
+    async for iteration in peer.rounds(config.rounds):
+        if iteration == 0:
+            await peer.send(config.server, "samples", samples=peer.samples)
         batches = await peer.receive("batches", config.server)
         if batches is None:
             continue
@@ -85,7 +89,7 @@ async def worker(peer: Peer, config: MDGanConfig) -> None:
         for _ in range(config.n_d):
             await peer.adapt("discriminator", real=real, fake=batches.tensors["d"])
         error = await peer.error_of_images(batches.tensors["g"])  # e_n, (batch, c, h, w)
-        await peer.send(config.server, "feedback", {"e": error}, samples=peer.samples)
+        await peer.send(config.server, "feedback", {"e": error})
         if batches.facts["swap"]:
             await move(peer, config)
 
@@ -106,15 +110,7 @@ def is_due(peer: Peer, config: MDGanConfig, iteration: int) -> bool:
     """Every m E / b iterations, m being the mean of the workers' samples."""
     samples = peer.facts.get("samples")
     if not samples:
-        return False  # nobody has told yet
-    m = sum(samples.values()) / len(samples)
+        return False  # nobody was there to tell
+    m = sum(samples) / len(samples)
     period = max(1, round(m * config.swap_epochs / peer.state.batch))
     return bool((iteration + 1) % period == 0)
-
-
-def derangement(items: list[int], rng: np.random.Generator) -> list[int]:
-    """A permutation without a fixed point, each as likely as any other."""
-    while True:
-        permuted = [int(item) for item in rng.permutation(items)]
-        if all(a != b for a, b in zip(items, permuted, strict=True)):
-            return permuted

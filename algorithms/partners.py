@@ -28,3 +28,11 @@ def pairs(may: Candidates, probability: float, rng: np.random.Generator) -> dict
             r = free[int(picks[k] * len(free))]
             pair[k], pair[r] = r, k
     return pair
+
+
+def derangement(items: list[int], rng: np.random.Generator) -> list[int]:
+    """A permutation without a fixed point, each as likely as any other."""
+    while True:
+        permuted = [int(item) for item in rng.permutation(items)]
+        if all(a != b for a, b in zip(items, permuted, strict=True)):
+            return permuted

@@ -48,15 +48,19 @@ async def selective_user(peer: Peer, server: int, how: Selection) -> None:
     peer.load(model.tensors)
     await peer.adapt("discriminator", how.steps, fake=model.tensors["fake"])
     change = peer.model(["discriminator"])["discriminator"] - model.tensors["discriminator"]
-    await peer.send(server, "change", largest(change, how))
+    parameters = peer.state.nets["discriminator"].arena.layout.parameter_count
+    await peer.send(server, "change", largest(change, how, parameters))
 
 
-def largest(change: torch.Tensor, how: Selection) -> dict[str, torch.Tensor]:
-    """The coordinates of ``change`` (P,) that are uploaded: all, or places and values."""
+def largest(change: torch.Tensor, how: Selection, parameters: int) -> dict[str, torch.Tensor]:
+    """The coordinates of ``change`` (P,) that are uploaded: all, or places and values.
+
+    theta_u is a share of the ``parameters``; the arena is longer, by padding and buffers.
+    """
     if how.fraction == 1 and how.threshold == 0:
         return {"values": change}
     size = change.abs()
-    count = max(1, int(how.fraction * len(change)))
+    count = max(1, int(how.fraction * parameters + 1e-9))
     places = torch.sort(size, descending=True, stable=True).indices[:count]
     places = places[size[places] > how.threshold].sort().values
     return {"places": places, "values": change[places]}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from peer.training import Order
 
 Link = tuple[int, int]
 
@@ -38,3 +41,20 @@ class StarSettings(Settings):
     def products(self, peers: int) -> list[int]:
         """What comes out is the server's."""
         return [self.server]
+
+
+class FederatedSettings(StarSettings):
+    """Settings of systems whose workers train whole GANs between two exchanges with a server.
+
+    The defaults are Oasis's: 5 local steps, and mu 0.5 where FedProx is wanted.
+    """
+
+    fraction: float = Field(1.0, gt=0, le=1, description="C: share of workers in a round.")
+    local_steps: int = Field(5, ge=1, description="Local GAN iterations of a chosen worker.")
+    n_d: int = Field(1, ge=1, description="Discriminator steps an iteration.")
+    order: Order = Field("D_first", description="Which net steps first; or simultaneous.")
+    mu: float = Field(0.0, ge=0, description="FedProx: the pull to the received model.")
+    optimizer_state: Literal["keep", "reset"] = Field(
+        "keep", description="What happens to a worker's moments when a model arrives."
+    )
+    sync_buffers: bool = Field(True, description="Average batch-norm statistics, too.")

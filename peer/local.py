@@ -83,10 +83,10 @@ def _gradient(
     net = state.nets[name]
     generator, discriminator = state.pair(prefix)
     with _dice(state):
-        loss = objective.value(generator, discriminator, state.loss, batch)
+        value, loss = objective.value(generator, discriminator, state.loss, batch)
     gradient = net.arena.gradient.zero_()
     # Only this net's parameters: no time goes into the other net's weight gradients.
-    torch.autograd.backward(loss, inputs=net.arena.leaves)
+    torch.autograd.backward(value, inputs=net.arena.leaves)
     if proximal is not None and proximal.mu:
         trained = len(gradient)  # buffers, at the tail, are not pulled
         gradient.add_(net.arena.vector[:trained], alpha=proximal.mu)

@@ -27,6 +27,7 @@ from peer.effects import (
     Train,
 )
 from peer.gan import OBJECTIVES, Batch
+from peer.gan.objectives import Value
 from peer.gan.optimizers import make_optimizer
 from peer.peer import role_of
 from peer.state import Net, PeerState
@@ -192,7 +193,7 @@ def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
         leaves: dict[str, torch.Tensor],
         tensors: dict[str, dict[str, torch.Tensor]],
         fields: dict[str, Any],
-    ) -> torch.Tensor:
+    ) -> Value:
         nets = {
             of: _functional(held[of].template, of_net | (leaves if of == role else {}))
             for of, of_net in tensors.items()
@@ -201,8 +202,8 @@ def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
             nets.get("generator"), nets.get("discriminator"), loss, Batch(**fields)
         )
 
-    losses = vmap(value)(leaves, tensors, fields)  # (b,)
-    found = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
+    values, losses = vmap(value)(leaves, tensors, fields)  # (b,) each
+    found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
     gradients = own.gather(found)
     pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:

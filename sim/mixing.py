@@ -101,5 +101,8 @@ def _mix_in_place(A: scipy.sparse.csr_array, W: np.ndarray, targets: Sequence[in
 
 
 def _to_torch(A: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:
-    parts = (torch.from_numpy(part).to(device) for part in (A.indptr, A.indices, A.data))
-    return torch.sparse_csr_tensor(*parts, size=A.shape, check_invariants=False)
+    parts = A.tocoo()
+    places = torch.from_numpy(np.stack(parts.coords).astype(np.int64))
+    return torch.sparse_coo_tensor(
+        places, torch.from_numpy(parts.data), A.shape, check_invariants=False
+    ).to(device)

@@ -205,7 +205,7 @@ def shards(
     data, seed = experiment.data, experiment.seed
     workers = program.workers(experiment.peers)
     parts: dict[int, np.ndarray] = {}
-    if "{id}" in (data.path or ""):
+    if "{id}" in (data.path or "") or (data.source == "synthetic" and data.partition.name == "own"):
         sources = {k: load_source(data, k, experiment.folder) for k in workers}
         for place, k in enumerate(workers):
             parts[k] = partition(data, sources[k], len(workers), seed)[place]

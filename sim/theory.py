@@ -187,7 +187,7 @@ def _gradient(state: PeerState, batch: Batch) -> torch.Tensor:
     """The discriminator's gradient on ``batch``, (P,)."""
     arena = state.nets[NET].arena
     generator = state.nets["generator"].module
-    loss = OBJECTIVES[NET].value(generator, arena.module, state.loss, batch)
+    loss = OBJECTIVES[NET].value(generator, arena.module, state.loss, batch).minimised
     arena.gradient.zero_()
     torch.autograd.backward(loss, inputs=list(arena.module.parameters()))
     return arena.gradient.clone()

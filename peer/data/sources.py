@@ -1,4 +1,4 @@
-"""Where images come from: a table of sources, each a function from the spec and a path to `Images`.
+"""Where images come from: a table of sources, each a function from spec, path and peer to `Images`.
 
 Pixels stay as small as their source has them; `Images.take` makes floats of those that are asked
 for.
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from peer.data.idx import PREFIXES, find_file, read_idx
 from peer.data.pictures import read_cifar10, read_folder, read_hub, resize
-from peer.data.spec import DataSpec
+from peer.data.spec import DataSpec, Own
+from peer.data.synthetic import make_images
 from topology.errors import UserError
 
 
@@ -54,7 +55,7 @@ class Images:
     @property
     def classes(self) -> int:
         """The largest label + 1; 0 where there are no labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        return 0 if self.labels is None else int(self.labels.max(initial=-1)) + 1
 
     def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> torch.Tensor:
         """Return the images at `indices`: contiguous float32 (n, c, h, w), in [-1, 1]."""
@@ -82,7 +83,7 @@ def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None 
     path = None
     if spec.path and spec.source != "hub":
         path = resolve_path(spec.path, peer_id, folder)
-    images = SOURCES[spec.source](spec, path)
+    images = SOURCES[spec.source](spec, path, peer_id)
     if spec.size is not None and images.shape[1:] != (spec.size, spec.size):
         pixels = images.pixels if images.unit == 127.5 else images.pixels.astype(np.float32)
         images = replace(images, pixels=resize(pixels, spec.size))
@@ -116,7 +117,7 @@ def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = No
     return (folder or Path()) / expanded
 
 
-def _load_digits(_spec: DataSpec, _path: Path | None) -> Images:
+def _load_digits(_spec: DataSpec, _path: Path | None, _peer: int | None) -> Images:
     """Return the 1,797 handwritten 8x8 digits that come with scikit-learn (values 0 to 16)."""
     from sklearn.datasets import load_digits  # a second to import, and only this source needs it
 
@@ -136,7 +137,7 @@ def public_digits(height: int, width: int) -> NDArray[np.float64]:
     return np.asarray(resized[:, 0].numpy())
 
 
-def _load_idx(spec: DataSpec, path: Path | None) -> Images:
+def _load_idx(spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
     """Return one split of a folder of IDX files; the labels file may be missing."""
     assert path is not None  # DataSpec sees to it
     wanted = f"{PREFIXES[spec.split]}-images-idx3-ubyte (plain or .gz)"
@@ -162,7 +163,7 @@ def _load_idx(spec: DataSpec, path: Path | None) -> Images:
     return Images(pixels[:, None], labels, path.name, unit=127.5, offset=-1.0)
 
 
-def _load_npz(_spec: DataSpec, path: Path | None) -> Images:
+def _load_npz(_spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
     """Return the arrays `images` and, where there is one, `labels` of an .npz file."""
     assert path is not None  # DataSpec sees to it
     arrays = _read_npz(path)
@@ -238,7 +239,7 @@ def _check_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.in
     return labels.astype(np.int64)
 
 
-def _load_pictures(spec: DataSpec, path: Path | None) -> Images:
+def _load_pictures(spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
     """Images that lie in files of their own."""
     if spec.source == "hub":
         pixels, labels = read_hub(spec)
@@ -249,11 +250,19 @@ def _load_pictures(spec: DataSpec, path: Path | None) -> Images:
     return Images(pixels, labels, path.name, unit=127.5, offset=-1.0)
 
 
-SOURCES: dict[str, Callable[[DataSpec, Path | None], Images]] = {
+def _make_synthetic(spec: DataSpec, _path: Path | None, peer: int | None) -> Images:
+    """A peer's own images, or those that all share."""
+    owner = peer if isinstance(spec.partition, Own) else None
+    pixels, labels = make_images(spec, owner)
+    return Images(pixels, labels, "synthetic", unit=127.5, offset=-1.0)
+
+
+SOURCES: dict[str, Callable[[DataSpec, Path | None, int | None], Images]] = {
     "digits": _load_digits,
     "idx": _load_idx,
     "npz": _load_npz,
     "folder": _load_pictures,
     "cifar10": _load_pictures,
     "hub": _load_pictures,
+    "synthetic": _make_synthetic,
 }

@@ -13,18 +13,21 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from topology.errors import UserError
 
-SourceName = Literal["digits", "idx", "npz", "folder", "cifar10", "hub"]
+SourceName = Literal["digits", "idx", "npz", "folder", "cifar10", "hub", "synthetic"]
 Split = Literal["train", "test"]
 
 # What `path` must lead to; a source that is missing here reads no path.
@@ -35,6 +38,7 @@ _PATHS = {
     "cifar10": "the folder of CIFAR-10's binary files (data_batch_1.bin, ...)",
     "hub": "the name of a data set on the hub (organisation/name)",
 }
+_MADE = ("images", "classes", "spread", "mixture")
 _SPLIT = ("idx", "cifar10", "hub")
 
 
@@ -188,12 +192,17 @@ class DataSpec(BaseModel):
 
     Attributes:
         source: `digits` (embedded, 8x8), `idx` (a folder of MNIST-family files), `npz` (a file),
-            `folder` (of images), `cifar10` (its binary files) or `hub` (needs `hearsay[hub]`).
+            `folder` (of images), `cifar10` (its binary files), `hub` (needs `hearsay[hub]`) or
+            `synthetic` (made on the spot).
         path: what they read; `{id}` stands for the peer's id, `~` for the home folder, a relative
             path starts at the experiment file's folder.
         split: `train` or `test`, where the source has both.
         size: images become squares of so many pixels: the middle, scaled.
-        channels: of the images of `folder` and `hub`: 1 for grey, 3 for colour.
+        channels: of the images of `folder` and `hub` (3 by default) and `synthetic` (1): 1 for
+            grey, 3 for colour.
+        images, classes, spread, mixture: of `synthetic`: how many images there are (with
+            `partition: own`, how many each peer has), of how many classes, how far they scatter
+            around their class's centre, and the seed.
         limit: keep the first so many images only, for quick trials.
         partition: who holds what; see `parse_partition` for the forms.
 
@@ -208,7 +217,11 @@ class DataSpec(BaseModel):
     path: str | None = None
     split: Split = "train"
     size: PositiveInt | None = None
-    channels: Literal[1, 3] = 3
+    channels: Literal[1, 3] | None = None
+    images: PositiveInt = 1000
+    classes: PositiveInt = 10
+    spread: NonNegativeFloat = 0.2
+    mixture: NonNegativeInt = 0
     limit: PositiveInt | None = None
     partition: Annotated[
         Partition,
@@ -231,6 +244,14 @@ class DataSpec(BaseModel):
     def _known_split(cls, split: object) -> str:
         return choose("data.split", split, get_args(Split))
 
+    @model_serializer(mode="wrap")
+    def _say_what_matters(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only a synthetic source has these keys, so only there are they said."""
+        keys: dict[str, Any] = write(self)
+        if self.source != "synthetic":
+            keys = {key: value for key, value in keys.items() if key not in _MADE}
+        return keys
+
     @field_serializer("partition")
     def _shorten(self, partition: Partition) -> str | dict[str, Any]:
         """Write it as one would by hand: the name alone where there is nothing else to say."""
@@ -245,7 +266,7 @@ class DataSpec(BaseModel):
             raise UserError(f"data.path is missing: source {self.source} reads {wanted}")
         if self.path is not None and not wanted:
             raise UserError(
-                f"data.path: source {self.source} is embedded and reads no path; leave it out, "
+                f"data.path: source {self.source} reads no path; leave it out, "
                 f"or set data.source to {' or '.join(_PATHS)}"
             )
         if self.split != "train" and self.source not in _SPLIT:
@@ -253,7 +274,13 @@ class DataSpec(BaseModel):
                 f"data.split: source {self.source} has no {self.split} split; leave it out, "
                 "or set data.source to idx"
             )
-        if own and not self.path:
+        made = self.model_fields_set & set(_MADE)
+        if made and self.source != "synthetic":
+            raise UserError(
+                f"data.{min(made)}: source {self.source} has its own; leave it out, "
+                "or set data.source to synthetic"
+            )
+        if own and not self.path and self.source != "synthetic":
             raise UserError(
                 "data.partition: own means that each peer has its own data.path, and there is "
                 "none; set data.source to idx or npz with a data.path, or use partition: iid"

@@ -26,14 +26,25 @@ class Batch(NamedTuple):
     cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
 
 
+class Value(NamedTuple):
+    """What is minimised, and what is reported as the net's loss: the same, but for regularisers."""
+
+    minimised: torch.Tensor  # ()
+    loss: torch.Tensor  # ()
+
+
 class Objective(NamedTuple):
-    """``value(generator, discriminator, loss, batch) -> scalar``; ``sees_data`` draws ``real``.
+    """``value(generator, discriminator, loss, batch)``; ``sees_data`` draws ``real``.
 
     A net that the peer does not hold is None.
     """
 
-    value: Callable[[Net | None, Net | None, Loss, Batch], torch.Tensor]
+    value: Callable[[Net | None, Net | None, Loss, Batch], Value]
     sees_data: bool
+
+
+def _plain(loss: torch.Tensor) -> Value:
+    return Value(loss, loss)
 
 
 def _fakes(generator: Net | None, batch: Batch) -> torch.Tensor:
@@ -48,25 +59,26 @@ def _fakes(generator: Net | None, batch: Batch) -> torch.Tensor:
 
 def _discriminator(
     generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
-) -> torch.Tensor:
+) -> Value:
     """-J_k(w^D, w^G) of the diffusion GAN paper (equation 5), the generator held fixed."""
     assert discriminator is not None
     assert batch.real is not None
     fake = _fakes(generator, batch)  # (batch, c, h, w)
     if (judge := as_pixel_judge(discriminator)) is not None:
-        return pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
+        return _plain(pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts))
     assert batch.cuts is None, "a judge of pixels came as a bare function"
-    return loss.discriminator(discriminator(batch.real), discriminator(fake))
+    return _plain(loss.discriminator(discriminator(batch.real), discriminator(fake)))
 
 
 def _regularised(
     generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
-) -> torch.Tensor:
+) -> Value:
     """The same plus ``gamma/2 Omega`` (Oasis, algorithm 2; Roth et al. 2017).
 
     Omega is :attr:`Loss.penalty` of the logits and the squared norms of their gradients with
     respect to the images, per sample; the parameters' gradient goes through both (double
-    back-propagation). Batch-norm in D couples samples: per-sample gradients are then approximate.
+    back-propagation). Reported is the loss without it, so that losses can be compared. Batch-norm
+    in D couples samples: per-sample gradients are then approximate.
     """
     assert discriminator is not None
     assert batch.real is not None
@@ -75,7 +87,7 @@ def _regularised(
     value = loss.discriminator(*logits)
     if (judge := as_pixel_judge(discriminator)) is not None:
         value = pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
-    return value + batch.gamma / 2 * loss.penalty(*logits, *norms)
+    return Value(value + batch.gamma / 2 * loss.penalty(*logits, *norms), value)
 
 
 def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,17 +101,15 @@ def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor,
     return logits, gradient.flatten(1).square().sum(1, keepdim=True)
 
 
-def _generator(
-    generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
-) -> torch.Tensor:
+def _generator(generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch) -> Value:
     """J_k(w^D, w^G) (equation 5) in the form that ``loss`` gives it, discriminator held fixed."""
     assert generator is not None
     assert discriminator is not None
     assert batch.z is not None
     fake = generator(batch.z)  # (batch, c, h, w)
     if (judge := as_pixel_judge(discriminator)) is not None:
-        return pixel_generator_loss(judge, loss, fake)
-    return loss.generator(discriminator(fake))
+        return _plain(pixel_generator_loss(judge, loss, fake))
+    return _plain(loss.generator(discriminator(fake)))
 
 
 OBJECTIVES: dict[str, Objective] = {

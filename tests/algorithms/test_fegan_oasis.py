@@ -205,7 +205,7 @@ def test_the_regularisers_gradient_is_that_of_finite_differences(loss: str) -> N
     )
 
     def value() -> torch.Tensor:
-        return OBJECTIVES["regularised"].value(None, D, LOSSES[loss], batch)
+        return OBJECTIVES["regularised"].value(None, D, LOSSES[loss], batch).minimised
 
     gradients = torch.autograd.grad(value(), list(D.parameters()))
     for w, gradient in zip(D.parameters(), gradients, strict=True):

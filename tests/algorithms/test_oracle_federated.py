@@ -706,14 +706,15 @@ def test_mdgan_takes_two_batches_of_four_workers() -> None:
     )
 
 
-def test_mdgan_swaps_discriminators() -> None:
+@pytest.mark.parametrize(("swap_epochs", "due"), [(0.4, (1, 3)), (0.2, (0, 1, 2, 3, 4))])
+def test_mdgan_swaps_discriminators(swap_epochs: float, due: tuple[int, ...]) -> None:
     """After every m E/b iterations: each D moves to another worker, without its moments.
 
-    Here m = 40 images, E = 0.4 and b = 8: after every second iteration.
+    Here m = 40 images and b = 8: with E = 0.4 after every second iteration, with 0.2 after each.
     """
     labels = {"labels": [[0, 1], [2, 3], [4, 5], [6, 7]], "cap": 40}
     ran = run(
-        {"name": "mdgan", "rounds": 5, "k": 2, "swap_epochs": 0.4},
+        {"name": "mdgan", "rounds": 5, "k": 2, "swap_epochs": swap_epochs},
         graph="complete",
         data={"source": "digits", "partition": {"name": "labels", **labels}},
         init="own",
@@ -722,7 +723,7 @@ def test_mdgan_swaps_discriminators() -> None:
     assert set(ran.samples.values()) == {40}
     for round in range(ran.rounds):
         links = ran.links(round, "discriminator")
-        if round not in (1, 3):
+        if round not in due:
             assert not links
             continue
         senders, receivers = zip(*links, strict=True)
@@ -848,18 +849,20 @@ def test_selective_update_is_by_magnitude_where_nothing_is_said() -> None:
     assert off(ran, selective_update(ran, largest_by_coordinate)) < TOLERANCE
 
 
-def test_selective_update_by_users_who_upload_a_share() -> None:
-    """theta_u of a user's parameters, those that changed most: here 13.2 of 661."""
-    ran = run(distributed("selective_update", selection={"rule": "elem_maxabs", "fraction": 0.02}))
+@pytest.mark.parametrize("uploaded", [13, 66, 300])
+def test_selective_update_by_users_who_upload_a_share(uploaded: int) -> None:
+    """theta_u of a user's 661 parameters, those that changed most."""
+    selection = {"rule": "elem_maxabs", "fraction": uploaded / 661}
+    ran = run(distributed("selective_update", selection=selection))
     assert ran[0, "discriminator"].size == 661
     state = partial(selective_update, ran, largest_by_coordinate)
     assert_agrees(
         ran,
-        state(partial(few, count=13)),
+        state(partial(few, count=uploaded)),
         {
             "everything": state,
-            "one fewer": lambda: state(partial(few, count=12)),
-            "one more": lambda: state(partial(few, count=14)),
+            "one fewer": lambda: state(partial(few, count=uploaded - 1)),
+            "one more": lambda: state(partial(few, count=uploaded + 1)),
         },
     )
 

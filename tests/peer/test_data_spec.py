@@ -90,7 +90,7 @@ def test_table_has_every_partition_of_the_spec():
         ),
         (
             {"path": "x"},
-            "data.path: source digits is embedded and reads no path; leave it out, or set "
+            "data.path: source digits reads no path; leave it out, or set "
             "data.source to idx or npz",
         ),
         (
@@ -146,7 +146,7 @@ def test_written_spec_is_short_and_reads_back(given, written):
 
 def test_schema_admits_names_and_mappings():
     schema = DataSpec.model_json_schema()
-    sources = ["digits", "idx", "npz", "folder", "cifar10", "hub"]
+    sources = ["digits", "idx", "npz", "folder", "cifar10", "hub", "synthetic"]
     assert schema["properties"]["source"]["enum"] == sources
     first, *others = schema["properties"]["partition"]["anyOf"]
     assert first["enum"] == ["iid", "pairs", "own", "all", "halves", "dirichlet", "fegan"]

@@ -235,12 +235,12 @@ def test_objectives_take_the_pixels_into_account() -> None:
     real, fake, cuts = real_and_fake()
     generator = nn.Identity()
     batch = Batch(real, fake, cuts=cuts)
-    d = OBJECTIVES["discriminator"].value(generator, judge, BCE, batch)
+    d = OBJECTIVES["discriminator"].value(generator, judge, BCE, batch).minimised
     assert torch.equal(d, pixel_discriminator_loss(judge, BCE, real, fake, cuts))
-    g = OBJECTIVES["generator"].value(generator, judge, BCE, batch)
+    g = OBJECTIVES["generator"].value(generator, judge, BCE, batch).minimised
     assert torch.equal(g, pixel_generator_loss(judge, BCE, fake))
     with pytest.raises(AssertionError, match="bare function"):  # its pixels would go unheard
-        OBJECTIVES["discriminator"].value(generator, judge.forward, BCE, batch)
+        OBJECTIVES["discriminator"].value(generator, judge.forward, BCE, batch).minimised
 
 
 # The net
