@@ -32,9 +32,7 @@ from peer.gan.optimizers import make_optimizer
 from peer.peer import role_of
 from peer.state import Net, PeerState
 from sim.rows import Rows
-
-BLOCK_BYTES = 24 * 2**20
-"""Memory that a block of rows may work in: about what the caches of a few cores hold."""
+from sim.workbench import Workbench
 
 
 class Task(NamedTuple):
@@ -70,60 +68,33 @@ def _shape(value: Any) -> Hashable:
     return value.shape if isinstance(value, torch.Tensor) else ()
 
 
-def carry_out_all(tasks: Sequence[Task]) -> list[Any]:
+def carry_out_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
     """Do what ``tasks``, all of one kind, say; a result each, as :func:`peer.local.carry_out`.
 
     Raises:
         RuntimeError: vmap refuses a net.
     """
-    match tasks[0].effect:
-        case Train():
-            return _train(tasks)
-        case Gradient():
-            return _in_blocks(tasks, _keep_gradients)
-        case Step():
-            return _in_blocks(tasks, _step_all)
-        case Generate() | Evaluate():
-            return _in_blocks(tasks, _apply)
-        case VJP():
-            return _in_blocks(tasks, _vjp)
-        case effect:
-            raise TypeError(f"{type(effect).__name__} is not a local effect")
+    carry_out = _WAYS[type(tasks[0].effect)]
+    return list(carry_out(tasks, workbench))
 
 
-def _in_blocks(
-    tasks: Sequence[Task], carry_out: Callable[[Sequence[Task]], Sequence[Any]]
-) -> list[Any]:
-    """Block by block of rows, such that what one works on stays in the caches."""
-    floats = sum(net.arena.layout.length for net in tasks[0].state.nets.values())
-    activations = 256 * tasks[0].state.batch  # a guess: floats of the layers' outputs
-    block = max(4, BLOCK_BYTES // (4 * (2 * floats + activations)))
-    blocks = -(-len(tasks) // block)
-    results: list[Any] = []
-    for i in range(blocks):  # of nearly equal sizes
-        part = slice(i * len(tasks) // blocks, (i + 1) * len(tasks) // blocks)
-        results += carry_out(tasks[part])
-    return results
-
-
-def _train(tasks: Sequence[Task]) -> list[Any]:
+def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
     """Step by step; who has taken its steps drops out."""
     found: list[list[StepResult]] = [[] for _ in tasks]
     numbers = range(len(tasks))
     for step in range(max(_steps(task) for task in tasks)):
         on = [i for i in numbers if _steps(tasks[i]) > step]
-        results = _in_blocks([tasks[i] for i in on], _train_once)
+        chosen = [tasks[i] for i in on]
+        results, gradients = _gradients(chosen, workbench)
+        _step([_net(task) for task in chosen], gradients.unbind())
         for i, result in zip(on, results, strict=True):
             found[i].append(result)
-    return [
-        of[0]
-        if len(of) == 1
-        else StepResult(
-            torch.stack([r.loss for r in of]).mean(),
-            torch.stack([r.gradient_norm_sq for r in of]).mean(),
-        )
-        for of in found
-    ]
+    return [of[0] if len(of) == 1 else _mean(of) for of in found]
+
+
+def _mean(results: Sequence[StepResult]) -> StepResult:
+    losses, norms = zip(*results, strict=True)
+    return StepResult(torch.stack(losses).mean(), torch.stack(norms).mean())
 
 
 def _steps(task: Task) -> int:
@@ -131,20 +102,14 @@ def _steps(task: Task) -> int:
     return task.effect.steps
 
 
-def _train_once(tasks: Sequence[Task]) -> list[StepResult]:
-    results, gradients = _gradients(tasks)
-    _step([_net(task) for task in tasks], gradients)
-    return results
-
-
-def _keep_gradients(tasks: Sequence[Task]) -> list[StepResult]:
-    results, gradients = _gradients(tasks)
-    for task, gradient in zip(tasks, gradients, strict=True):
+def _keep_gradients(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
+    results, gradients = _gradients(tasks, workbench)
+    for task, gradient in zip(tasks, gradients.unbind(), strict=True):
         _net(task).arena.gradient.copy_(gradient)
     return results
 
 
-def _step_all(tasks: Sequence[Task]) -> list[None]:
+def _step_all(tasks: Sequence[Task], _workbench: Workbench) -> list[None]:
     nets = [_net(task) for task in tasks]
     _step(nets, [net.arena.gradient for net in nets])
     return [None] * len(tasks)
@@ -155,7 +120,7 @@ def _net(task: Task) -> Net:
     return task.state.nets[name]
 
 
-def _step(nets: Sequence[Net], gradients: torch.Tensor | Sequence[torch.Tensor]) -> None:
+def _step(nets: Sequence[Net], gradients: Sequence[torch.Tensor]) -> None:
     """One optimizer over all rows; what it remembers of each, its step count too, is the row's."""
     spec = nets[0].spec
     rows = [net.arena.parameters for net in nets]
@@ -169,8 +134,10 @@ def _step(nets: Sequence[Net], gradients: torch.Tensor | Sequence[torch.Tensor])
         row.grad = None
 
 
-def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
-    """Every peer's result, and its objective's gradient, a row (b, trained)."""
+def _gradients(
+    tasks: Sequence[Task], workbench: Workbench
+) -> tuple[list[StepResult], torch.Tensor]:
+    """Every peer's result, and its objective's gradient, a row (b, trained) of the workbench."""
     effect = tasks[0].effect
     assert isinstance(effect, Train | Gradient)
     name, objective = effect.net, OBJECTIVES[effect.objective]
@@ -183,6 +150,7 @@ def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
         for of in ("generator", "discriminator")
         if prefix + of in states[0].nets
     }
+    templates = {of: workbench.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
     leaves = own.leaves()
     tensors = {of: rows.tensors() for of, rows in held.items()}
@@ -195,7 +163,7 @@ def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
         fields: dict[str, Any],
     ) -> Value:
         nets = {
-            of: _functional(held[of].template, of_net | (leaves if of == role else {}))
+            of: _functional(templates[of], of_net | (leaves if of == role else {}))
             for of, of_net in tensors.items()
         }
         return objective.value(
@@ -204,13 +172,14 @@ def _gradients(tasks: Sequence[Task]) -> tuple[list[StepResult], torch.Tensor]:
 
     values, losses = vmap(value)(leaves, tensors, fields)  # (b,) each
     found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
-    gradients = own.gather(found)
+    gradients = workbench.gradients(own)
+    own.gather(found, gradients)
     pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:
         _pull(gradients, own.matrix, pulls)
     for rows in held.values():
         rows.put_back()
-    norms = torch.linalg.vecdot(gradients, gradients)  # (b,)
+    norms = torch.bmm(gradients[:, None, :], gradients[:, :, None]).flatten()  # (b,)
     results = zip(losses.detach().unbind(), norms.unbind(), strict=True)
     return [StepResult(*result) for result in results], gradients
 
@@ -244,14 +213,14 @@ def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, tor
     return fields
 
 
-def _apply(tasks: Sequence[Task]) -> Sequence[torch.Tensor]:
+def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor]:
     """A net applied, in training mode (Generate) or not (Evaluate)."""
     evaluate = isinstance(tasks[0].effect, Evaluate)
     inputs = torch.stack(
         [e.x if isinstance(e := task.effect, Evaluate) else e.z for task in tasks]  # type: ignore[attr-defined]
     )
     rows = Rows([_net(task).arena for task in tasks])
-    template = rows.template.train(not evaluate)
+    template = workbench.template(rows.template).train(not evaluate)
     try:
         with torch.no_grad():
             outputs = vmap(lambda tensors, x: functional_call(template, tensors, (x,)))(
@@ -264,7 +233,7 @@ def _apply(tasks: Sequence[Task]) -> Sequence[torch.Tensor]:
     return list(outputs.unbind())
 
 
-def _vjp(tasks: Sequence[Task]) -> Sequence[torch.Tensor | None]:
+def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor | None]:
     effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
     keep = effects[0].keep
     rows = Rows([_net(task).arena for task in tasks])
@@ -274,17 +243,30 @@ def _vjp(tasks: Sequence[Task]) -> Sequence[torch.Tensor | None]:
         del tensors[parameter]
     inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
     cotangents = torch.stack([effect.cotangent for effect in effects])
-    outputs = vmap(
-        lambda leaves, tensors, x: functional_call(rows.template, tensors | leaves, (x,))
-    )(leaves, tensors, inputs)
+    template = workbench.template(rows.template)
+    outputs = vmap(lambda leaves, tensors, x: functional_call(template, tensors | leaves, (x,)))(
+        leaves, tensors, inputs
+    )
     rows.put_back()
     if not keep:
         return list(torch.autograd.grad(outputs, inputs, cotangents)[0].unbind())
     found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, materialize_grads=True)
-    for task, gradient in zip(tasks, rows.gather(found), strict=True):
+    gradients = workbench.gradients(rows)
+    rows.gather(found, gradients)
+    for task, gradient in zip(tasks, gradients.unbind(), strict=True):
         kept = _net(task).arena.gradient
         if keep == "set":
             kept.copy_(gradient)
         else:
             kept.add_(gradient)
     return [None] * len(tasks)
+
+
+_WAYS: dict[type[Effect], Callable[[Sequence[Task], Workbench], Sequence[Any]]] = {
+    Train: _train,
+    Gradient: _keep_gradients,
+    Step: _step_all,
+    Generate: _apply,
+    Evaluate: _apply,
+    VJP: _vjp,
+}

@@ -35,13 +35,11 @@ class Rows:
             if slot.trained
         }
 
-    def gather(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Gradients of :meth:`leaves` as rows (b, trained), zero between parameters."""
-        rows = self.matrix.new_zeros(len(self.matrix), self.layout.trained)
+    def gather(self, gradients: Sequence[torch.Tensor], into: torch.Tensor) -> None:
+        """Write gradients of :meth:`leaves` into rows (b, trained)."""
         trained = (slot for slot in self.layout.slots if slot.trained)
         for slot, gradient in zip(trained, gradients, strict=True):
-            self.layout.view(rows, slot).copy_(gradient)
-        return rows
+            self.layout.view(into, slot).copy_(gradient)
 
     def put_back(self) -> None:
         """Give every peer its buffers: a forward pass in training has moved them."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-import torch
-
 from peer.effects import Combine, Effect
-from peer.local import carry_out
+from peer.local import carry_out, prepare_compute_thread
 from sim.batched import Task, carry_out_all, kind_of
 from sim.event import Process
 from sim.mixing import Mix, mix_all
 from sim.snapshots import Snapshot
 from sim.trial import refusal
+from sim.workbench import Workbench
+
+BLOCK_BYTES = 12 * 2**20
+"""Memory that a block of rows works in."""
 
 TRIALS = 3
 """How often ``auto`` times each way of carrying out a kind of local step, after a first time."""
@@ -63,7 +68,7 @@ class Stacked:
     """Carries out local effects and combines of many peers at once.
 
     Args:
-        threads: that stacked steps may use.
+        threads: that compute, each a block of rows at a time.
         auto: time both ways of carrying out each kind of step, and go on with the faster.
     """
 
@@ -71,6 +76,11 @@ class Stacked:
         self.threads = threads
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
+        self._workbench = Workbench()
+        self._local = threading.local()
+        self._pool = (
+            ThreadPoolExecutor(threads, "stacked", self._prepare_thread) if threads > 1 else None
+        )
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
 
@@ -128,12 +138,18 @@ class Stacked:
             ticket.result, ticket.is_done = result, True
 
     def _together(self, tasks: list[Task]) -> list[Any]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            return carry_out_all(tasks)
-        finally:
-            torch.set_num_threads(before)
+        """Block by block of rows, such that what one works on stays in a core's caches."""
+        parts = blocks(tasks, self.threads)
+        if self._pool is None or len(parts) == 1:
+            return [result for part in parts for result in carry_out_all(part, self._workbench)]
+        return [result for of in self._pool.map(self._carry_out_block, parts) for result in of]
+
+    def _carry_out_block(self, tasks: Sequence[Task]) -> list[Any]:
+        return carry_out_all(tasks, self._local.workbench)
+
+    def _prepare_thread(self) -> None:
+        prepare_compute_thread(1)
+        self._local.workbench = Workbench()
 
     def _way(self, kind: Hashable, tasks: list[Task]) -> Way:
         """How to begin with a kind that was not met before."""
@@ -143,6 +159,19 @@ class Stacked:
             warnings.warn(f"{name} is carried out one peer at a time: {why}", stacklevel=2)
             return Way(False)
         return Way(None if self.auto else True)
+
+
+def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
+    """``tasks`` in parts of nearly equal size, a multiple of ``threads`` of them if possible."""
+    state = tasks[0].state
+    if state.device.type != "cpu":
+        return [tasks]
+    floats = sum(net.arena.layout.length for net in state.nets.values())
+    activations = 512 * state.batch  # a guess: floats of all layers' outputs
+    rows = max(4, BLOCK_BYTES // (4 * (2 * floats + activations)))
+    parts = -(-len(tasks) // (rows * threads)) * threads
+    ends = [len(tasks) * i // parts for i in range(parts + 1)]
+    return [tasks[a:b] for a, b in pairwise(ends) if b > a]
 
 
 def _alone(tasks: list[Task]) -> list[Any]:

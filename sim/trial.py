@@ -10,6 +10,7 @@ import torch
 from peer.effects import Gradient, Step, StepResult, Train
 from peer.local import carry_out
 from sim.batched import Task, carry_out_all
+from sim.workbench import Workbench
 
 TOLERANCE = 1e-2
 """Relative; a difference of rounding is a thousand times smaller."""
@@ -25,7 +26,7 @@ def refusal(tasks: Sequence[Task]) -> str | None:
         return None  # no net is applied
     together, alone = _copies(tasks), _copies(tasks)
     try:
-        found = carry_out_all(together)
+        found = carry_out_all(together, Workbench())
     except Exception as problem:  # a user's module may fail in any way
         text = str(problem).strip().splitlines()
         return text[0] if text else type(problem).__name__

@@ -240,7 +240,7 @@ def test_objectives_take_the_pixels_into_account() -> None:
     g = OBJECTIVES["generator"].value(generator, judge, BCE, batch).minimised
     assert torch.equal(g, pixel_generator_loss(judge, BCE, fake))
     with pytest.raises(AssertionError, match="bare function"):  # its pixels would go unheard
-        OBJECTIVES["discriminator"].value(generator, judge.forward, BCE, batch).minimised
+        OBJECTIVES["discriminator"].value(generator, judge.forward, BCE, batch)
 
 
 # The net
