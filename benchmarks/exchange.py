@@ -46,14 +46,14 @@ class Pair:
     processes: list[BaseProcess]
     bosses: list[Connection]
 
-    def swap(self) -> float:
-        """Seconds of one swap."""
+    def swap(self) -> tuple[float, float]:
+        """Seconds of one swap, and processor seconds of an end (all its threads), at the mean."""
         start = time.monotonic() + HEAD_START
         for boss in self.bosses:
             boss.send(start)
-        ended = [_answer(boss) for boss in self.bosses]
+        ended, computed = zip(*[_answer(boss) for boss in self.bosses], strict=True)
         time.sleep(SETTLE)
-        return float(max(ended)) - start
+        return float(max(ended)) - start, float(sum(computed)) / len(computed)
 
 
 def _answer(boss: Connection) -> Any:
@@ -78,7 +78,7 @@ def pairs(systems: list[str], parameters: int) -> Iterator[dict[str, Pair]]:
                 for rank in (0, 1):
                     ours, theirs = server.Pipe()
                     end = (system, rank, parameters, port, str(place), theirs)
-                    process = server.Process(target=serve, args=end, daemon=True)
+                    process: BaseProcess = server.Process(target=serve, args=end, daemon=True)
                     process.start()
                     theirs.close()
                     pair.processes.append(process)
@@ -91,14 +91,14 @@ def pairs(systems: list[str], parameters: int) -> Iterator[dict[str, Pair]]:
                 for boss in pair.bosses:
                     boss.send(None)
             for pair in made.values():
-                for process in pair.processes:
-                    process.join(30)
+                for each in pair.processes:
+                    each.join(30)
     finally:
         for pair in made.values():
-            for process in pair.processes:
-                if process.is_alive():
-                    process.kill()
-                    process.join()
+            for each in pair.processes:
+                if each.is_alive():
+                    each.kill()
+                    each.join()
 
 
 def _free_port() -> int:
@@ -116,16 +116,18 @@ def _free_port() -> int:
 
 def measure(
     systems: list[str], parameters: int, repeats: int, warm_up: int
-) -> dict[str, list[float]]:
-    """Seconds of every swap, by system."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of every swap, and processor seconds of an end, by system."""
     times: dict[str, list[float]] = {system: [] for system in systems}
+    work: dict[str, list[float]] = {system: [] for system in systems}
     with pairs(systems, parameters) as ready:
         for turn in range(warm_up + repeats):
             for system in systems:
-                seconds = ready[system].swap()
+                seconds, computed = ready[system].swap()
                 if turn >= warm_up:
                     times[system].append(seconds)
-    return times
+                    work[system].append(computed)
+    return times, work
 
 
 def speed(times: dict[str, list[float]], system: str, against: str) -> float:
@@ -145,12 +147,13 @@ def main() -> None:
     figures = []
     for millions in arguments.millions:
         parameters = round(millions * 1e6)
-        times = measure(arguments.systems, parameters, arguments.repeats, arguments.warm_up)
+        times, work = measure(arguments.systems, parameters, arguments.repeats, arguments.warm_up)
         print(f"{parameters:,} values, {4 * parameters / 1e6:.1f} MB each way:")
         ratios: dict[str, dict[str, float]] = {}
         for system in arguments.systems:
             line = f"  {system:<14}{1e3 * statistics.median(times[system]):8.2f} ms"
             line += f" ({1e3 * min(times[system]):.2f} to {1e3 * max(times[system]):.2f})"
+            line += f", processor {1e3 * statistics.median(work[system]):.2f} ms an end"
             if system.startswith("hearsay"):
                 others = [
                     s for s in ("gloo", "raw socket", "hearsay") if s in times and s != system
@@ -158,7 +161,14 @@ def main() -> None:
                 ratios[system] = {other: speed(times, system, other) for other in others}
                 line += "; speed " + ", ".join(f"{r:.2f} of {s}" for s, r in ratios[system].items())
             print(line, flush=True)
-        figures.append({"parameters": parameters, "seconds": times, "speed_ratios": ratios})
+        figures.append(
+            {
+                "parameters": parameters,
+                "seconds": times,
+                "processor_seconds_an_end": work,
+                "speed_ratios": ratios,
+            }
+        )
     write(arguments.record, {"repeats": arguments.repeats, "swaps": figures})
 
 

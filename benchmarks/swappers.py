@@ -46,6 +46,7 @@ class End:
     port: int
     folder: Path
     boss: Connection
+    _computed: float = 0.0
 
     def begins(self, w: torch.Tensor) -> bool:
         """Wait for the next swap, ``w`` filled; False where there is none."""
@@ -58,14 +59,15 @@ class End:
         w.fill_(VALUES[self.rank])
         while time.monotonic() < start:  # both ends begin at one moment, wide awake
             pass
+        self._computed = time.process_time()
         return True
 
     def ends(self, w: torch.Tensor) -> None:
         """The swap is over, and ``w`` holds the mean."""
-        ended = time.monotonic()
+        ended, computed = time.monotonic(), time.process_time() - self._computed
         if not bool((w == MEAN).all()):
             raise AssertionError(f"end {self.rank}: the mean is not there")
-        self.boss.send(ended)
+        self.boss.send((ended, computed))
 
 
 def vector(parameters: int) -> torch.Tensor:
