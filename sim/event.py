@@ -112,7 +112,6 @@ class EventDriver:
         self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
-        self._scratch: dict[int, torch.Tensor] = {}
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
     def run(self) -> None:
@@ -303,12 +302,11 @@ class EventDriver:
 
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
         w = process.peer.state.nets[effect.net].arena.vector
-        scratch = self._scratch.setdefault(len(w), torch.empty_like(w))
         received = {k: v for k, v in pending.received.items() if isinstance(v, torch.Tensor)}
         if received:
             own = next(iter(pending.outgoing.values()))
             assert isinstance(own, torch.Tensor)
-            combine(w, own, received, effect.weights, scratch)
+            combine(w, own, received, effect.weights)
         return frozenset(pending.missing)
 
     def _finish(self, process: Process) -> None:
