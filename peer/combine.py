@@ -34,10 +34,10 @@ def combine(
     block = BLOCK if w.device.type == "cpu" else max(1, len(w))
     difference, kept = torch.empty_like(w[:block]), torch.empty_like(w[:block])
     order = sorted(received)
-    values = [(w if own is None else own).split(block)]
-    values += [received[neighbour].split(block) for neighbour in order]
+    values = [torch.split(w if own is None else own, block)]
+    values += [torch.split(received[neighbour], block) for neighbour in order]
     # Element by element the same operations in the same order as over the whole: the same bits.
-    for w_block, own_block, *q_blocks in zip(w.split(block), *values, strict=True):
+    for w_block, own_block, *q_blocks in zip(torch.split(w, block), *values, strict=True):
         transfer = difference[: len(w_block)]
         if own is None and len(order) > 1:
             own_block = kept[: len(w_block)].copy_(w_block)

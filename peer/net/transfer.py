@@ -140,7 +140,7 @@ class Incoming:
         return not checksum or zlib.crc32(place) == chunk.crc32
 
     def advance(self, now: float) -> None:
-        """The next chunk is in place, and sound; what it holds is looked at while it is in cache."""
+        """The next chunk is in place, and sound; it is looked at while it is in cache."""
         self.received += 1
         self.moved_at = now
         if not is_letter(self.offer.net):
