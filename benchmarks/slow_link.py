@@ -41,8 +41,8 @@ from torch import nn
 
 from benchmarks.record import write
 
-BURST = 8 * 1024
-"""Bytes that the bucket lets through at once after a pause: 0.4 % of a round."""
+BURST = 32 * 1024
+"""Bytes that the bucket lets through at once after a pause: up to 1.6 % of a round, in two."""
 
 PATIENCE = 250.0
 """Seconds that a run may take."""
