@@ -11,6 +11,7 @@ from rich.console import Console
 
 import topology
 from peer.experiment import Experiment
+from peer.net.addresses import answers, ipc_path, is_ipc
 from peer.net.keys import curve_secret
 from peer.net.sockets import Sockets
 from peer.process import load_peer
@@ -73,7 +74,11 @@ def _address(experiment: Experiment, peer: int) -> str:
 
 
 def _reach(experiment: Experiment, neighbour: int) -> str:
-    parts = urlsplit(experiment.address(neighbour))
+    address = experiment.address(neighbour)
+    if is_ipc(address):
+        there = answers(ipc_path(address))
+        return f"answers at {address}" if there else f"does not answer at {address} yet"
+    parts = urlsplit(address)
     try:
         with socket.create_connection((parts.hostname, parts.port), timeout=3):
             return f"answers at {parts.netloc}"

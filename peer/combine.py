@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import torch
 
+BLOCK = 65536
+"""Floats that are combined at a time: what they need stays in a core's own cache (1 MiB)."""
+
 
 def combine(
     w: torch.Tensor,
-    own: torch.Tensor,
+    own: torch.Tensor | None,
     received: Mapping[int, torch.Tensor],
     weights: Mapping[int, float],
-    scratch: torch.Tensor | None = None,
 ) -> None:
     """``w_k += sum over l of a_lk (q_l - q_k)``, in place (diffusion GAN, equation 10b).
 
@@ -23,15 +25,25 @@ def combine(
 
     Args:
         w: the arena to move, (P,).
-        own: q_k, what this peer sent, (P,).
+        own: q_k, what this peer sent, (P,); None where that is ``w`` as it stands.
         received: q_l by neighbour, each (P,), as decoded from what was transmitted.
         weights: a_lk by neighbour.
-        scratch: (P,), overwritten; allocated where absent.
     """
-    transfer = torch.empty_like(own) if scratch is None else scratch
-    for neighbour in sorted(received):
-        torch.sub(received[neighbour], own, out=transfer)
-        w.add_(transfer, alpha=weights[neighbour])
+    if not received:
+        return
+    block = BLOCK if w.device.type == "cpu" else max(1, len(w))
+    difference, kept = torch.empty_like(w[:block]), torch.empty_like(w[:block])
+    order = sorted(received)
+    values = [torch.split(w if own is None else own, block)]
+    values += [torch.split(received[neighbour], block) for neighbour in order]
+    # Element by element the same operations in the same order as over the whole: the same bits.
+    for w_block, own_block, *q_blocks in zip(torch.split(w, block), *values, strict=True):
+        transfer = difference[: len(w_block)]
+        if own is None and len(order) > 1:
+            own_block = kept[: len(w_block)].copy_(w_block)
+        for neighbour, q in zip(order, q_blocks, strict=True):
+            torch.sub(q, own_block, out=transfer)
+            w_block.add_(transfer, alpha=weights[neighbour])
 
 
 def weighted_mean(

@@ -29,6 +29,7 @@ import topology
 from peer.data.spec import DataSpec
 from peer.gan.losses import LOSSES
 from peer.gan.optimizers import make_optimizer
+from peer.net.addresses import ipc_path, is_ipc
 from topology.errors import UserError
 
 NETS = ("generator", "discriminator")
@@ -140,7 +141,9 @@ class Experiment(Spec):
     checkpoint: int = Field(100, ge=0, description="Rounds between two checkpoints; 0 for none.")
 
     addresses: str | tuple[str, ...] = Field(
-        "tcp://127.0.0.1:{port}", description="One a peer, or a template with {id} and {port}."
+        "tcp://127.0.0.1:{port}",
+        description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
+        "processes of one machine.",
     )
     port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
     listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
@@ -294,6 +297,9 @@ def _check(experiment: Experiment) -> None:
             f"addresses: '{experiment.addresses}' has the unknown field {problem}; "
             "a template may use {id} and {port}"
         ) from None
+    for address in given:
+        if is_ipc(address):
+            ipc_path(address)
     if len(set(given)) < len(given):
         twice = next(address for address in given if given.count(address) > 1)
         raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")

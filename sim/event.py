@@ -63,9 +63,6 @@ class Engine(Protocol):
 class OneByOne:
     """The engine that computes as the ZeroMQ driver does: the same functions, the same bits."""
 
-    def __init__(self) -> None:
-        self._scratch: dict[int, torch.Tensor] = {}
-
     def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
         """The effect is carried out when its result is asked for."""
 
@@ -85,9 +82,8 @@ class OneByOne:
         """At once."""
         process.snapshots.keep()
         w = process.peer.state.nets[effect.net].arena.vector
-        scratch = self._scratch.setdefault(len(w), torch.empty_like(w))
         values = {k: snapshot.tensor for k, snapshot in received.items()}
-        combine(w, own.tensor, values, effect.weights, scratch)
+        combine(w, own.tensor, values, effect.weights)
 
     def settle(self, process: Process) -> None:
         """Nothing is ever put off."""

@@ -50,7 +50,6 @@ class ZmqDriver:
         self.report = report
         self.stop = stop
         self._snapshots: dict[str, list[Snapshot]] = {}
-        self._scratch: dict[str, torch.Tensor] = {}
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
@@ -110,12 +109,11 @@ class ZmqDriver:
             neighbour: torch.from_numpy(np.frombuffer(value, dtype="<f4"))
             for neighbour, value in outcome.received.items()
         }
-        scratch = self._scratch.setdefault(effect.net, torch.empty_like(own.vector))
         if w.device.type == "cpu":
-            combine(w, own.vector, received, effect.weights, scratch)
+            combine(w, None, received, effect.weights)  # w waited, too: it is what was sent
         else:
             moved = own.vector.clone()
-            combine(moved, own.vector, received, effect.weights, scratch)
+            combine(moved, None, received, effect.weights)
             w.copy_(moved)
         return frozenset(outcome.missing)
 

@@ -6,16 +6,15 @@ only its owner can read; the public key goes into the experiment file, whose lis
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import zmq
 from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
+from peer.net.addresses import is_loopback
 from topology.errors import UserError
 
 _Z85 = frozenset(Z85CHARS.decode())
@@ -93,20 +92,6 @@ def public_key(secret: bytes) -> str:
         return zmq.curve_public(secret).decode()
     except (zmq.ZMQError, ValueError):
         raise UserError("keys: that is no CURVE secret key; run 'peer keys' again") from None
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address cannot be reached from another machine."""
-    if address.startswith(("ipc://", "inproc://")):
-        return True
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | None:

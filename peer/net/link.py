@@ -381,8 +381,7 @@ class Link:
         elif not incoming.sound(chunk, filled, self.checksum):
             self._corrupt(incoming, "a chunk of its value does not match its checksum")
         else:
-            incoming.received += 1
-            incoming.moved_at = now
+            incoming.advance(now)
             self.standing.alive(now, confirms=True)  # it goes on because it has our ACKs
             if not incoming.is_whole():
                 self._say(Ack(chunk.t, incoming.received, "more"))
@@ -391,7 +390,7 @@ class Link:
                 if not fault:
                     self._verified(incoming)
                 else:
-                    incoming.received = 0
+                    incoming.start_again()
                     self._corrupt(incoming, f"its value has {fault} in it")
 
     def _gap(self) -> None:

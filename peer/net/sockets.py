@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
+from peer.net.addresses import ipc_path, is_ipc, make_way, split
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 
@@ -99,13 +99,13 @@ class Sockets:
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
         try:
-            _split(self.addresses[neighbour])  # ZeroMQ takes the port 99999 for 34463
+            _check(self.addresses[neighbour])
             dealer.connect(self.addresses[neighbour])
         except (UserError, zmq.ZMQError):
             dealer.close(0)
             raise UserError(
                 f"addresses: {self.addresses[neighbour]} of peer {neighbour} is no address; "
-                "say tcp://HOST:PORT"
+                "say tcp://HOST:PORT or ipc:///FOLDER/NAME"
             ) from None
         return dealer
 
@@ -260,20 +260,24 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
         ) from None
 
 
-def _split(address: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port."""
-    try:
-        parts = urlsplit(address)
-        return parts.scheme, parts.hostname, parts.port
-    except ValueError as problem:
-        raise UserError(
-            f"addresses: {address} is no address ({problem}); say tcp://HOST:PORT"
-        ) from None
+def _check(address: str) -> None:
+    """ZeroMQ takes the port 99999 for 34463, and looks for a relative path wherever it was started.
+
+    Raises:
+        UserError: it is no address.
+    """
+    if is_ipc(address):
+        ipc_path(address)
+    else:
+        split(address)
 
 
 def _numeric(listen: str) -> str:
     """ZeroMQ binds to numbers and interfaces, not to names: look the name up."""
-    scheme, host, port = _split(listen)
+    if is_ipc(listen):
+        make_way(listen)
+        return listen
+    scheme, host, port = split(listen)
     if scheme != "tcp" or host in (None, "*"):
         return listen
     try:

@@ -25,9 +25,9 @@ from zmq.utils.monitor import recv_monitor_message
 
 from peer.effects import Moment
 from peer.experiment import Experiment, from_mapping
+from peer.net.addresses import is_loopback
 from peer.net.keys import (
     curve_secret,
-    is_loopback,
     keys_folder,
     make_keys,
     public_key,

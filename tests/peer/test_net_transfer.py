@@ -49,7 +49,7 @@ def take(incoming: Incoming, chunk: Chunk, body: bytes | memoryview) -> bool:
     place[:fits] = body[:fits]
     if not incoming.sound(chunk, len(body), checksum=True):
         return False
-    incoming.received += 1
+    incoming.advance(0.0)
     return True
 
 
@@ -320,6 +320,34 @@ def test_one_float_that_is_none_is_found(bad: float) -> None:
         assert incoming.fault() == "NaN or Inf"
         values[place] = kept
     assert incoming.fault() == ""
+
+
+@pytest.mark.parametrize("chunk", [64, 66, 97, 400])  # floats may lie across two pieces
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_float_that_is_none_is_found_as_pieces_come(bad: float, chunk: int) -> None:
+    offer = offer_of(400, chunk)
+    for place in (0, 15, 16, 50, 99):
+        values = np.linspace(-3, 3, 100, dtype="<f4")
+        incoming = incoming_of(offer)
+        for wrong in (True, False):  # then, sent again, the right ones
+            values[place] = bad if wrong else 1.0
+            for piece, body in outgoing_of(values.tobytes(), chunk).chunks(checksum=True):
+                assert take(incoming, piece, body)
+            assert incoming.is_whole()
+            assert incoming.fault() == ("NaN or Inf" if wrong else "")
+            incoming.start_again()
+            assert incoming.received == 0
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf])
+def test_finite_values_may_have_a_sum_that_is_not(bad: float | None) -> None:
+    values = np.full(100, 3e38, dtype="<f4")
+    if bad is not None:
+        values[50] = bad
+    incoming = Incoming(offer_of(400, 64), values.data.cast("B"))
+    assert incoming.fault() == ("" if bad is None else "NaN or Inf")
+    values[::2] *= -1  # Inf of one sign may meet Inf of the other
+    assert incoming.fault() == ("" if bad is None else "NaN or Inf")
 
 
 # --- the shelf ------------------------------------------------------------------------------------

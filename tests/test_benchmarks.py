@@ -1,0 +1,45 @@
+"""What the benchmarks work out of their times, and what they say where they cannot run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import exchange, slow_link, swappers
+
+
+def test_a_speed_is_the_median_of_ratios_within_a_turn() -> None:
+    times = {"a": [1.0, 10.0, 2.0], "b": [2.0, 5.0, 3.0]}  # b / a: 2, 0.5, 1.5
+    assert exchange.speed(times, "a", "b") == 1.5
+    assert exchange.speed(times, "b", "a") == pytest.approx(1 / 1.5)
+
+
+def test_the_mean_of_what_is_swapped() -> None:
+    assert sum(swappers.VALUES) / 2 == swappers.MEAN
+
+
+def test_a_flat_net_has_the_parameters_asked_for() -> None:
+    generator, discriminator = swappers.flat((1, 8, 8), 1000)
+    assert sum(parameter.numel() for parameter in generator.parameters()) == 1000
+    images = generator(torch.ones(2, 5))
+    assert images.shape == (2, 1, 8, 8)
+    assert discriminator(images).shape == (2, 1)
+
+
+def test_the_slow_line_carries_a_million_parameters() -> None:
+    assert slow_link.parameter_count() == 1_008_415
+    generator, discriminator = slow_link.wide((1, 8, 8))
+    assert discriminator(generator(torch.ones(3, 32))).shape == (3, 1)
+
+
+@pytest.mark.parametrize("words", [("false",), ("no-such-command-here",)])
+def test_without_namespaces_one_line_and_exit_2(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as info:
+        slow_link.command(*words)
+    assert info.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("slow_link: network namespaces cannot be made here; ")
+    assert words[0] in said
+    assert said.count("\n") == 1
