@@ -19,16 +19,13 @@ from peer.combine import combine
 from peer.effects import (
     BEFORE_ALL,
     Combine,
-    Effect,
     Exchange,
-    Gradient,
     Letter,
     Moment,
     Now,
     Post,
     Report,
     Sleep,
-    Train,
 )
 from peer.local import carry_out
 from peer.net.letters import pack, unpack
@@ -170,7 +167,7 @@ class EventDriver:
                     return
                 case _:
                     result = carry_out(effect, process.peer.state)
-                    process.now += self.network.step * _steps(effect)
+                    process.now += self.network.compute(process.peer.state, effect)
 
     # --- exchanges --------------------------------------------------------------------------------
 
@@ -213,7 +210,7 @@ class EventDriver:
         assert pending is not None
         value = pending.outgoing[other.id]
         process.bytes_out += value.nbytes
-        arrival = now + self.network.delay(k, other.id, t)
+        arrival = self.network.arrival(k, other.id, t, now, value.nbytes)
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:
@@ -348,14 +345,3 @@ def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:
         tensors = {name: tensor.clone().to(device) for name, tensor in letter.tensors.items()}
         letters[sender] = Letter(letter.name, tensors, letter.facts)
     return Post(letters, frozenset(missing))
-
-
-def _steps(effect: Effect) -> int:
-    """Gradient steps that an effect costs in virtual time."""
-    match effect:
-        case Train(_, _, steps):
-            return steps
-        case Gradient():
-            return 1
-        case _:
-            return 0

@@ -7,45 +7,77 @@ from __future__ import annotations
 
 import math
 
-from peer.effects import Moment
+from peer.clock import LinkProfile, over
+from peer.effects import Effect, Moment
 from peer.experiment import Experiment
+from peer.profiles import link_of
 from peer.streams import stream
+from sim.channels import Channel
+from sim.devices import Devices
 
 SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
 
+_NOTHING = {"delay": 0.0, "jitter": 0.0, "loss": 0.0}
+
 
 class Network:
-    """Delay, loss and absence, as the experiment's ``network:`` and ``faults:`` say."""
+    """Time, loss and absence, as the experiment's ``network:``, ``devices:``, ``faults:`` say.
+
+    A link's own keys come first, then its profile's, then the network's, then the network's
+    profile's.
+
+    Raises:
+        UserError: a profile's file is missing, or is no profile.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
-        spec = experiment.network
+        spec, folder = experiment.network, experiment.folder
         self.seed = experiment.seed
-        self.step = spec.step
-        self._default = (spec.delay, spec.jitter, spec.loss)
-        self._links = {
-            frozenset(link.between): (
-                spec.delay if link.delay is None else link.delay,
-                spec.jitter if link.jitter is None else link.jitter,
-                spec.loss if link.loss is None else link.loss,
-            )
-            for link in spec.links
-        }
+        self.compute = Devices(experiment).seconds
+        common = [LinkProfile.model_validate(spec.model_dump(include=set(LinkProfile.model_fields)))]
+        if spec.link is not None:
+            common.append(link_of(spec.link, folder))
+        self._default = _layered(common)
+        self._links: dict[frozenset[int], LinkProfile] = {}
+        for i, link in enumerate(spec.links):
+            keys = link.model_dump(include=set(LinkProfile.model_fields))
+            layers = [LinkProfile.model_validate(keys)]
+            if link.link is not None:
+                layers.append(link_of(link.link, folder, f"network.links.{i}.link"))
+            self._links[frozenset(link.between)] = _layered(layers + common)
+        ends = {end.peer: end for end in spec.ends}
+        peers = range(experiment.peers)
+        self._uplinks = {k: (k in ends and ends[k].uplink) or spec.uplink for k in peers}
+        self._downlinks = {k: (k in ends and ends[k].downlink) or spec.downlink for k in peers}
+        self._channel = spec.channel
+        self._channels: dict[tuple[str, int, int], Channel] = {}
+        self._ways: dict[tuple[int, int], tuple[Channel, ...]] = {}
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
             until = math.inf if fault.up is None else fault.up
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
+    def arrival(self, sender: int, receiver: int, t: Moment, now: float, nbytes: int) -> float:
+        """When ``nbytes`` sent at ``now`` are there: once through all that limits them, and away.
+
+        To be asked once for every value that is sent: what it goes through is busy meanwhile.
+        """
+        through = self._way(sender, receiver)
+        sent = max((channel.carry(now, nbytes) for channel in through), default=now)
+        return sent + self.delay(sender, receiver, t)
+
     def delay(self, sender: int, receiver: int, t: Moment) -> float:
-        """Seconds that a message sent at ``t`` is under way."""
-        delay, jitter, _ = self._of(sender, receiver)
+        """Seconds that a message sent at ``t`` is under way, whatever its size."""
+        link = self._of(sender, receiver)
+        delay, jitter = link.delay or 0.0, link.jitter
         if not jitter:
             return delay
         return delay + jitter * stream(self.seed, "delay", sender, receiver, *t).random()
 
     def loses(self, one: int, other: int, t: Moment) -> bool:
         """Whether the link's exchange at ``t`` is lost: for both ends, as the protocol agrees."""
-        loss = self._of(one, other)[2]
+        loss = self._of(one, other).loss
         if not loss:
             return False
         low, high = sorted((one, other))
@@ -62,9 +94,31 @@ class Network:
         """When the absence that ``peer`` is in began, if it is away."""
         return next((d for d, up in self.absences.get(peer, []) if d <= now < up), None)
 
-    def _of(self, one: int, other: int) -> tuple[float, float, float]:
-        return (
-            self._links.get(frozenset((one, other)), self._default)
-            if self._links
-            else (self._default)
-        )
+    def _of(self, one: int, other: int) -> LinkProfile:
+        if not self._links:
+            return self._default
+        return self._links.get(frozenset((one, other)), self._default)
+
+    def _way(self, sender: int, receiver: int) -> tuple[Channel, ...]:
+        """All that a value goes through on its way."""
+        if (sender, receiver) not in self._ways:
+            through: list[tuple[tuple[str, int, int], float | None]] = [
+                (("link", sender, receiver), self._of(sender, receiver).bandwidth),
+                (("uplink", sender, sender), self._uplinks[sender]),
+                (("downlink", receiver, receiver), self._downlinks[receiver]),
+                (("channel", 0, 0), self._channel),
+            ]
+            self._ways[sender, receiver] = tuple(
+                self._channels.setdefault(place, Channel(mbit_s))
+                for place, mbit_s in through
+                if mbit_s is not None
+            )
+        return self._ways[sender, receiver]
+
+
+def _layered(layers: list[LinkProfile]) -> LinkProfile:
+    """What the first layer that says something says."""
+    found = LinkProfile.model_validate(_NOTHING)
+    for layer in reversed(layers):
+        found = LinkProfile.model_validate(over(layer, found))
+    return found
