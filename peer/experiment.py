@@ -80,6 +80,9 @@ class MetricsSpec(Spec):
     quality_every: int = Field(
         0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
     )
+    target: float | None = Field(
+        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
+    )
     sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
 
 
@@ -263,6 +266,8 @@ def _check(experiment: Experiment) -> None:
     """What no single key can see."""
     peers = range(experiment.peers)
     topology.check_weights(experiment.schedule, experiment.weights)
+    if experiment.metrics.target is not None and not experiment.metrics.quality_every:
+        raise UserError("metrics.target: nobody measures CFID on the way; set quality_every, too")
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(
             f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
