@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from peer.clock import LinkProfile, over
-from peer.effects import Effect, Moment
+from peer.clock import LinkProfile
+from peer.effects import Moment
 from peer.experiment import Experiment
 from peer.profiles import link_of
 from peer.streams import stream
@@ -17,8 +17,6 @@ from sim.devices import Devices
 
 SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
-
-_NOTHING = {"delay": 0.0, "jitter": 0.0, "loss": 0.0}
 
 
 class Network:
@@ -35,17 +33,16 @@ class Network:
         spec, folder = experiment.network, experiment.folder
         self.seed = experiment.seed
         self.compute = Devices(experiment).seconds
-        common = [LinkProfile.model_validate(spec.model_dump(include=set(LinkProfile.model_fields)))]
+        common = _said(spec)
         if spec.link is not None:
-            common.append(link_of(spec.link, folder))
-        self._default = _layered(common)
+            common = _said(link_of(spec.link, folder)) | common
+        self._default = LinkProfile.model_validate(common)
         self._links: dict[frozenset[int], LinkProfile] = {}
         for i, link in enumerate(spec.links):
-            keys = link.model_dump(include=set(LinkProfile.model_fields))
-            layers = [LinkProfile.model_validate(keys)]
+            own = _said(link)
             if link.link is not None:
-                layers.append(link_of(link.link, folder, f"network.links.{i}.link"))
-            self._links[frozenset(link.between)] = _layered(layers + common)
+                own = _said(link_of(link.link, folder, f"network.links.{i}.link")) | own
+            self._links[frozenset(link.between)] = LinkProfile.model_validate(common | own)
         ends = {end.peer: end for end in spec.ends}
         peers = range(experiment.peers)
         self._uplinks = {k: (k in ends and ends[k].uplink) or spec.uplink for k in peers}
@@ -116,9 +113,6 @@ class Network:
         return self._ways[sender, receiver]
 
 
-def _layered(layers: list[LinkProfile]) -> LinkProfile:
-    """What the first layer that says something says."""
-    found = LinkProfile.model_validate(_NOTHING)
-    for layer in reversed(layers):
-        found = LinkProfile.model_validate(over(layer, found))
-    return found
+def _said(link: LinkProfile) -> dict[str, float]:
+    """What it says of links, without what it leaves open."""
+    return link.model_dump(include=set(LinkProfile.model_fields), exclude_none=True)

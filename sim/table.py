@@ -78,7 +78,7 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_time(seconds: float | None) -> str:
-    """``3.21 s``, ``5.02 min``, ``22.14 h``: time on the virtual clock; ``-`` where none is known."""
+    """``3.21 s``, ``5.02 min``, ``22.14 h`` on the virtual clock; ``-`` where nothing is known."""
     if seconds is None:
         return "-"
     if seconds < 120:
