@@ -2,12 +2,12 @@
 
     python -m benchmarks.prediction [--graph ring] [--mbit 10] [--shared] [--rounds 8]
 
-Three peers run as processes, each in a network namespace of its own, over links that `tc` throttles:
-one between every two neighbours or, with --shared, one from each peer to a switch, which all that it
-sends and takes goes through. `peer profile` measures steps and a link right there, before; then the
-simulator runs the same file by these profiles. Start-up is left out on both sides: what is compared
-are the seconds from the first round's end to the last's. Needs root, `ip` and `tc`; what it makes of
-namespaces and links it removes.
+Three peers run as processes, each in a network namespace of its own, over links that `tc`
+throttles: one between every two neighbours or, with --shared, one from each peer to a switch, which
+all that it sends and takes goes through. Before that `peer profile` measures steps and a link right
+there; then the simulator runs the same file by these profiles. Start-up is left out on both sides:
+what is compared are the seconds from the first round's end to the last's. Needs root, `ip` and
+`tc`; the namespaces and links that it makes it removes.
 """
 
 from __future__ import annotations

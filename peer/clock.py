@@ -184,7 +184,9 @@ class NetworkSpec(LinkProfile):
     By default a link's two directions share nothing with each other or with other links, and only
     ``delay`` counts. ``bandwidth`` is of one direction of one link: a server then sends to many as
     fast as to one. ``uplink`` and ``downlink`` are what a peer shares among all its links, as a
-    machine with one network card does; ``channel`` is shared by all, as one Wi-Fi channel is.
+    machine with one network card does: what it sends in one exchange goes side by side and is all
+    there at the end. ``channel`` is shared by all, as one Wi-Fi channel is, one value at a time.
+    Nothing comes sooner than the slowest of these lets it, and ``delay`` is added.
     """
 
     link: LinkName | None = Field(

@@ -210,7 +210,7 @@ class EventDriver:
         assert pending is not None
         value = pending.outgoing[other.id]
         process.bytes_out += value.nbytes
-        arrival = self.network.arrival(k, other.id, t, now, value.nbytes)
+        arrival = self.network.arrival(k, other.id, t, now, pending.outgoing)
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:

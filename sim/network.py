@@ -6,6 +6,8 @@ Everything is drawn from (seed, link, moment), never from the order in which thi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Protocol
 
 from peer.clock import LinkProfile
 from peer.effects import Moment
@@ -17,6 +19,15 @@ from sim.devices import Devices
 
 SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
+
+
+class Value(Protocol):
+    """Something that is sent."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        ...
 
 
 class Network:
@@ -44,24 +55,34 @@ class Network:
                 own = _said(link_of(link.link, folder, f"network.links.{i}.link")) | own
             self._links[frozenset(link.between)] = LinkProfile.model_validate(common | own)
         ends = {end.peer: end for end in spec.ends}
-        peers = range(experiment.peers)
-        self._uplinks = {k: (k in ends and ends[k].uplink) or spec.uplink for k in peers}
-        self._downlinks = {k: (k in ends and ends[k].downlink) or spec.downlink for k in peers}
-        self._channel = spec.channel
-        self._channels: dict[tuple[str, int, int], Channel] = {}
+        up = {k: (k in ends and ends[k].uplink) or spec.uplink for k in range(experiment.peers)}
+        down = {k: (k in ends and ends[k].downlink) or spec.downlink for k in up}
+        self._uplinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in up.items()}
+        self._downlinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in down.items()}
+        self._channel = Channel(spec.channel) if spec.channel else None
+        self._sending: dict[int, tuple[Mapping[int, Value], float]] = {}  # by its uplink, till when
         self._ways: dict[tuple[int, int], tuple[Channel, ...]] = {}
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
             until = math.inf if fault.up is None else fault.up
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
-    def arrival(self, sender: int, receiver: int, t: Moment, now: float, nbytes: int) -> float:
-        """When ``nbytes`` sent at ``now`` are there: once through all that limits them, and away.
+    def arrival(
+        self, sender: int, receiver: int, t: Moment, now: float, outgoing: Mapping[int, Value]
+    ) -> float:
+        """When ``outgoing[receiver]``, sent at ``now``, is there.
 
-        To be asked once for every value that is sent: what it goes through is busy meanwhile.
+        What a peer sends in one exchange shares its uplink side by side, and is all through at
+        once. To be asked once for every value: what it goes through is busy meanwhile.
         """
-        through = self._way(sender, receiver)
-        sent = max((channel.carry(now, nbytes) for channel in through), default=now)
+        nbytes = outgoing[receiver].nbytes
+        sent = max((of.carry(now, nbytes) for of in self._way(sender, receiver)), default=now)
+        uplink = self._uplinks[sender]
+        if uplink is not None:
+            if self._sending.get(sender, (None, 0.0))[0] is not outgoing:
+                total = sum(value.nbytes for value in outgoing.values())
+                self._sending[sender] = outgoing, uplink.carry(now, total)
+            sent = max(sent, self._sending[sender][1])
         return sent + self.delay(sender, receiver, t)
 
     def delay(self, sender: int, receiver: int, t: Moment) -> float:
@@ -97,19 +118,12 @@ class Network:
         return self._links.get(frozenset((one, other)), self._default)
 
     def _way(self, sender: int, receiver: int) -> tuple[Channel, ...]:
-        """All that a value goes through on its way."""
+        """What a value goes through on its way, behind the sender's uplink."""
         if (sender, receiver) not in self._ways:
-            through: list[tuple[tuple[str, int, int], float | None]] = [
-                (("link", sender, receiver), self._of(sender, receiver).bandwidth),
-                (("uplink", sender, sender), self._uplinks[sender]),
-                (("downlink", receiver, receiver), self._downlinks[receiver]),
-                (("channel", 0, 0), self._channel),
-            ]
-            self._ways[sender, receiver] = tuple(
-                self._channels.setdefault(place, Channel(mbit_s))
-                for place, mbit_s in through
-                if mbit_s is not None
-            )
+            bandwidth = self._of(sender, receiver).bandwidth
+            own = Channel(bandwidth) if bandwidth else None
+            through = (own, self._downlinks[receiver], self._channel)
+            self._ways[sender, receiver] = tuple(each for each in through if each is not None)
         return self._ways[sender, receiver]
 
 
