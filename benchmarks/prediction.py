@@ -104,10 +104,10 @@ def in_each(names: list[str], words: list[list[str]]) -> None:
         for name, line in zip(names, words, strict=True)
     ]
     try:
-        for process in running:
+        for process, line in zip(running, words, strict=True):
             said, _ = process.communicate(timeout=LIMIT)
             if process.returncode:
-                sys.exit(f"prediction: `peer {' '.join(process.args[6:])}` failed:\n{said}")  # type: ignore[index]
+                sys.exit(f"prediction: `peer {' '.join(line)}` failed:\n{said}")
     finally:
         for process in running:
             if process.poll() is None:
@@ -180,7 +180,7 @@ def main() -> None:
         network: dict[str, Any] = {"link": profiles[0]}
         if arguments.shared:
             limit = {"uplink": link["bandwidth"], "downlink": link["bandwidth"]}
-            network = {"delay": link["delay"], **limit}
+            network = {"delay": link["delay"], "duplex": link["duplex"], **limit}
         devices = dict(enumerate(profiles))
         predicted_run = simulate(
             keys(arguments) | {"devices": devices, "network": network},
@@ -202,7 +202,8 @@ def main() -> None:
     error = predicted / real - 1
     kind = "one link a peer" if arguments.shared else "one link a pair"
     print(f"{arguments.graph} of {PEERS}, {arguments.mbit:g} Mbit/s, {kind}; measured there: "
-          f"{link['bandwidth']:.3g} Mbit/s, {1e3 * link['delay']:.3g} ms")  # fmt: skip
+          f"{link['bandwidth']:.3g} Mbit/s ({link['duplex']:.0%} of it where values cross), "
+          f"{1e3 * link['delay']:.3g} ms")  # fmt: skip
     print(f"{arguments.rounds - 1} rounds: {real:.2f} s really, {predicted:.2f} s predicted, "
           f"error {error:+.1%}; parameters {'equal' if equal else 'NOT equal'}")  # fmt: skip
     write(arguments.record, {

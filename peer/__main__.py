@@ -184,7 +184,8 @@ def profile_command(
             _say(f"{kind}: {1e3 * cost.of(experiment.batch):.3g} ms on {experiment.batch} images")
     link = profile.link
     if link is not None and link.delay is not None and link.bandwidth is not None:
-        _say(f"link: {1e3 * link.delay:.3g} ms, {link.bandwidth:.4g} Mbit/s each way")
+        crossing = f", {link.duplex or 1:.0%} of it where two values cross"
+        _say(f"link: {1e3 * link.delay:.3g} ms, {link.bandwidth:.4g} Mbit/s each way{crossing}")
     _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
 
 

@@ -148,6 +148,13 @@ class LinkProfile(_Strict):
     bandwidth: float | None = Field(
         None, gt=0, description="Mbit/s (10^6 bits a second) each way; without, no limit."
     )
+    duplex: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of every bandwidth that is left each way where two values cross on the "
+        "link, as neighbours' do that combine: acknowledgements wait behind values. By default 1.",
+    )
 
 
 LINKS: dict[str, LinkProfile] = {

@@ -27,7 +27,7 @@ from peer.up import with_free_ports
 from topology.errors import UserError
 
 WARM_UP = 3  # repetitions that are not counted
-SWAPS = 7  # of each size, the first of which is not counted
+TIMES = 4  # that each size goes each way, the first of which is not counted
 SMALL = 1024  # bytes: what the delay is read from
 
 
@@ -132,27 +132,31 @@ def _work(state: PeerState) -> Iterator[tuple[str, Effect]]:
 
 
 def time_link(experiment: Experiment, peer: int, other: int, nbytes: int) -> LinkProfile:
-    """Swap letters with ``other``, where the same runs: what a small one takes, and ``nbytes``.
+    """Send letters to and fro with ``other``, where the same runs, and swap them: small, large.
 
-    Both ends send and take at once, as neighbours that combine do; framing, copies and threads of
-    the real runtime are in it.
+    Framing, copies and threads of the real runtime are in what is measured.
 
     Raises:
         UserError: the neighbour does not answer within the experiment's ``start_timeout``.
     """
-    swapped: dict[int, list[float]] = {}
-    program = Program("profile", lambda peer: _swap(peer, other, nbytes, swapped), rounds=1)
+    taken: dict[tuple[str, int], list[float]] = {}
+    program = Program("profile", lambda peer: _pass(peer, other, nbytes, taken), rounds=1)
     with tempfile.TemporaryDirectory() as folder:
         process = PeerProcess(experiment, peer, program, Path(folder), _silence, Options())
         process.run()
-    if len(swapped.get(nbytes, ())) < SWAPS:
+    if len(taken.get(("swap", nbytes), ())) < TIMES:
         raise UserError(
             f"--with {other}: peer {other} does not answer; start "
             f"`peer profile --id {other} --with {peer}` there at the same time"
         )
-    quick, slow = (statistics.median(swapped[size][1:]) for size in (SMALL, nbytes))
-    bits = 8 * (nbytes - SMALL)
-    return LinkProfile(delay=quick, bandwidth=1e-6 * bits / max(slow - quick, 1e-9))
+    median = {place: statistics.median(of[1:]) for place, of in taken.items()}
+    alone = max(1e-9, median["to and fro", nbytes] - median["to and fro", SMALL]) / 2
+    both = max(1e-9, median["swap", nbytes] - median["swap", SMALL])
+    return LinkProfile(
+        delay=median["to and fro", SMALL] / 2,
+        bandwidth=8e-6 * (nbytes - SMALL) / alone,
+        duplex=min(1.0, alone / both),
+    )
 
 
 def time_loopback(nbytes: int) -> LinkProfile:
@@ -186,15 +190,26 @@ def _answer(keys: dict[str, Any], nbytes: int) -> None:
     time_link(from_mapping(keys), 1, 0, nbytes)
 
 
-async def _swap(peer: Peer, other: int, nbytes: int, swapped: dict[int, list[float]]) -> None:
+async def _pass(
+    peer: Peer, other: int, nbytes: int, taken: dict[tuple[str, int], list[float]]
+) -> None:
+    """Both ends run this: the lower id sends first, and both time the same."""
     async for _ in peer.rounds(1):
         for size in (SMALL, nbytes):
             letter = Letter("profile", {"x": torch.zeros(size // 4)})
-            for _ in range(SWAPS):
+            for kind in ["to and fro"] * TIMES + ["swap"] * TIMES:
                 began: float = await Now()
-                if not await peer.exchange("profile", {other: letter}, [other]):
+                if kind == "swap":
+                    came = await peer.exchange("profile", {other: letter}, [other])
+                elif peer.id < other:
+                    await peer.send(other, "profile", letter.tensors)
+                    came = await peer.gather("profile", [other])
+                else:
+                    came = await peer.gather("profile", [other])
+                    await peer.send(other, "profile", letter.tensors)
+                if not came:
                     return  # it is not there
-                swapped.setdefault(size, []).append(await Now() - began)
+                taken.setdefault((kind, size), []).append(await Now() - began)
 
 
 def _silence(line: str) -> None:

@@ -22,7 +22,7 @@ class Channel:
         self._starts: list[float] = []  # of spells in which it is busy, apart and in order
         self._ends: list[float] = []
 
-    def carry(self, now: float, nbytes: int) -> float:
+    def carry(self, now: float, nbytes: float) -> float:
         """When ``nbytes`` that are there at ``now`` are through."""
         left = nbytes / self.bytes_a_second
         if left <= 0:

@@ -210,7 +210,8 @@ class EventDriver:
         assert pending is not None
         value = pending.outgoing[other.id]
         process.bytes_out += value.nbytes
-        arrival = self.network.arrival(k, other.id, t, now, pending.outgoing)
+        crossing = isinstance(pending.effect, Combine) or other.id in pending.effect.senders
+        arrival = self.network.arrival(k, other.id, t, now, pending.outgoing, crossing)
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:

@@ -68,19 +68,27 @@ class Network:
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
     def arrival(
-        self, sender: int, receiver: int, t: Moment, now: float, outgoing: Mapping[int, Value]
+        self,
+        sender: int,
+        receiver: int,
+        t: Moment,
+        now: float,
+        outgoing: Mapping[int, Value],
+        crossing: bool = False,
     ) -> float:
         """When ``outgoing[receiver]``, sent at ``now``, is there.
 
         What a peer sends in one exchange shares its uplink side by side, and is all through at
         once. To be asked once for every value: what it goes through is busy meanwhile.
+        ``crossing``: whether the receiver sends one, too, at that moment.
         """
-        nbytes = outgoing[receiver].nbytes
+        slower = 1 / (self._of(sender, receiver).duplex or 1.0) if crossing else 1.0
+        nbytes = slower * outgoing[receiver].nbytes
         sent = max((of.carry(now, nbytes) for of in self._way(sender, receiver)), default=now)
         uplink = self._uplinks[sender]
         if uplink is not None:
             if self._sending.get(sender, (None, 0.0))[0] is not outgoing:
-                total = sum(value.nbytes for value in outgoing.values())
+                total = slower * sum(value.nbytes for value in outgoing.values())
                 self._sending[sender] = outgoing, uplink.carry(now, total)
             sent = max(sent, self._sending[sender][1])
         return sent + self.delay(sender, receiver, t)

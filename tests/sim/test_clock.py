@@ -143,6 +143,18 @@ def test_bandwidth_is_of_each_direction_of_each_link() -> None:
     assert times(network=network | {"links": links}) == pytest.approx(slow)
 
 
+def test_where_values_cross_on_a_link_each_has_a_share() -> None:
+    way = 8 * arena_bytes() / 2e6
+    for limit in ({"bandwidth": 2.0}, {"uplink": 4.0}):
+        found = times(network={"step": 1.0, "duplex": 0.8, **limit})
+        assert found == pytest.approx([1 + way / 0.8] * 4)
+    experiment = from_mapping(KEYS | STAR | {"devices": [{"seconds": STEPS}] * 4})
+    driver, _ = driven(experiment.varied(network={"bandwidth": 2.0, "duplex": 0.5}))
+    letters = [driver.processes[k].bytes_out for k in range(4)]
+    there, back = 8 * letters[0] / 3 / 2e6, 8 * letters[1] / 2e6
+    assert driver.processes[0].now == pytest.approx(10 + there + back)  # nothing crosses
+
+
 def test_an_uplink_is_shared_by_all_that_a_peer_sends() -> None:
     way = 8 * arena_bytes() / 2e6
     # each sends to its two neighbours side by side: both take twice as long
