@@ -14,7 +14,7 @@ from peer.clock import DEVICES, Cost, DeviceSpec, LinkProfile, Profile, Seconds
 from peer.experiment import Experiment, from_mapping, load
 from peer.profiles import read_profile, seconds_on, with_profiles
 from peer.records import arena_digest
-from peer.stopwatch import write_profile
+from peer.stopwatch import line, write_profile
 from sim.channels import Channel
 from sim.compare import Outcome, comparison_table, read_comparison
 from sim.event import EventDriver
@@ -217,6 +217,13 @@ def test_a_link_s_own_keys_come_before_its_profile_and_that_before_the_network_s
     assert built._of(1, 2) == LinkProfile(delay=2.0, jitter=0.0)
 
 
+def test_a_line_through_two_batch_sizes() -> None:
+    assert line({8: 3.0, 32: 9.0}) == Cost(fixed=1.0, per_image=0.25)
+    assert line({8: 3.0, 32: 2.0}) == Cost(fixed=2.0)  # noise: more images are not less work
+    assert line({8: 1.0, 32: 9.0}) == Cost(per_image=9 / 32)  # nor is nothing less than nothing
+    assert line({2: 3.0}) == Cost(fixed=3.0)
+
+
 # --- what must not change -------------------------------------------------------------------------
 
 
@@ -265,6 +272,16 @@ def test_a_profile_file_is_a_device_and_a_link(tmp_path: Path) -> None:
     path.unlink()
     again = load(done.path / "experiment.yaml")
     assert driven(again)[0].processes[1].now == done.virtual_seconds == pytest.approx(15.44 + way)
+
+
+def test_devices_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = KEYS | {"devices": "raspberry-pi-4"}
+    found = from_mapping(keys, ["devices.3=pi.yaml", "network.link=pi.yaml"], ROOT)
+    here = str(tmp_path / "pi.yaml")  # typed here, so meant from here
+    profiles = {k: device.profile for k, device in found.devices.items()}
+    assert profiles == {"default": "raspberry-pi-4", 3: here}
+    assert found.network.link == here
 
 
 def test_a_profile_s_file_is_read_before_anything_runs(tmp_path: Path) -> None:
