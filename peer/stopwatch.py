@@ -27,7 +27,7 @@ from peer.up import with_free_ports
 from topology.errors import UserError
 
 WARM_UP = 3  # repetitions that are not counted
-TIMES = 4  # that each size goes each way, the first of which is not counted
+TIMES = 6  # that each size goes each way, the first of which is not counted
 SMALL = 1024  # bytes: what the delay is read from
 
 
@@ -57,7 +57,8 @@ def measure(
     whole = replace(program, nets=lambda peer: PAIR)
     state, _ = load_peer(experiment, k if k in workers else workers[0], whole)
     seconds = time_steps(state, experiment.threads, repeats)
-    nbytes = sum(4 * net.arena.layout.length for net in state.nets.values())
+    # a net's bytes: what crosses on a link when neighbours combine, and starts anew for each net
+    nbytes = max(4 * net.arena.layout.length for net in state.nets.values())
     link = time_loopback(nbytes) if other is None else time_link(experiment, k, other, nbytes)
     of = {
         "gan": experiment.gan.name,
