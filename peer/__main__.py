@@ -18,6 +18,7 @@ from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment
 from peer.net.keys import keys_folder, make_keys
 from peer.process import Options, PeerProcess
 from peer.records import prepare_run_dir
+from peer.stopwatch import measure, write_profile
 from peer.up import up, with_free_ports
 from topology.errors import UserError
 
@@ -154,6 +155,38 @@ def check_command(
     program = algorithms.find(experiment)
     if not check_everything(experiment, program, peer, keys_folder(keys), Console()):
         sys.exit(2)
+
+
+@app.command("profile")
+def profile_command(
+    file: File,
+    peer: Annotated[
+        int | None, typer.Option("--id", help="Which peer this is; any worker if absent.")
+    ] = None,
+    other: Annotated[
+        int | None,
+        typer.Option("--with", help="A neighbour that runs this, too: the link to measure."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("profile.yaml"),
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of each kind of work.")] = 30,
+    changes: Set = None,
+    device: Device = None,
+) -> None:
+    """Measure a local step here and a link (loopback, or --with a neighbour), for the simulator."""
+    experiment = load_experiment(file, changes, device)
+    profile = measure(experiment, algorithms.find(experiment), peer, other, repeats)
+    try:
+        write_profile(profile, out)
+    except OSError as problem:
+        raise UserError(f"--out {out}: cannot be written: {problem.strerror}") from None
+    for kind, cost in profile.seconds:
+        if cost is not None:
+            _say(f"{kind}: {1e3 * cost.of(experiment.batch):.3g} ms on {experiment.batch} images")
+    link = profile.link
+    if link is not None and link.delay is not None and link.bandwidth is not None:
+        crossing = f", {link.duplex or 1:.0%} of it where two values cross"
+        _say(f"link: {1e3 * link.delay:.3g} ms, {link.bandwidth:.4g} Mbit/s each way{crossing}")
+    _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
 
 
 def main() -> None:

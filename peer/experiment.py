@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import networkx as nx
 import torch
@@ -26,6 +26,7 @@ from pydantic import (
 from torch import nn
 
 import topology
+from peer.clock import Devices, NetworkSpec, is_file
 from peer.data.spec import DataSpec
 from peer.gan.losses import LOSSES
 from peer.gan.optimizers import make_optimizer
@@ -83,26 +84,10 @@ class MetricsSpec(Spec):
     quality_every: int = Field(
         0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
     )
+    target: float | None = Field(
+        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
+    )
     sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
-
-
-class LinkSpec(Spec):
-    """What one link of the simulated network does, where it differs from the rest."""
-
-    between: tuple[int, int]
-    delay: float | None = Field(None, ge=0)
-    jitter: float | None = Field(None, ge=0)
-    loss: float | None = Field(None, ge=0, le=1)
-
-
-class NetworkSpec(Spec):
-    """The simulated network; real peers have the real one."""
-
-    delay: float = Field(0.0, ge=0, description="Seconds from one end of a link to the other.")
-    jitter: float = Field(0.0, ge=0, description="Up to so many seconds more, uniformly.")
-    loss: float = Field(0.0, ge=0, le=1, description="Share of exchanges lost on a link.")
-    step: float = Field(0.001, gt=0, description="Virtual seconds a local step takes.")
-    links: tuple[LinkSpec, ...] = Field((), description="Links that differ from the rest.")
 
 
 class FaultSpec(Spec):
@@ -156,6 +141,11 @@ class Experiment(Spec):
     base: str | None = Field(None, description="Where relative paths start; the file's folder.")
 
     network: NetworkSpec = Field(default_factory=NetworkSpec, description="Simulation only.")
+    devices: Devices = Field(
+        default_factory=dict,
+        description="Simulation only: what a local step takes, of all, a list, or {default: .., "
+        "3: ..}; each a profile's name, a file of `peer profile`, or {profile, speed, seconds}.",
+    )
     faults: tuple[FaultSpec, ...] = Field((), description="Simulation only.")
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
@@ -285,6 +275,8 @@ def _check(experiment: Experiment) -> None:
     for net in NETS:
         optimizer = experiment.optimizer_for(net)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+    if experiment.metrics.target is not None and not experiment.metrics.quality_every:
+        raise UserError("metrics.target: nobody measures CFID on the way; set quality_every, too")
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(
             f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
@@ -303,7 +295,15 @@ def _check(experiment: Experiment) -> None:
     if len(set(given)) < len(given):
         twice = next(address for address in given if given.count(address) > 1)
         raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")
-    for key, ids in (("keys", experiment.keys), ("faults", [f.peer for f in experiment.faults])):
+    network = experiment.network
+    named: dict[str, Iterable[int | str]] = {
+        "keys": experiment.keys,
+        "faults": [fault.peer for fault in experiment.faults],
+        "devices": experiment.devices.keys() - {"default"},
+        "network.ends": [end.peer for end in network.ends],
+        "network.links": [peer for link in network.links for peer in link.between],
+    }
+    for key, ids in named.items():
         for peer in ids:
             if peer not in peers:
                 raise UserError(f"{key}: there is no peer {peer}; ids are 0 to {peers.stop - 1}")
@@ -317,6 +317,7 @@ _SHORTHAND = {
     "gan": "name",
     "algorithm": "name",
     "optimizer": "name",
+    "devices": "default",
 }
 
 
@@ -340,7 +341,9 @@ def override(data: dict[str, Any], change: str) -> None:
         here[part] = below
         here = below
     is_name = here is data.get("data") and here.get("source") == "hub"
-    if last in ("path", "file") and isinstance(value, str) and not is_name:
+    is_path = last in ("path", "file") and not is_name
+    is_profile = key.strip().split(".")[0] in ("devices", "network")
+    if isinstance(value, str) and (is_path or (is_profile and is_file(value))):
         value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
     here[last] = value
 
@@ -379,13 +382,21 @@ def _sentence(model: Any, error: Any, where: str) -> str:
 
 
 def _known_keys(model: Any, path: list[str]) -> list[str]:
-    """The keys that the model at ``path`` below ``model`` has."""
+    """The keys that the model at ``path`` below ``model`` has; places in lists are passed over."""
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
+        if field is not None:
+            model = _model_in(field.annotation)
     if hasattr(model, "model_fields"):
         return list(model.model_fields)
     return list(getattr(model, "__dataclass_fields__", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model that an annotation is, or holds: as one of several, in a list, in a mapping."""
+    if hasattr(annotation, "model_fields") or hasattr(annotation, "__dataclass_fields__"):
+        return annotation
+    return next((m for of in get_args(annotation) if (m := _model_in(of)) is not None), None)
 
 
 def _digest(value: Any) -> str:

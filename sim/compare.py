@@ -27,9 +27,9 @@ from peer.experiment import Experiment, from_mapping, load, override
 from peer.records import prepare_run_dir
 from sim.metrics.mixture import final_generator
 from sim.metrics.quality import evaluate_generators
-from sim.progress import read_progress
+from sim.progress import read_progress, time_to_target
 from sim.run import run
-from sim.table import format_bytes, format_distance
+from sim.table import format_bytes, format_distance, format_time
 from topology.errors import UserError
 
 
@@ -45,6 +45,9 @@ class Outcome:
     cfid: float | None  # the mean over them
     bytes_out: int  # of all peers together
     seconds: float  # of this machine's, for all peers together
+    virtual_seconds: float | None = None  # predicted, where the experiment names devices
+    target: float | None = None  # the CFID of metrics.target
+    time_to_target: float | None = None  # virtual seconds, if it was reached
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcom
         if program.makes_product(k, experiment.peers)
     }
     quality = evaluate_generators(experiment, generators)
+    target, progress = experiment.metrics.target, read_progress(done.path)
     finite = [x for x in quality.cfid.values() if math.isfinite(x)]
     return Outcome(
         system,
@@ -172,6 +176,9 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcom
         statistics.fmean(finite) if finite else None,
         done.bytes_out,
         round(done.seconds, 1),
+        done.virtual_seconds if experiment.devices else None,
+        target,
+        time_to_target(progress, target) if progress is not None and target is not None else None,
     )
 
 
@@ -191,7 +198,12 @@ def progress_of(
 def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) -> Table:
     """A row a system; mean and standard deviation over seeds."""
     table = Table(caption=_caption(outcomes))
-    for heading in ("system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"):
+    predicted = any(outcome.virtual_seconds is not None for outcome in outcomes)
+    target = next((o.target for o in outcomes if predicted and o.target is not None), None)
+    headings = ["system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"]
+    headings += ["predicted"] * predicted
+    headings += [] if target is None else [f"to CFID {format_distance(target)}"]
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "system" else "right")
     for system in dict.fromkeys(outcome.system for outcome in outcomes):
         of = [outcome for outcome in outcomes if outcome.system == system]
@@ -203,6 +215,8 @@ def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) ->
             spread([o.cfid for o in of], format_distance),
             format_bytes(statistics.fmean(o.bytes_out for o in of)),
             f"{statistics.fmean(o.seconds for o in of):.0f}",
+            *[spread([o.virtual_seconds for o in of], format_time)] * predicted,
+            *[spread([o.time_to_target for o in of], format_time)] * (target is not None),
         )
     return table
 
@@ -219,7 +233,10 @@ def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
 def _caption(outcomes: Sequence[Outcome]) -> str:
     seeds = sorted({outcome.seed for outcome in outcomes})
     many = f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}; "
-    return (many if len(seeds) > 1 else "") + "covers: classes of the poorest generator judged"
+    said = "covers: classes of the poorest generator judged"
+    if any(outcome.virtual_seconds is not None for outcome in outcomes):
+        said += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
+    return (many if len(seeds) > 1 else "") + said
 
 
 def comparison_folder(run_dir: Path | None, files: Sequence[Path]) -> Path:

@@ -11,6 +11,7 @@ from peer.data import label_counts
 from sim.metrics.pace import Floats, delta_loss, pace
 from sim.metrics.quality import Source
 from sim.metrics.seen import seen_by_rounds
+from sim.progress import Progress, time_to_target
 from sim.records import Ints, RecordedRun
 
 _LAST_SHARE = 10
@@ -30,6 +31,32 @@ def measure_course(run: RecordedRun, source: Source | None = None) -> dict[str, 
         the simulator's), and ``seen`` (:class:`sim.metrics.seen.Seen` after the last round).
     """
     return _balance(run) | _speed(run, source) | _seen(run, source)
+
+
+def measure_clock(run: RecordedRun, progress: Progress | None) -> dict[str, Any]:
+    """What the virtual clock of a simulation says.
+
+    Returns:
+        ``virtual_seconds`` (None for real peers), ``predicted`` (whether devices are given, so that
+        it stands for machines), ``quality`` (rounds, virtual seconds, classes covered and CFID, as
+        they were logged) and ``time_to_target`` (None where it was never reached).
+    """
+    last = [records[-1].seconds for records in run.records.values() if records]
+    virtual = max(last, default=None) if _is_virtual(run) else None
+    found: dict[str, Any] = {
+        "virtual_seconds": virtual,
+        "predicted": virtual is not None and bool(run.experiment.devices),
+    }
+    if progress is None:
+        return found
+    columns = {name: of.tolist() for name, of in progress._asdict().items()}
+    columns["cfid"] = [x if np.isfinite(x) else None for x in columns["cfid"]]
+    found["quality"] = columns
+    target = run.experiment.metrics.target
+    if target is not None:
+        reached = time_to_target(progress, target)
+        found["time_to_target"] = {"cfid": target, "seconds": reached}
+    return found
 
 
 def delta_losses(run: RecordedRun) -> tuple[Ints, Floats, Floats] | None:
@@ -75,8 +102,12 @@ def _speed(run: RecordedRun, source: Source | None) -> dict[str, Any]:
     mean_moved = sum(moved) / len(moved)
     of = pace(updates, updates * steps * run.experiment.batch, images, mean_moved, seconds)
     found = {name: value for name, value in of._asdict().items() if np.isfinite(value)}
-    virtual = (run.folder / "metrics.jsonl").is_file()
-    return found | {"bytes_per_peer": mean_moved, "virtual": virtual}
+    return found | {"bytes_per_peer": mean_moved, "virtual": _is_virtual(run)}
+
+
+def _is_virtual(run: RecordedRun) -> bool:
+    """Whether the records' clock is the simulator's: it writes one log for all peers."""
+    return (run.folder / "metrics.jsonl").is_file()
 
 
 def _seen(run: RecordedRun, source: Source | None) -> dict[str, Any]:

@@ -23,14 +23,12 @@ from peer.effects import (
     Combine,
     Effect,
     Exchange,
-    Gradient,
     Letter,
     Moment,
     Now,
     Post,
     Report,
     Sleep,
-    Train,
 )
 from peer.local import carry_out
 from peer.net.letters import pack, unpack
@@ -243,7 +241,7 @@ class EventDriver:
 
     def _compute(self, process: Process, effect: Effect) -> None:
         """Take on a local effect; its result is there when its virtual time has passed."""
-        done = process.now + self.network.step * _steps(effect)
+        done = process.now + self.network.compute(process.peer.state, effect)
         self._go_on_at(process, done, lambda: self.engine.submit(process, effect))
 
     # --- exchanges --------------------------------------------------------------------------------
@@ -286,7 +284,8 @@ class EventDriver:
         assert pending is not None
         value = pending.outgoing[other.id]
         process.bytes_out += value.nbytes
-        arrival = now + self.network.delay(k, other.id, t)
+        crossing = isinstance(pending.effect, Combine) or other.id in pending.effect.senders
+        arrival = self.network.arrival(k, other.id, t, now, pending.outgoing, crossing)
         lost = self.network.loses(k, other.id, t)
         back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:
@@ -418,14 +417,3 @@ def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:
         tensors = {name: tensor.clone().to(device) for name, tensor in letter.tensors.items()}
         letters[sender] = Letter(letter.name, tensors, letter.facts)
     return Post(letters, frozenset(missing))
-
-
-def _steps(effect: Effect) -> int:
-    """Gradient steps that an effect costs in virtual time."""
-    match effect:
-        case Train(_, _, steps):
-            return steps
-        case Gradient():
-            return 1
-        case _:
-            return 0

@@ -6,46 +6,104 @@ Everything is drawn from (seed, link, moment), never from the order in which thi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Protocol
 
+from peer.clock import LinkProfile
 from peer.effects import Moment
 from peer.experiment import Experiment
+from peer.profiles import link_of
 from peer.streams import stream
+from sim.channels import Channel
+from sim.devices import Devices
 
 SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
 
 
+class Value(Protocol):
+    """Something that is sent."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        ...
+
+
 class Network:
-    """Delay, loss and absence, as the experiment's ``network:`` and ``faults:`` say."""
+    """Time, loss and absence, as the experiment's ``network:``, ``devices:``, ``faults:`` say.
+
+    A link's own keys come first, then its profile's, then the network's, then the network's
+    profile's.
+
+    Raises:
+        UserError: a profile's file is missing, or is no profile.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
-        spec = experiment.network
+        spec, folder = experiment.network, experiment.folder
         self.seed = experiment.seed
-        self.step = spec.step
-        self._default = (spec.delay, spec.jitter, spec.loss)
-        self._links = {
-            frozenset(link.between): (
-                spec.delay if link.delay is None else link.delay,
-                spec.jitter if link.jitter is None else link.jitter,
-                spec.loss if link.loss is None else link.loss,
-            )
-            for link in spec.links
-        }
+        self.compute = Devices(experiment).seconds
+        common = _said(spec)
+        if spec.link is not None:
+            common = _said(link_of(spec.link, folder)) | common
+        self._default = LinkProfile.model_validate(common)
+        self._links: dict[frozenset[int], LinkProfile] = {}
+        for i, link in enumerate(spec.links):
+            own = _said(link)
+            if link.link is not None:
+                own = _said(link_of(link.link, folder, f"network.links.{i}.link")) | own
+            self._links[frozenset(link.between)] = LinkProfile.model_validate(common | own)
+        ends = {end.peer: end for end in spec.ends}
+        up = {k: (k in ends and ends[k].uplink) or spec.uplink for k in range(experiment.peers)}
+        down = {k: (k in ends and ends[k].downlink) or spec.downlink for k in up}
+        self._uplinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in up.items()}
+        self._downlinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in down.items()}
+        self._channel = Channel(spec.channel) if spec.channel else None
+        self._sending: dict[int, tuple[Mapping[int, Value], float]] = {}  # by its uplink, till when
+        self._ways: dict[tuple[int, int], tuple[Channel, ...]] = {}
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
             until = math.inf if fault.up is None else fault.up
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
+    def arrival(
+        self,
+        sender: int,
+        receiver: int,
+        t: Moment,
+        now: float,
+        outgoing: Mapping[int, Value],
+        crossing: bool = False,
+    ) -> float:
+        """When ``outgoing[receiver]``, sent at ``now``, is there.
+
+        What a peer sends in one exchange shares its uplink side by side, and is all through at
+        once. To be asked once for every value: what it goes through is busy meanwhile.
+        ``crossing``: whether the receiver sends one, too, at that moment.
+        """
+        slower = 1 / (self._of(sender, receiver).duplex or 1.0) if crossing else 1.0
+        nbytes = slower * outgoing[receiver].nbytes
+        sent = max((of.carry(now, nbytes) for of in self._way(sender, receiver)), default=now)
+        uplink = self._uplinks[sender]
+        if uplink is not None:
+            if self._sending.get(sender, (None, 0.0))[0] is not outgoing:
+                total = slower * sum(value.nbytes for value in outgoing.values())
+                self._sending[sender] = outgoing, uplink.carry(now, total)
+            sent = max(sent, self._sending[sender][1])
+        return sent + self.delay(sender, receiver, t)
+
     def delay(self, sender: int, receiver: int, t: Moment) -> float:
-        """Seconds that a message sent at ``t`` is under way."""
-        delay, jitter, _ = self._of(sender, receiver)
+        """Seconds that a message sent at ``t`` is under way, whatever its size."""
+        link = self._of(sender, receiver)
+        delay, jitter = link.delay or 0.0, link.jitter
         if not jitter:
             return delay
         return delay + jitter * stream(self.seed, "delay", sender, receiver, *t).random()
 
     def loses(self, one: int, other: int, t: Moment) -> bool:
         """Whether the link's exchange at ``t`` is lost: for both ends, as the protocol agrees."""
-        loss = self._of(one, other)[2]
+        loss = self._of(one, other).loss
         if not loss:
             return False
         low, high = sorted((one, other))
@@ -62,9 +120,21 @@ class Network:
         """When the absence that ``peer`` is in began, if it is away."""
         return next((d for d, up in self.absences.get(peer, []) if d <= now < up), None)
 
-    def _of(self, one: int, other: int) -> tuple[float, float, float]:
-        return (
-            self._links.get(frozenset((one, other)), self._default)
-            if self._links
-            else (self._default)
-        )
+    def _of(self, one: int, other: int) -> LinkProfile:
+        if not self._links:
+            return self._default
+        return self._links.get(frozenset((one, other)), self._default)
+
+    def _way(self, sender: int, receiver: int) -> tuple[Channel, ...]:
+        """What a value goes through on its way, behind the sender's uplink."""
+        if (sender, receiver) not in self._ways:
+            bandwidth = self._of(sender, receiver).bandwidth
+            own = Channel(bandwidth) if bandwidth else None
+            through = (own, self._downlinks[receiver], self._channel)
+            self._ways[sender, receiver] = tuple(each for each in through if each is not None)
+        return self._ways[sender, receiver]
+
+
+def _said(link: LinkProfile) -> dict[str, float]:
+    """What it says of links, without what it leaves open."""
+    return link.model_dump(include=set(LinkProfile.model_fields), exclude_none=True)

@@ -13,7 +13,7 @@ from sim.metrics.quality import Quality, evaluate_generators
 from sim.records import read_run
 from sim.report import write_report
 from sim.run import drive, make_states
-from sim.table import summary_table
+from sim.table import format_bytes, format_distance, format_time, summary_table
 from topology.errors import UserError
 
 
@@ -41,6 +41,15 @@ def present(
     if parts:
         how = "estimated from sketches" if summary["disagreement_estimated"] else "exact"
         console.print(f"disagreement ({how}): {', '.join(parts)}", markup=False)
+    if summary["predicted"]:
+        sent = format_bytes(sum(summary["bytes_out"].values()))
+        line = f"predicted: {format_time(summary['virtual_seconds'])} of virtual time, {sent} sent"
+        if "time_to_target" in summary:
+            target = summary["time_to_target"]
+            reached = target["seconds"]
+            when = "never reached" if reached is None else f"after {format_time(reached)}"
+            line += f"; CFID {format_distance(target['cfid'])} {when}"
+        console.print(line, markup=False, highlight=False)
     console.print(f"the report is {run_dir / 'report.html'}", markup=False, soft_wrap=True)
 
 

@@ -16,6 +16,7 @@ from peer.program import Program
 from peer.records import round_to
 from peer.state import PeerState
 from sim.metrics.mixture import final_generator
+from sim.metrics.pace import time_to_score
 from sim.metrics.quality import Source
 from topology.errors import UserError
 
@@ -98,6 +99,11 @@ def read_progress(folder: Path) -> Progress | None:
         for r, records in sorted(by_round.items())
     ]
     return Progress(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def time_to_target(progress: Progress, target: float) -> float | None:
+    """Virtual seconds until the mean CFID first was ``target`` or less; None if it never was."""
+    return time_to_score(list(progress.seconds), list(progress.cfid), target)
 
 
 def _finite(value: float) -> float | None:

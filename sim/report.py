@@ -17,7 +17,7 @@ from peer.data import load_source
 from peer.experiment import NETS, Experiment
 from peer.gan import Gan, Layout, build_gan
 from sim import plots
-from sim.course import delta_losses, measure_course
+from sim.course import delta_losses, measure_clock, measure_course
 from sim.metrics.mixture import load_run
 from sim.metrics.quality import Quality, Source, confident_classes, evaluate_generators
 from sim.metrics.samples import draw_samples
@@ -81,6 +81,8 @@ def write_report(
     summary = _summarise(run, quality, absence, curves, bounds, lambda_2)
     summary["run"] = measure_course(run, source)
     summary["seconds"] = _seconds(run, seconds, earlier)
+    progress = read_progress(run.folder)
+    summary |= measure_clock(run, progress)
     summary["baselines"] = {name: of.as_record() for name, of in baselines.items()}
 
     figures = _draw_measures(run, curves, bounds, lambda_2)
@@ -92,10 +94,12 @@ def write_report(
             {label: of.coverage for label, of in groups.items()}, quality.classes, quality.labels
         )
         figures["cfid"] = plots.draw_cfid({label: of.cfid for label, of in groups.items()})
-    progress = read_progress(run.folder)
     if progress is not None:
-        series = (progress.rounds, progress.covered, progress.cfid)
-        figures["quality"] = plots.draw_progress({run.experiment.algorithm.name: series}, "rounds")
+        name, judged = run.experiment.algorithm.name, (progress.covered, progress.cfid)
+        figures["quality"] = plots.draw_progress({name: (progress.rounds, *judged)}, "rounds")
+        if summary["predicted"]:
+            hours = progress.seconds / 3600
+            figures["quality_time"] = plots.draw_progress({name: (hours, *judged)}, "virtual hours")
     if gan and generators:
         figures["samples"] = _draw_samples(run, source, gan, generators)
     labels = source.labels if source else _labels(run)

@@ -21,6 +21,7 @@ from peer.experiment import NETS, Experiment, from_mapping, load
 from peer.gan import build_gan
 from peer.local import prepare_compute_thread
 from peer.peer import Peer, role_of
+from peer.profiles import with_profiles
 from peer.program import Program
 from peer.records import (
     Recorder,
@@ -54,7 +55,8 @@ class Run:
     path: Path
     experiment: Experiment
     states: dict[int, PeerState] = field(repr=False)
-    seconds: float = 0.0
+    seconds: float = 0.0  # of this machine's
+    virtual_seconds: float = 0.0  # that the run would have taken, by its devices and network
     bytes_out: int = 0
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -92,7 +94,7 @@ def run(
     computing = make_engine(engine)
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
-    experiment = resolve(experiment, overrides)
+    experiment = with_profiles(resolve(experiment, overrides))
     folder = prepare_run_dir(run_dir, name)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
@@ -119,7 +121,8 @@ def run(
                 product=program.makes_product(k, experiment.peers),
             )
     sent = sum(process.bytes_out for process in driver.processes.values())
-    done = Run(folder, experiment, states, seconds, sent)
+    virtual = max(process.now for process in driver.processes.values())
+    done = Run(folder, experiment, states, seconds, virtual, sent)
     if report:
         from sim.report import write_report  # matplotlib and the judge load only where needed
 

@@ -77,6 +77,15 @@ def format_bytes(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def format_time(seconds: float | None) -> str:
+    """``3.21 s``, ``5.02 min``, ``22.14 h`` on the virtual clock; ``-`` where nothing is known."""
+    if seconds is None:
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.2f} min" if seconds < 7200 else f"{seconds / 3600:,.2f} h"
+
+
 def name_classes(classes: Sequence[int]) -> str:
     """``2 3``; ``0-9`` for a run of three or more."""
     found = sorted(classes)

@@ -9,7 +9,7 @@ from typing import Any
 import topology
 from sim.metrics.quality import Quality
 from sim.records import RecordedRun
-from sim.table import format_bytes, format_distance, plural
+from sim.table import format_bytes, format_distance, format_time, plural
 
 Item = tuple[str, str]
 """A number or a word, and what it means."""
@@ -62,7 +62,16 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
     if "updates_per_second" in course:
         clock = "virtual second" if course["virtual"] else "second"
         yield (f"{course['updates_per_second']:.3g}", f"rounds of peers in a {clock}")
-    yield (_duration(summary["seconds"]), "of training")
+    if summary.get("predicted"):
+        predicted = format_time(summary["virtual_seconds"])
+        yield (predicted, "predicted for the devices and links of the experiment (virtual time)")
+        if "time_to_target" in summary:
+            target = summary["time_to_target"]
+            reached = "never" if target["seconds"] is None else format_time(target["seconds"])
+            yield (reached, f"until CFID {format_distance(target['cfid'])}, in virtual time")
+        yield (_duration(summary["seconds"]), "of simulation on this machine")
+    else:
+        yield (_duration(summary["seconds"]), "of training")
 
 
 def notes(run: RecordedRun, summary: Mapping[str, Any]) -> Iterable[str]:
@@ -121,6 +130,8 @@ def captions(
         "disagreement": (estimated if summary["disagreement_estimated"] else exact)
         + _bound_caption(run, summary),
         "quality": "Classes covered and CFID, means over the generators that the system is for.",
+        "quality_time": "The same over the time that the run would have taken on the devices and "
+        "links of the experiment.",
         "losses": "Running means; every record lies faintly beneath where peers are few.",
         "delta_loss": "Running mean of the discriminator's loss less the generator's, as Oasis "
         "follows it. The nearer it stays to that of a GAN trained alone, the better the balance.",

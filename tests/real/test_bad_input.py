@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,14 @@ def refused(
 ) -> Refused:
     """Run ``peer --id 0`` (or what is said) on a file with these changes; the one line it says."""
 
-    def run(*arguments: str, command: str = "peer", **changes: Any) -> str:
+    def run(
+        *arguments: str, command: str = "peer", whole: Sequence[str] = (), **changes: Any
+    ) -> str:
         file = processes.write(SMALL | changes)
         monkeypatch.chdir(processes.folder)
-        if command == "peer":
+        if whole:
+            app, words = peer.__main__.app, list(whole)
+        elif command == "peer":
             app, words = peer.__main__.app, ["--id", "0", "--topology", str(file), *arguments]
         else:
             app, words = sim.__main__.app, ["run", str(file), *arguments]
@@ -64,6 +70,20 @@ def refused(
         ({"addresses": "tcp://127.0.0.1:4000"}, "several peers would be at"),
         ({"seed": -1}, "seed"),
         ({"loss": "wgan"}, "loss"),
+        (
+            {"devices": "raspbery-pi-4"},
+            "did you mean 'raspberry-pi-4'? built in are raspberry-pi-4",
+        ),
+        ({"devices": {"three": "raspberry-pi-4"}}, "devices: keys are peers' ids and 'default'"),
+        ({"devices": {7: "raspberry-pi-4"}}, "devices: there is no peer 7; ids are 0 to 4"),
+        ({"devices": {0: {"sped": 2}}}, "unknown key 'devices.0.sped'; did you mean 'speed'?"),
+        ({"devices": {0: {"speed": 2}}}, "devices.0: a device needs a profile, or seconds of"),
+        ({"devices": {0: {"profile": "raspberry-pi-4", "speed": 0}}}, "devices.0.speed: input"),
+        ({"network": {"bandwidth": 0}}, "network.bandwidth: input should be greater than 0"),
+        ({"network": {"link": "wify"}}, "network.link: there is no link profile of that name; did"),
+        ({"network": {"links": [{"between": [0, 1], "bandwith": 2}]}}, "did you mean 'bandwidth'?"),
+        ({"network": {"ends": [{"peer": 9}]}}, "network.ends: there is no peer 9"),
+        ({"metrics": {"target": 50}}, "metrics.target: nobody measures CFID on the way"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -71,6 +91,36 @@ def test_one_line_says_what_and_what_would_be_right(
     refused: Refused, command: str, changes: dict[str, Any], words: str
 ) -> None:
     assert words in refused(command=command, **changes)
+
+
+def test_a_profile_that_is_not_there(refused: Refused) -> None:
+    said = refused(command="sim", devices={2: "pi.yaml"})
+    assert "devices.2: there is no profile" in said
+    assert "pi.yaml; `peer profile` writes one" in said
+
+
+def test_a_peer_that_is_no_neighbour_to_profile_with(refused: Refused) -> None:
+    file = ["--topology", "experiment.yaml"]
+    said = refused(whole=["profile", *file, "--with", "1"])
+    assert "--with 1: name a neighbour of the peer that --id names" in said
+    said = refused(whole=["profile", *file, "--id", "0", "--with", "2"])
+    assert "--with 2" in said
+
+
+def test_a_benchmark_where_namespaces_cannot_be_made(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.prediction"],
+        cwd=Path(__file__).resolve().parents[2],
+        env={"PATH": str(tmp_path)},  # no `ip` there
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == (
+        "prediction: no network namespaces here (root, ip and tc make them): "
+        "there is no command 'ip'\n"
+    )
 
 
 def test_plain_text_beyond_loopback(refused: Refused) -> None:
