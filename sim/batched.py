@@ -179,7 +179,7 @@ def _gradients(
         _pull(gradients, own.matrix, pulls)
     for rows in held.values():
         rows.put_back()
-    norms = torch.bmm(gradients[:, None, :], gradients[:, :, None]).flatten()  # (b,)
+    norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
     results = zip(losses.detach().unbind(), norms.unbind(), strict=True)
     return [StepResult(*result) for result in results], gradients
 

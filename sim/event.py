@@ -126,10 +126,8 @@ class Process:
     bytes_in: int = 0
     bytes_out: int = 0
 
-    @property
-    def id(self) -> int:
-        """The peer's id."""
-        return self.peer.id
+    def __post_init__(self) -> None:
+        self.id = self.peer.id
 
     def snapshot(self, net: str) -> Snapshot:
         """The value of one of its nets at this moment."""
@@ -285,9 +283,11 @@ class EventDriver:
         value = pending.outgoing[other.id]
         process.bytes_out += value.nbytes
         crossing = isinstance(pending.effect, Combine) or other.id in pending.effect.senders
-        arrival = self.network.arrival(k, other.id, t, now, pending.outgoing, crossing)
-        lost = self.network.loses(k, other.id, t)
-        back = self.network.back_at(other.id, arrival)
+        arrival, lost, back = now, False, now
+        if not self.network.is_ideal:
+            arrival = self.network.arrival(k, other.id, t, now, pending.outgoing, crossing)
+            lost = self.network.loses(k, other.id, t)
+            back = self.network.back_at(other.id, arrival)
         if other.id not in pending.open and other.id not in pending.received:
             past = other.is_past(k, t)  # it says so at once
             away = back > max(arrival, now + self.deadline)  # a long way is no absence
@@ -333,6 +333,8 @@ class EventDriver:
         pending = process.pending
         assert pending is not None
         self._waiters[neighbour].add(process.id)
+        if self.network.is_ideal:
+            return
         if self.network.loses(process.id, neighbour, pending.moments[neighbour]):
             self._give_up_at(now + self.deadline, process, pending, neighbour)
         for down, up in self.network.absences.get(neighbour, []):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -16,6 +17,9 @@ from sim.snapshots import Snapshot
 
 COLUMNS_BYTES = 2**19
 """A block of columns, of all rows, is to stay in a core's own cache while it is mixed."""
+
+
+Parallel = Callable[[Callable[[int], None], range], Iterable[None]]
 
 
 @dataclass
@@ -34,14 +38,14 @@ class Mix:
         return self.own.is_live and all(value.is_live for value in self.received.values())
 
 
-def mix_all(mixes: Sequence[Mix]) -> None:
-    """Carry out combines of different peers, as if at one moment."""
+def mix_all(mixes: Sequence[Mix], parallel: Parallel = map) -> None:
+    """Carry out combines of different peers, as if at one moment; ``parallel`` is a ``map``."""
     for net in sorted({mix.net for mix in mixes}):
         of_net = sorted((mix for mix in mixes if mix.net == net), key=lambda mix: mix.process.id)
         live = [mix for mix in of_net if mix.is_live]
         others = [mix for mix in of_net if not mix.is_live]
         if len(live) > 1 and not others:
-            _product(live)
+            _product(live, parallel)
         else:
             _one_by_one(of_net)
 
@@ -54,50 +58,52 @@ def _one_by_one(mixes: Sequence[Mix]) -> None:
         combine(w, mix.own.tensor, values, mix.weights)
 
 
-def _product(mixes: Sequence[Mix]) -> None:
+def _product(mixes: Sequence[Mix], parallel: Parallel) -> None:
     """All of them by one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l a_lk w_l``."""
     sources: dict[int, torch.Tensor] = {}
-    rows, columns, values = [], [], []
-    for row, mix in enumerate(mixes):
-        held = {mix.process.id: mix.own.tensor}
-        held |= {k: value.tensor for k, value in mix.received.items()}
-        sources |= held
-        taken = {k: mix.weights[k] for k in sorted(mix.received)}
-        rows += [row] * len(held)
-        columns += list(held)
-        values += [1 - sum(taken.values()), *(taken[k] for k in mix.received)]
+    starts, who, values = [0], [], []  # A's rows, in the form of compressed sparse rows
+    for mix in mixes:
+        sources[mix.process.id] = mix.own.tensor
+        taken = [mix.weights[k] for k in mix.received]
+        who += [mix.process.id, *mix.received]
+        values += [1 - sum(taken), *taken]
+        starts.append(len(who))
+        for k, value in mix.received.items():
+            sources[k] = value.tensor
     for mix in mixes:  # who else needs a value that is about to change, gets a copy
         del mix.own
         mix.received.clear()
     for mix in mixes:
         mix.process.snapshots.keep()
-    ids = sorted(sources)
-    place = {k: i for i, k in enumerate(ids)}
+    ids = np.array(sorted(sources))
+    columns = np.searchsorted(ids, who)
     shape = (len(mixes), len(ids))
-    A = scipy.sparse.csr_array(
-        (np.array(values, np.float32), (rows, [place[k] for k in columns])), shape
-    )
-    W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
-    targets = [place[mix.process.id] for mix in mixes]
+    A = scipy.sparse.csr_array((np.array(values, np.float32), columns, starts), shape)
+    W, is_view = matrix_of([sources[k] for k in ids.tolist()])  # (n, P)
+    targets = np.searchsorted(ids, [mix.process.id for mix in mixes])
     if is_view and W.device.type == "cpu":
-        _mix_in_place(A, W.numpy(), targets)
+        _mix_in_place(A, W.numpy(), targets, parallel)
         return
     mixed = _to_torch(A, W.device) @ W
-    for mix, value in zip(mixes, mixed, strict=True):
-        sources[mix.process.id].copy_(value)
+    if is_view:
+        W[torch.from_numpy(targets).to(W.device)] = mixed
+    else:
+        for mix, value in zip(mixes, mixed, strict=True):
+            sources[mix.process.id].copy_(value)
 
 
-def _mix_in_place(A: scipy.sparse.csr_array, W: np.ndarray, targets: Sequence[int]) -> None:
+def _mix_in_place(
+    A: scipy.sparse.csr_array, W: np.ndarray, targets: np.ndarray, parallel: Parallel
+) -> None:
     """``W[targets] = A W``, a block of columns at a time: it stays in a cache meanwhile."""
-    every = list(targets) == list(range(len(W)))
+    rows: Any = slice(None) if len(targets) == len(W) else targets  # all of them are in order
     width = max(256, COLUMNS_BYTES // (4 * len(W)))
-    for start in range(0, W.shape[1], width):
+
+    def mix(start: int) -> None:
         block = W[:, start : start + width]
-        mixed = A @ np.ascontiguousarray(block)
-        if every:
-            block[:] = mixed
-        else:
-            block[targets] = mixed
+        block[rows] = A @ np.ascontiguousarray(block)
+
+    list(parallel(mix, range(0, W.shape[1], width)))
 
 
 def _to_torch(A: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:

@@ -67,6 +67,11 @@ class Network:
             until = math.inf if fault.up is None else fault.up
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
+        busy = [*self._uplinks.values(), *self._downlinks.values(), self._channel]
+        flawed = any(_said(self._default).values()) or self._links or self.absences
+        self.is_ideal = not flawed and not any(busy)
+        """Whether values are there at once, and everybody always: nothing need be asked below."""
+
     def arrival(
         self,
         sender: int,
@@ -111,6 +116,8 @@ class Network:
 
     def back_at(self, peer: int, now: float) -> float:
         """When ``peer`` is next there: ``now`` itself, or the end of its absence."""
+        if not self.absences:
+            return now
         for down, up in sorted(self.absences.get(peer, [])):
             if down <= now < up:
                 now = up

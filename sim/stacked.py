@@ -21,7 +21,7 @@ from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench
 
-BLOCK_BYTES = 12 * 2**20
+BLOCK_BYTES = 48 * 2**20
 """Memory that a block of rows works in."""
 
 TRIALS = 3
@@ -110,7 +110,7 @@ class Stacked:
         """Carry out all combines that wait, if the peer's own is among them."""
         if process.id in self._mixes:
             mixes, self._mixes = list(self._mixes.values()), {}
-            mix_all(mixes)
+            mix_all(mixes, self._pool.map if self._pool else map)
 
     def _carry_out(self) -> None:
         """Everything that waits, kind by kind."""
