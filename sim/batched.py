@@ -34,6 +34,8 @@ from peer.state import Net, PeerState
 from sim.rows import Rows
 from sim.workbench import Workbench
 
+Tensors = dict[str, torch.Tensor]
+
 
 class Task(NamedTuple):
     """One local effect of one peer."""
@@ -153,32 +155,31 @@ def _gradients(
     templates = {of: workbench.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
     leaves = own.leaves()
-    tensors = {of: rows.tensors() for of, rows in held.items()}
-    for parameter in leaves:
-        del tensors[role][parameter]
+    fixed = {of: rows.parameters() for of, rows in held.items() if of != role}
+    buffers = {of: rows.buffers() for of, rows in held.items()}
 
     def value(
-        leaves: dict[str, torch.Tensor],
-        tensors: dict[str, dict[str, torch.Tensor]],
+        leaves: Tensors,
+        fixed: dict[str, Tensors],
+        buffers: dict[str, Tensors],
         fields: dict[str, Any],
-    ) -> Value:
-        nets = {
-            of: _functional(templates[of], of_net | (leaves if of == role else {}))
-            for of, of_net in tensors.items()
-        }
-        return objective.value(
+    ) -> tuple[Value, dict[str, Tensors]]:
+        parameters = {**fixed, role: leaves}
+        nets = {of: Functional(templates[of], parameters[of], buffers[of]) for of in parameters}
+        found = objective.value(
             nets.get("generator"), nets.get("discriminator"), loss, Batch(**fields)
         )
+        return found, {of: net.buffers for of, net in nets.items()}
 
-    values, losses = vmap(value)(leaves, tensors, fields)  # (b,) each
+    (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
     found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
     gradients = workbench.gradients(own)
     own.gather(found, gradients)
     pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:
         _pull(gradients, own.matrix, pulls)
-    for rows in held.values():
-        rows.put_back()
+    for of, rows in held.items():
+        rows.put_back(moved[of])
     norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
     results = zip(losses.detach().unbind(), norms.unbind(), strict=True)
     return [StepResult(*result) for result in results], gradients
@@ -192,8 +193,23 @@ def _pull(gradients: torch.Tensor, w: torch.Tensor, pulls: Sequence[Proximal]) -
     gradients.addcmul_(mu, w[:, :trained] - anchors)
 
 
-def _functional(template: nn.Module, tensors: dict[str, torch.Tensor]) -> Callable[..., Any]:
-    return lambda x: functional_call(template, tensors, (x,))
+class Functional:
+    """A module applied with other tensors than its own.
+
+    Buffers are replaced, not written to, at every call: a backward pass may still need the old.
+    """
+
+    def __init__(self, template: nn.Module, parameters: Tensors, buffers: Tensors) -> None:
+        self.template = template
+        self.parameters = parameters
+        self.buffers = buffers
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The module's output; its buffers move on."""
+        fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
+        self.buffers = fresh
+        return y
 
 
 def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, torch.Tensor]:
@@ -223,34 +239,39 @@ def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor
     template = workbench.template(rows.template).train(not evaluate)
     try:
         with torch.no_grad():
-            outputs = vmap(lambda tensors, x: functional_call(template, tensors, (x,)))(
-                rows.tensors(), inputs
-            )
+            outputs, moved = vmap(_applied(template))(rows.parameters(), rows.buffers(), inputs)
     finally:
         template.train()
     if not evaluate:
-        rows.put_back()
+        rows.put_back(moved)
     return list(outputs.unbind())
+
+
+def _applied(template: nn.Module) -> Callable[..., tuple[torch.Tensor, Tensors]]:
+    def apply(
+        parameters: Tensors, buffers: Tensors, x: torch.Tensor
+    ) -> tuple[torch.Tensor, Tensors]:
+        net = Functional(template, parameters, buffers)
+        return net(x), net.buffers
+
+    return apply
 
 
 def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor | None]:
     effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
     keep = effects[0].keep
     rows = Rows([_net(task).arena for task in tasks])
-    leaves = rows.leaves() if keep else {}
-    tensors = rows.tensors()
-    for parameter in leaves:
-        del tensors[parameter]
+    parameters = rows.leaves() if keep else rows.parameters()
     inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
     cotangents = torch.stack([effect.cotangent for effect in effects])
     template = workbench.template(rows.template)
-    outputs = vmap(lambda leaves, tensors, x: functional_call(template, tensors | leaves, (x,)))(
-        leaves, tensors, inputs
-    )
-    rows.put_back()
+    outputs, moved = vmap(_applied(template))(parameters, rows.buffers(), inputs)
+    rows.put_back(moved)
     if not keep:
         return list(torch.autograd.grad(outputs, inputs, cotangents)[0].unbind())
-    found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, materialize_grads=True)
+    found = torch.autograd.grad(
+        outputs, list(parameters.values()), cotangents, materialize_grads=True
+    )
     gradients = workbench.gradients(rows)
     rows.gather(found, gradients)
     for task, gradient in zip(tasks, gradients.unbind(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -17,15 +17,27 @@ class Rows:
         self.layout = arenas[0].layout
         self.template = arenas[0].template
         self.matrix, self.is_view = matrix_of([arena.vector for arena in arenas])  # (b, P)
-        self.counters = {
-            name: torch.stack([arena.counters[name] for arena in arenas])
-            for name in arenas[0].counters
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """By name, (b, ...) each: views of the matrix."""
+        return {
+            slot.name: self.layout.view(self.matrix, slot)
+            for slot in self.layout.slots
+            if slot.trained
         }
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Every parameter and buffer by name, (b, ...) each, views of the matrix."""
-        views = {slot.name: self.layout.view(self.matrix, slot) for slot in self.layout.slots}
-        return views | self.counters
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """By name, (b, ...) each; those of integers, too."""
+        moving = {
+            slot.name: self.layout.view(self.matrix, slot)
+            for slot in self.layout.slots
+            if not slot.trained
+        }
+        counters = {
+            name: torch.stack([arena.counters[name] for arena in self.arenas])
+            for name in self.arenas[0].counters
+        }
+        return moving | counters
 
     def leaves(self) -> dict[str, torch.Tensor]:
         """The parameters alone, as leaves that a gradient is wanted for."""
@@ -41,19 +53,23 @@ class Rows:
         for slot, gradient in zip(trained, gradients, strict=True):
             self.layout.view(into, slot).copy_(gradient)
 
-    def put_back(self) -> None:
-        """Give every peer its buffers: a forward pass in training has moved them."""
-        if not self.is_view and self.layout.length > self.layout.trained:
-            for arena, row in zip(self.arenas, self.matrix, strict=True):
-                arena.vector[self.layout.trained :].copy_(row[self.layout.trained :])
-        for name, counts in self.counters.items():
-            for arena, count in zip(self.arenas, counts, strict=True):
-                arena.counters[name].copy_(count)
+    def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
+        """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""
+        slots = {slot.name: slot for slot in self.layout.slots}
+        for name, values in moved.items():
+            if name in slots and self.is_view:
+                self.layout.view(self.matrix, slots[name]).copy_(values)
+                continue
+            for arena, value in zip(self.arenas, values.unbind(), strict=True):
+                if name in slots:
+                    self.layout.view(arena.vector, slots[name]).copy_(value)
+                else:
+                    arena.counters[name].copy_(value)
 
 
 def matrix_of(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
     """Rows (P,) as a matrix (b, P), and whether it is a view of them."""
-    first = rows[0]
+    first = rows[0].data  # threads write to other rows: autograd is not to take it for a change
     if len(rows) == 1:
         return first[None], True
     stride = rows[1].storage_offset() - first.storage_offset()

@@ -169,7 +169,7 @@ def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     floats = sum(net.arena.layout.length for net in state.nets.values())
     activations = 512 * state.batch  # a guess: floats of all layers' outputs
     rows = max(4, BLOCK_BYTES // (4 * (2 * floats + activations)))
-    parts = -(-len(tasks) // (rows * threads)) * threads
+    parts = min(-(-len(tasks) // (rows * threads)) * threads, max(1, len(tasks) // 2))
     ends = [len(tasks) * i // parts for i in range(parts + 1)]
     return [tasks[a:b] for a, b in pairwise(ends) if b > a]
 

@@ -1,0 +1,137 @@
+"""Peer-rounds a second: the stacked and the event engine, and a plain loop, side by side.
+
+    python -m benchmarks.peers [--peers 5 20 100 1000] [--nets mlp-digits mlp-1m dcgan28]
+
+A peer-round is a step of D and one of G, and a combine of each with two neighbours on a ring. The
+plain loop does the same work with ordinary torch: parameters are views of one flat matrix, one Adam
+a net, batches drawn with torch, averaging by Metropolis weights on the matrix's rows. Every side
+runs with one thread and with as many as there are cores, and the better counts; medians over
+repetitions, taken in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import algorithms
+from benchmarks.loop import flat_loop, one_gan
+from benchmarks.record import write
+from peer.experiment import Experiment, from_mapping
+from peer.local import prepare_compute_thread
+from sim.event import Engine, OneByOne
+from sim.run import drive, make_states
+from sim.stacked import Stacked
+
+NETS: dict[str, dict[str, Any]] = {
+    "mlp-digits": {"gan": "mlp-digits", "size": 8},
+    "mlp-1m": {"gan": "mlp-1m", "size": 28},
+    "dcgan28": {"gan": "dcgan28", "size": 28},
+}
+"""By name: the model, and the side of its images."""
+
+
+def experiment_of(net: str, peers: int, rounds: int, device: str = "cpu") -> Experiment:
+    """A ring of peers with synthetic images of their own, batch 50, Adam."""
+    spec = NETS[net]
+    return from_mapping(
+        {
+            "peers": peers,
+            "graph": "ring",
+            "algorithm": {"name": "diffusion", "rounds": rounds},
+            "optimizer": {"name": "adam", "lr": 0.001, "betas": [0.5, 0.999]},
+            "gan": spec["gan"],
+            "data": {
+                "source": "synthetic",
+                "images": 64,
+                "size": spec["size"],
+                "partition": "own",
+            },
+            "batch": 50,
+            "checkpoint": 0,
+            "device": device,
+        }
+    )
+
+
+def of_engine(
+    experiment: Experiment, make: Callable[[], Engine], threads: int
+) -> Callable[[int], float]:
+    """Seconds a round of the simulator, peers made and the first round apart."""
+    prepare_compute_thread(threads)
+    states = make_states(experiment)
+    engine = make()
+
+    def seconds(rounds: int) -> float:
+        torch.set_num_threads(threads)
+        until = rounds + states[0].round
+        varied = experiment.varied(algorithm={"name": "diffusion", "rounds": until})
+        program = algorithms.find(varied)
+        began = time.perf_counter()
+        drive(varied, states, program, engine=engine)
+        if experiment.device != "cpu":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - began) / rounds
+
+    seconds(1)
+    return seconds
+
+
+def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> dict[str, float]:
+    """Median seconds a round, by side, of the best number of threads."""
+    cores = len(os.sched_getaffinity(0))
+    experiment = experiment_of(net, peers, 0, device)
+    sides: dict[tuple[str, int], Callable[[int], float]] = {}
+    for threads in sorted({1, cores}):
+        if "stacked" not in skip:
+            sides["stacked", threads] = of_engine(experiment, lambda t=threads: Stacked(t), 1)  # type: ignore[misc]
+        if "event" not in skip:
+            sides["event", threads] = of_engine(experiment, OneByOne, threads)
+        if "loop" not in skip:
+            sides["loop", threads] = flat_loop(experiment, threads)
+        if "limit" not in skip:
+            sides["limit", threads] = one_gan(experiment, threads)
+        if device != "cpu":
+            break
+    rounds = {side: max(1, min(20, int(1.0 / of(1)))) for side, of in sides.items()}
+    times: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side, of in sides.items():
+            times[side].append(of(rounds[side]))
+    best: dict[str, float] = {}
+    for (name, _), of_side in times.items():
+        best[name] = min(best.get(name, float("inf")), statistics.median(of_side))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", type=int, nargs="+", default=[5, 20, 100, 1000])
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--skip", nargs="*", default=[], help="Of stacked, event, loop, limit.")
+    parser.add_argument("--record", type=Path, default=Path("benchmarks/peers.json"))
+    arguments = parser.parse_args()
+    found = {}
+    for net in arguments.nets:
+        for peers in arguments.peers:
+            best = compare(net, peers, arguments.repeats, arguments.device, set(arguments.skip))
+            found[f"{net}, K = {peers}"] = best
+            rates = ", ".join(f"{name} {peers / s:,.0f}" for name, s in best.items())
+            print(f"{net}, K = {peers}: peer-rounds a second: {rates}")
+            for over, under in (("stacked", "event"), ("stacked", "limit"), ("event", "loop")):
+                if over in best and under in best:
+                    print(f"    {over} / {under}: {best[under] / best[over]:.2f}")
+    write(arguments.record, {"seconds_a_round": found})
+
+
+if __name__ == "__main__":
+    main()
