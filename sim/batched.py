@@ -266,12 +266,11 @@ def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor |
     cotangents = torch.stack([effect.cotangent for effect in effects])
     template = workbench.template(rows.template)
     outputs, moved = vmap(_applied(template))(parameters, rows.buffers(), inputs)
+    wanted = list(parameters.values()) if keep else [inputs]
+    found = torch.autograd.grad(outputs, wanted, cotangents, materialize_grads=True)
     rows.put_back(moved)
     if not keep:
-        return list(torch.autograd.grad(outputs, inputs, cotangents)[0].unbind())
-    found = torch.autograd.grad(
-        outputs, list(parameters.values()), cotangents, materialize_grads=True
-    )
+        return list(found[0].unbind())
     gradients = workbench.gradients(rows)
     rows.gather(found, gradients)
     for task, gradient in zip(tasks, gradients.unbind(), strict=True):

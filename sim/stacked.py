@@ -1,4 +1,8 @@
-"""The stacked engine: when many peers wait on the same local step, it is one batched step."""
+"""The stacked engine: when many peers wait on the same local step, they take it together.
+
+Together means one batched step over the rows of their arenas, block by block; or, where that is
+slower (convolutions on a processor) or cannot be, side by side, a peer a thread.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from torch.nn.modules.conv import _ConvNd
+
 from peer.effects import Combine, Effect
 from peer.local import carry_out, prepare_compute_thread
+from peer.state import PeerState
 from sim.batched import Task, carry_out_all, kind_of
 from sim.event import Process
 from sim.mixing import Mix, mix_all
@@ -21,7 +28,7 @@ from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench
 
-BLOCK_BYTES = 48 * 2**20
+BLOCK_BYTES = 100 * 2**20
 """Memory that a block of rows works in."""
 
 TRIALS = 3
@@ -43,7 +50,7 @@ class Way:
     """How a kind of local effect is carried out, and what ``auto`` has measured of it.
 
     Attributes:
-        stacked: whether it can be; None while ``auto`` has not decided.
+        stacked: as one batched step, or side by side; None while ``auto`` has not decided.
         seconds: a task, by whether it was stacked.
     """
 
@@ -69,11 +76,15 @@ class Stacked:
 
     Args:
         threads: that compute, each a block of rows at a time.
+        convolutions: whether nets that have some are batched; by default only on a GPU.
         auto: time both ways of carrying out each kind of step, and go on with the faster.
     """
 
-    def __init__(self, threads: int = 1, auto: bool = False) -> None:
+    def __init__(
+        self, threads: int = 1, auto: bool = False, convolutions: bool | None = None
+    ) -> None:
         self.threads = threads
+        self.convolutions = convolutions
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
         self._workbench = Workbench()
@@ -127,17 +138,17 @@ class Stacked:
     def _carry_out_kind(self, kind: Hashable, tickets: list[Ticket]) -> None:
         tasks = [Task(ticket.process.peer.state, ticket.effect) for ticket in tickets]
         if kind is None or len(tasks) == 1:
-            results = _alone(tasks)
+            results = self._side_by_side(tasks)
         else:
-            way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(kind, tasks))
+            way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
             stacked = way.next()
             began = time.perf_counter()
-            results = self._together(tasks) if stacked else _alone(tasks)
+            results = self._together(tasks) if stacked else self._side_by_side(tasks)
             way.measured(stacked, (time.perf_counter() - began) / len(tasks))
         for ticket, result in zip(tickets, results, strict=True):
             ticket.result, ticket.is_done = result, True
 
-    def _together(self, tasks: list[Task]) -> list[Any]:
+    def _together(self, tasks: Sequence[Task]) -> list[Any]:
         """Block by block of rows, such that what one works on stays in a core's caches."""
         parts = blocks(tasks, self.threads)
         if self._pool is None or len(parts) == 1:
@@ -147,18 +158,35 @@ class Stacked:
     def _carry_out_block(self, tasks: Sequence[Task]) -> list[Any]:
         return carry_out_all(tasks, self._local.workbench)
 
+    def _side_by_side(self, tasks: Sequence[Task]) -> list[Any]:
+        """Each task as the event engine would, a thread a task."""
+        draws = tasks[0].state.gan.draws  # from torch's one generator: then one after another
+        if self._pool is None or len(tasks) == 1 or draws:
+            return [_alone(task) for task in tasks]
+        return list(self._pool.map(_alone, tasks))
+
     def _prepare_thread(self) -> None:
         prepare_compute_thread(1)
         self._local.workbench = Workbench()
 
-    def _way(self, kind: Hashable, tasks: list[Task]) -> Way:
+    def _way(self, tasks: list[Task]) -> Way:
         """How to begin with a kind that was not met before."""
+        state, effect = tasks[0]
         why = refusal(tasks[:2])
         if why is not None:
-            name = type(tasks[0].effect).__name__
+            name = type(effect).__name__
             warnings.warn(f"{name} is carried out one peer at a time: {why}", stacklevel=2)
             return Way(False)
-        return Way(None if self.auto else True)
+        if self.auto:
+            return Way(None)
+        batched = state.device.type != "cpu" if self.convolutions is None else self.convolutions
+        return Way(batched or not _convolves(state))
+
+
+def _convolves(state: PeerState) -> bool:
+    """Whether a net has convolutions, of which a processor does many small ones slowly."""
+    nets = (state.gan.generator, state.gan.discriminator)
+    return any(isinstance(part, _ConvNd) for net in nets for part in net.modules())
 
 
 def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
@@ -174,5 +202,5 @@ def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     return [tasks[a:b] for a, b in pairwise(ends) if b > a]
 
 
-def _alone(tasks: list[Task]) -> list[Any]:
-    return [carry_out(task.effect, task.state) for task in tasks]
+def _alone(task: Task) -> Any:
+    return carry_out(task.effect, task.state)

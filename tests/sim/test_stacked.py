@@ -64,7 +64,7 @@ BATCH_NORM = {
 def test_batch_norm_stacked_moves_its_statistics(changes: dict[str, Any]) -> None:
     algorithm = {**changes["algorithm"], "rounds": 2}
     keys = PLAIN | BATCH_NORM | SGD | changes | {"algorithm": algorithm}
-    engine = Stacked(threads=2)
+    engine = Stacked(threads=2, convolutions=True)
     stacked, alone = end(keys, engine), end(keys, None)
     assert_close(stacked, alone)
     assert all(way.stacked for way in engine.ways.values())
