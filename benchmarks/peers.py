@@ -6,14 +6,16 @@ A peer-round is a step of D and one of G, and a combine of each with two neighbo
 plain loop does the same work with ordinary torch: parameters are views of one flat matrix, one Adam
 a net, batches drawn with torch, averaging by Metropolis weights on the matrix's rows. Every side
 runs with one thread and with as many as there are cores, and the better counts; medians over
-repetitions, taken in turn.
+repetitions, taken in turn. ``sharded`` is two processes, a thread each, against one of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ from benchmarks.record import write
 from peer.experiment import Experiment, from_mapping
 from peer.local import prepare_compute_thread
 from sim.event import Engine, OneByOne
+from sim.ranks import run_in_processes
 from sim.run import drive, make_states
 from sim.stacked import Stacked
 
@@ -84,6 +87,21 @@ def of_engine(
     return seconds
 
 
+def sharded(experiment: Experiment, rounds: int, processes: int = 2) -> float:
+    """Seconds a round of ``processes`` processes, starting them and the first round apart."""
+    took = []
+    for count in (1, rounds + 1):
+        varied = experiment.varied(
+            algorithm={"name": "diffusion", "rounds": count}, metrics={"every": 1000000}
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            run_in_processes(varied, processes, run_dir=run, engine="stacked")
+            summary = json.loads((run / "peer-0" / "summary.json").read_text())
+            took.append(summary["seconds"])
+    return (took[1] - took[0]) / rounds
+
+
 def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> dict[str, float]:
     """Median seconds a round, by side, of the best number of threads."""
     cores = len(os.sched_getaffinity(0))
@@ -106,6 +124,10 @@ def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> 
         for side, of in sides.items():
             times[side].append(of(rounds[side]))
     best: dict[str, float] = {}
+    if "sharded" not in skip:
+        many = max(5, int(4 / statistics.median(times["stacked", 1])))
+        best["sharded"] = statistics.median(sharded(experiment, many) for _ in range(3))
+        best["one thread"] = statistics.median(times["stacked", 1])
     for (name, _), of_side in times.items():
         best[name] = min(best.get(name, float("inf")), statistics.median(of_side))
     return best
@@ -117,7 +139,9 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--skip", nargs="*", default=[], help="Of stacked, event, loop, limit.")
+    parser.add_argument(
+        "--skip", nargs="*", default=[], help="Of stacked, event, loop, limit, sharded."
+    )
     parser.add_argument("--record", type=Path, default=Path("benchmarks/peers.json"))
     arguments = parser.parse_args()
     found = {}
@@ -127,7 +151,12 @@ def main() -> None:
             found[f"{net}, K = {peers}"] = best
             rates = ", ".join(f"{name} {peers / s:,.0f}" for name, s in best.items())
             print(f"{net}, K = {peers}: peer-rounds a second: {rates}")
-            for over, under in (("stacked", "event"), ("stacked", "limit"), ("event", "loop")):
+            for over, under in (
+                ("stacked", "event"),
+                ("stacked", "limit"),
+                ("event", "loop"),
+                ("sharded", "one thread"),
+            ):
                 if over in best and under in best:
                     print(f"    {over} / {under}: {best[under] / best[over]:.2f}")
     write(arguments.record, {"seconds_a_round": found})

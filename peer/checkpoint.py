@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
 from peer.state import PeerState, Snapshot
@@ -50,10 +52,10 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def save_generator(module: nn.Module, path: Path) -> None:
-    """Save a net as safetensors under the module's own names: usable without hearsay."""
-    tensors = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-    write_whole(path, safetensors.torch.save(tensors))
+def save_generator(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Save a net's state dict as safetensors: usable without hearsay."""
+    own = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    write_whole(path, safetensors.torch.save(own))
 
 
 def load_generator(module: nn.Module, path: Path) -> None:

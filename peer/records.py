@@ -146,11 +146,12 @@ def write_peer(
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
-        generator = state.nets["generator"].module
-        save_generator(generator, folder / "generator.safetensors")
+        arena = state.nets["generator"].arena
+        save_generator(arena.tensors(), folder / "generator.safetensors")
         for name in mixture:
-            part = module_with(generator, state.tensors[f"{name}/generator"])
-            save_generator(part, folder / f"generator-{name}.safetensors")
+            vector = state.tensors[f"{name}/generator"]
+            part = module_with(arena.template, vector)
+            save_generator(part.state_dict(), folder / f"generator-{name}.safetensors")
     summary = {
         "peer": state.peer,
         "rounds": state.round,

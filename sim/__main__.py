@@ -12,8 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
+from peer.experiment import Experiment
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
+from sim.mesh import join, leave, ranks_here
 from sim.present import present
+from sim.ranks import run_as_rank, run_in_processes
 from sim.run import run
 
 app = typer.Typer(
@@ -33,7 +36,16 @@ app = typer.Typer(
 @app.command("run")
 def run_command(
     file: Annotated[Path, typer.Argument(help="The experiment file.")],
-    engine: Annotated[str, typer.Option(help="event, or auto for the fastest.")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="event: with the bits of real peers; stacked: many peers at once, equal up to "
+            "rounding; auto: the faster."
+        ),
+    ] = "event",
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Share the peers out over so many.")
+    ] = 1,
     changes: Set = None,
     run_dir: RunDir = None,
     device: Device = None,
@@ -43,6 +55,9 @@ def run_command(
     """Run every peer of an experiment file in this process."""
     console = Console()
     experiment = load_experiment(file, changes, device)
+    if processes > 1 or ranks_here() > 1:
+        _in_processes(experiment, file.stem, engine, processes, run_dir, console, report, baselines)
+        return
     program = algorithms.find(experiment)
     columns = (
         TextColumn("{task.description}"),
@@ -65,6 +80,36 @@ def run_command(
             progress=progress,
             report=False,
         )
+    if report:
+        present(done.path, console, seconds=done.seconds, baselines=baselines)
+    else:
+        console.print(f"the run is in {done.path}")
+
+
+def _in_processes(
+    experiment: Experiment,
+    name: str,
+    engine: str,
+    processes: int,
+    run_dir: Path | None,
+    console: Console,
+    report: bool,
+    baselines: bool,
+) -> None:
+    """Several processes: new ones of this machine, or those that torchrun started."""
+    if ranks_here() > 1:
+        mesh = join()
+        try:
+            done = run_as_rank(mesh, experiment, run_dir=run_dir, name=name, engine=engine)
+        finally:
+            leave()
+        if mesh.rank > 0:
+            return
+    else:
+        with console.status(f"{experiment.peers} peers in {processes} processes"):
+            done = run_in_processes(
+                experiment, processes, run_dir=run_dir, name=name, engine=engine
+            )
     if report:
         present(done.path, console, seconds=done.seconds, baselines=baselines)
     else:

@@ -205,7 +205,7 @@ def read_run(folder: str | Path) -> RecordedRun:
         raise UserError(f"{folder}: there is no such run directory")
     experiment = load(_experiment_file(folder))
     homes = _peer_folders(folder, experiment.peers)
-    logs = [path for path in [folder / "metrics.jsonl"] if path.is_file()] or [
+    logs = sorted(folder.glob("metrics*.jsonl")) or [  # several where several processes wrote
         home / "metrics.jsonl" for home in homes.values() if (home / "metrics.jsonl").is_file()
     ]
     lost = 0

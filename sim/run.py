@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,10 @@ class Run:
     @property
     def arena_blake2b(self) -> dict[int, str]:
         """The digest of every peer's final parameters."""
-        return {k: arena_digest(state) for k, state in self.states.items()}
+        if self.states:
+            return {k: arena_digest(state) for k, state in self.states.items()}
+        summaries = [json.loads(p.read_text()) for p in self.path.glob("peer-*/summary.json")]
+        return {s["peer"]: s["arena_blake2b"] for s in sorted(summaries, key=itemgetter("peer"))}
 
 
 def run(
@@ -159,8 +164,8 @@ def drive(
     return driver
 
 
-def make_engine(name: str) -> Engine:
-    """The engine called ``name``.
+def make_engine(name: str, threads: int | None = None) -> Engine:
+    """The engine called ``name``, on as many ``threads`` as there are cores if absent.
 
     Raises:
         UserError: there is none.
@@ -169,14 +174,16 @@ def make_engine(name: str) -> Engine:
         case "event":
             return OneByOne()
         case "stacked" | "auto":
-            return Stacked(len(os.sched_getaffinity(0)), auto=name == "auto")
+            return Stacked(threads or cores(), auto=name == "auto")
     raise UserError(f"engine: there is no '{name}'; choose one of {', '.join(ENGINES)}")
 
 
-def make_states(experiment: Experiment) -> dict[int, PeerState]:
-    """Every peer at round 0, the nets' arenas as rows of one matrix a name."""
+def make_states(
+    experiment: Experiment, only: Collection[int] | None = None
+) -> dict[int, PeerState]:
+    """Every peer (or ``only`` some) at round 0, the nets' arenas as rows of one matrix a name."""
     program = algorithms.find(experiment)
-    peers = range(experiment.peers)
+    peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program)
     gan = build_gan(experiment, sources[0][0].shape)
@@ -194,6 +201,7 @@ def make_states(experiment: Experiment) -> dict[int, PeerState]:
     return {
         k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
         for k, (images, indices) in enumerate(sources)
+        if k in rows
     }
 
 
@@ -211,13 +219,20 @@ def shards(
     if "{id}" in (data.path or "") or (data.source == "synthetic" and data.partition.name == "own"):
         sources = {k: load_source(data, k, experiment.folder) for k in workers}
         for place, k in enumerate(workers):
-            parts[k] = partition(data, sources[k], len(workers), seed)[place]
+            alone = data.partition.name == "own"  # then all of it is its own, whoever else there is
+            shares = partition(data, sources[k], 1 if alone else len(workers), seed)
+            parts[k] = shares[0 if alone else place]
     else:
         images = load_source(data, None, experiment.folder)
         sources = dict.fromkeys(range(experiment.peers), images)
         parts.update(zip(workers, partition(data, images, len(workers), seed), strict=True))
     anyone = sources[workers[0]]  # a server needs to know the images' shape
     return [(sources.get(k, anyone), parts.get(k)) for k in range(experiment.peers)]
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 class _Observer:

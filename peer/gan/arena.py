@@ -138,6 +138,12 @@ class Arena:
         """The module's parameters, in its own order."""
         return list(self.module.parameters())
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What the module's state dict would be, views of the arena."""
+        values = {slot.name: self.layout.view(self.vector, slot) for slot in self.layout.slots}
+        values |= self.counters
+        return {name: values[name] for name in self.template.state_dict() if name in values}
+
     def digest(self) -> str:
         """BLAKE2b of the arena's bytes: equal digests are equal parameters, bit for bit."""
         return digest(self.vector)

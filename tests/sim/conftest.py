@@ -102,7 +102,8 @@ def write_run() -> Callable[..., Path]:
             with torch.no_grad():
                 for parameter in gan.generator.parameters():
                     parameter.mul_(1.0 + 0.2 * k)
-            save_generator(gan.generator, folder / f"peer-{k}" / "generator.safetensors")
+            file = folder / f"peer-{k}" / "generator.safetensors"
+            save_generator(gan.generator.state_dict(), file)
         return folder
 
     return write
