@@ -40,6 +40,13 @@ NETS: dict[str, dict[str, Any]] = {
 }
 """By name: the model, and the side of its images."""
 
+RATIOS = (
+    ("stacked", "event"),
+    ("stacked", "limit"),
+    ("event", "loop"),
+    ("sharded", "one thread"),
+)
+
 
 def experiment_of(net: str, peers: int, rounds: int, device: str = "cpu") -> Experiment:
     """A ring of peers with synthetic images of their own, batch 50, Adam."""
@@ -98,7 +105,7 @@ def sharded(experiment: Experiment, rounds: int, processes: int = 2) -> float:
             run = Path(folder) / "run"
             run_in_processes(varied, processes, run_dir=run, engine="stacked")
             summary = json.loads((run / "peer-0" / "summary.json").read_text())
-            took.append(summary["seconds"])
+            took.append(float(summary["seconds"]))
     return (took[1] - took[0]) / rounds
 
 
