@@ -12,12 +12,13 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 
 from peer.combine import combine
+from peer.compression import compress, decompress
 from peer.effects import (
     BEFORE_ALL,
     Combine,
@@ -269,6 +270,9 @@ class EventDriver:
     def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
         """What goes to whom: snapshots, the same one to many where it is the same."""
         if isinstance(effect, Combine):
+            state = process.peer.state
+            if state.codec is not None:
+                return dict(compress(state, effect.net, effect.weights))
             return dict.fromkeys(effect.weights, process.snapshot(effect.net))
         packed: dict[int, memoryview] = {}
         for letter in effect.letters.values():
@@ -376,11 +380,25 @@ class EventDriver:
         self._release(process, pending.ready)
 
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
+        if process.peer.state.codec is not None:
+            return self._combine_compressed(process, pending, effect)
         received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
         if received:
             own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
             self.engine.combine(process, effect, own, received)
         return frozenset(pending.missing)
+
+    def _combine_compressed(
+        self, process: Process, pending: Pending, effect: Combine
+    ) -> frozenset[int]:
+        sent = {k: v for k, v in pending.outgoing.items() if isinstance(v, memoryview)}
+        came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
+        mixture = decompress(process.peer.state, effect.net, effect.weights, sent, came)
+        if mixture.received and mixture.own is not None:
+            received = {k: Snapshot.of_value(q) for k, q in mixture.received.items()}
+            scaled = replace(effect, weights=mixture.weights)
+            self.engine.combine(process, scaled, Snapshot.of_value(mixture.own), received)
+        return frozenset(pending.missing) | mixture.unusable
 
     def _finish(self, process: Process) -> None:
         """The coroutine has ended: nobody waits for this peer any more."""

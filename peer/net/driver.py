@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from peer.combine import combine
+from peer.compression import compress, decompress
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
 from peer.net.letters import PREFIX, pack, unpack
@@ -96,6 +97,8 @@ class ZmqDriver:
         """Swap with the neighbours; returns those that stayed away."""
         if not effect.weights:
             return frozenset()
+        if self.peer.state.codec is not None:
+            return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
         own = self._snapshot(effect.net, w)
         self.network.begin(
@@ -116,6 +119,17 @@ class ZmqDriver:
             combine(moved, None, received, effect.weights)
             w.copy_(moved)
         return frozenset(outcome.missing)
+
+    def _combine_compressed(self, effect: Combine) -> frozenset[int]:
+        """The same with encoded values; as for letters, links hold their memory."""
+        state = self.peer.state
+        sent = compress(state, effect.net, effect.weights)
+        self.network.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
+        outcome = self._wait()
+        mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
+        w = state.nets[effect.net].arena.vector
+        combine(w, mixture.own, mixture.received, mixture.weights)
+        return frozenset(outcome.missing) | mixture.unusable
 
     def _exchange(self, effect: Exchange) -> Post:
         """Send letters, take letters."""
