@@ -33,6 +33,7 @@ from peer.gan.losses import LOSSES
 from peer.gan.optimizers import make_optimizer
 from peer.net.addresses import ipc_path, is_ipc
 from topology.errors import UserError
+from topology.names import suggestion
 
 NETS = ("generator", "discriminator")
 
@@ -176,10 +177,12 @@ class Experiment(Spec):
         name, settings = self.compression.name, self.compression.settings
         if name == "none" and not settings:
             return None
+        if name == "none":
+            raise UserError(f"compression: 'none' has no settings such as {min(settings)!r}")
         if name not in CODECS:
             known = ["none", *CODECS]
-            what = "none has no settings" if name == "none" else f"there is no codec '{name}'"
-            raise UserError(f"compression: {what}; known are {', '.join(known)}")
+            hint = suggestion(name, known) or f"; known are {', '.join(known)}"
+            raise UserError(f"compression: there is no codec '{name}'{hint}")
         codec: Compression = validated(CODECS[name], settings, "compression")
         return codec
 
