@@ -67,8 +67,10 @@ class Bf16(Settings):
 
     def encode(self, x: torch.Tensor, rng: np.random.Generator | None = None) -> Bytes:
         """Finite values stay finite: the largest are rounded down."""
-        largest = torch.finfo(torch.bfloat16).max
-        rounded = torch.where(x.isfinite(), x.clamp(-largest, largest), x).to(torch.bfloat16)
+        rounded = x.to(torch.bfloat16)
+        if not is_finite(rounded):
+            largest = torch.finfo(torch.bfloat16).max
+            rounded = torch.where(x.isfinite(), x.clamp(-largest, largest), x).to(torch.bfloat16)
         return rounded.view(torch.uint8).numpy()
 
     def decode(self, encoded: Bytes, n: int) -> torch.Tensor:
@@ -126,7 +128,7 @@ class Integers(Settings):
         if self.bits == 4:
             q = np.stack([q & 15, q >> 4], axis=1).reshape(-1)[:n] - np.uint8(8)
         whole = torch.from_numpy(q.copy().view(np.int8)).float()
-        return (_in_blocks(whole, self.block) * scale[:, None]).reshape(-1)[:n]
+        return _in_blocks(whole, self.block).mul_(scale[:, None]).reshape(-1)[:n]
 
     @property
     def _largest_scale(self) -> float:
@@ -254,17 +256,23 @@ CODECS: dict[str, type[Compression]] = {
 """By their names in the experiment file, where ``none`` sends float32 as it is."""
 
 
+def is_finite(x: torch.Tensor) -> bool:
+    """Whether x holds no NaN and no Inf: a sum with one in it is one; a sum may overflow, too."""
+    return bool(x.sum().isfinite() or x.isfinite().all())
+
+
 def _sized(encoded: Bytes, size: int) -> None:
     if encoded.nbytes != size:
         raise CodecError(f"{encoded.nbytes} bytes where {size} are due")
 
 
 def _finite(x: torch.Tensor) -> torch.Tensor:
-    if not bool(x.isfinite().all()):
+    if not is_finite(x):
         raise CodecError("NaN or Inf")
     return x
 
 
 def _in_blocks(x: torch.Tensor, block: int) -> torch.Tensor:
     """x, (n,), as rows of ``block`` values, zeros at the end."""
-    return torch.nn.functional.pad(x, (0, -len(x) % block)).reshape(-1, block)
+    missing = -len(x) % block
+    return (torch.nn.functional.pad(x, (0, missing)) if missing else x).reshape(-1, block)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from peer.codec import Bytes, Choco, Codec, CodecError, Compression, TopK
+from peer.codec import Bytes, Choco, Codec, CodecError, Compression, TopK, is_finite
 from peer.gan import Layout
 from peer.state import PeerState
 
@@ -141,7 +141,8 @@ def _pack_differences(
         moved[: layout.trained] -= x_hat[: layout.trained]
         difference = _encode(moved, codec.inner, layout, state)
         with suppress(CodecError):  # of a peer that diverged: nobody will use it
-            x_hat = _advanced(x_hat, difference, codec, layout)
+            q = _decode(difference, codec.inner, layout)
+            x_hat = _advance(q, x_hat, layout)
     state.tensors[own] = x_hat.to(state.device)
     facts["version"] += 1
     full = x_hat.numpy().view(np.uint8)
@@ -168,17 +169,16 @@ def _unpack_differences(
         name = f"compression/{net}/{k}"
         ours = _HEADER.unpack(sent[k][: _HEADER.size])
         try:
-            *theirs, body = _open(np.frombuffer(received[k], np.uint8), codec, layout)
+            *theirs, value = _open(np.frombuffer(received[k], np.uint8), codec, layout)
         except CodecError:
             unusable.add(k)
             continue
         we_can, they_can = _can_use(theirs, ours), _can_use(ours, theirs)
         if we_can:
-            x_hat = torch.from_numpy(body.copy().view("<f4")) if theirs[0] == _FULL else None
-            if x_hat is None:
-                x_hat = _advanced(state.tensors[name].cpu(), body, codec, layout)
-            we_can = bool(x_hat.isfinite().all())  # a sum of finite differences may overflow
-            state.tensors[name] = x_hat.to(state.device)
+            if theirs[0] == _DIFFERENCE:
+                _advance(value, state.tensors[name].cpu(), layout)
+                we_can = is_finite(value)  # a sum of finite differences may overflow
+            state.tensors[name] = value.to(state.device)
         facts["held"][k] = theirs[1] if we_can else 0
         if they_can:
             in_step.append(k)  # else it is sent everything the next time
@@ -199,15 +199,14 @@ def _can_use(sender: Iterable[int], receiver: Iterable[int]) -> bool:
     return kind == _FULL or (held > 0 and version == held + 1)
 
 
-def _advanced(x_hat: torch.Tensor, difference: Bytes, codec: Choco, layout: Layout) -> torch.Tensor:
-    """``x_hat + Q``; buffers are taken as they are."""
-    q = _decode(difference, codec.inner, layout)
+def _advance(q: torch.Tensor, x_hat: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """``q + x_hat`` in q's memory; buffers are taken as they are in q."""
     q[: layout.trained] += x_hat[: layout.trained]
     return q
 
 
-def _open(encoded: Bytes, codec: Choco, layout: Layout) -> tuple[int, int, int, Bytes]:
-    """A value's header and body, found sound.
+def _open(encoded: Bytes, codec: Choco, layout: Layout) -> tuple[int, int, int, torch.Tensor]:
+    """A value's header, and the difference or x_hat behind it, found sound.
 
     Raises:
         CodecError: it is none.
@@ -219,10 +218,10 @@ def _open(encoded: Bytes, codec: Choco, layout: Layout) -> tuple[int, int, int, 
     if kind not in (_DIFFERENCE, _FULL) or not version:
         raise CodecError("a header that is none")
     if kind == _DIFFERENCE:
-        _decode(body, codec.inner, layout)
-    elif len(body) != 4 * layout.length or not np.isfinite(body.copy().view("<f4")).all():
-        raise CodecError("a full value that is none")
-    return kind, version, held, body
+        return kind, version, held, _decode(body, codec.inner, layout)
+    if len(body) != 4 * layout.length:
+        raise CodecError(f"{len(body)} bytes")
+    return kind, version, held, _floats(body)
 
 
 def _facts(state: PeerState, net: str) -> dict[str, Any]:
@@ -261,7 +260,12 @@ def _decode(encoded: Bytes, codec: Codec, layout: Layout) -> torch.Tensor:
     size = codec.size(layout.trained)
     if len(encoded) != size + 4 * (layout.length - layout.trained):
         raise CodecError(f"{len(encoded)} bytes")
-    tail = torch.from_numpy(encoded[size:].copy().view("<f4"))
-    if not bool(tail.isfinite().all()):
+    x = codec.decode(encoded[:size], layout.trained)
+    return torch.cat([x, _floats(encoded[size:])]) if size < len(encoded) else x
+
+
+def _floats(encoded: Bytes) -> torch.Tensor:
+    x = torch.from_numpy(encoded.copy().view("<f4"))
+    if not is_finite(x):
         raise CodecError("NaN or Inf")
-    return torch.cat([codec.decode(encoded[:size], layout.trained), tail])
+    return x
