@@ -110,6 +110,7 @@ class Pending:
     open: set[int]  # neighbours whose value is wanted, and of whom nothing is known yet
     received: dict[int, Value] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
+    meanwhile: Callable[[], Any] | None = None  # local steps while values are under way
 
 
 @dataclass
@@ -264,6 +265,10 @@ class EventDriver:
                 self._expect(process, neighbour, now)
             if neighbour in outgoing:
                 self._send(process, other, t)
+        if isinstance(effect, Combine) and effect.meanwhile is not None:
+            took = self.network.compute(process.peer.state, effect.meanwhile)
+            pending.ready = max(pending.ready, now + took)
+            pending.meanwhile = self.engine.submit(process, effect.meanwhile)
         self._settle(process)
 
     @staticmethod
@@ -369,22 +374,33 @@ class EventDriver:
         if pending is None or pending.open:
             return
         effect = pending.effect
-        result: Any
-        if isinstance(effect, Combine):
-            result = self._combine(process, pending, effect)
-        else:
-            result = _post(pending, effect, process.peer.state.device)
         process.pending = None
         process.passed.update(pending.moments)
-        self._resume_at(process, pending.ready, result)
+        if isinstance(effect, Combine) and pending.meanwhile is not None:
+            self._go_on_at(
+                process, pending.ready, lambda: lambda: self._join(process, pending, effect)
+            )
+        elif isinstance(effect, Combine):
+            self._resume_at(process, pending.ready, self._combine(process, pending, effect))
+        else:
+            post = _post(pending, effect, process.peer.state.device)
+            self._resume_at(process, pending.ready, post)
         self._release(process, pending.ready)
+
+    def _join(self, process: Process, pending: Pending, effect: Combine) -> Any:
+        """What was done meanwhile, and upon it the combine."""
+        assert pending.meanwhile is not None
+        step = pending.meanwhile()
+        return self._combine(process, pending, effect), step
 
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
         if process.peer.state.codec is not None:
             return self._combine_compressed(process, pending, effect)
         received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
         if received:
-            own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
+            own = next(iter(pending.outgoing.values()))
+            if effect.meanwhile is None or not isinstance(own, Snapshot):
+                own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
             self.engine.combine(process, effect, own, received)
         return frozenset(pending.missing)
 

@@ -39,6 +39,7 @@ CASES: dict[str, dict] = {
     },
     "combine then adapt": {"algorithm": {"order": "combine-then-adapt", "local_steps": 2}},
     "consensus": {"algorithm": {"order": "consensus", "n_g": 2}, "optimizer": MOMENTUM},
+    "overlap": {"algorithm": {"overlap": True, "local_steps": 2}, "compression": "top-k"},
     "local": {"algorithm": {"name": "local", "n_d": 2, "local_steps": 2}},
     "mlpgan with dropout": {
         "gan": {"name": "mlpgan", "z": 16, "dropout": 0.3},

@@ -83,6 +83,17 @@ def refused(
         ({"network": {"link": "wify"}}, "network.link: there is no link profile of that name; did"),
         ({"network": {"links": [{"between": [0, 1], "bandwith": 2}]}}, "did you mean 'bandwidth'?"),
         ({"network": {"ends": [{"peer": 9}]}}, "network.ends: there is no peer 9"),
+        (
+            {
+                "algorithm": {
+                    "name": "diffusion",
+                    "rounds": 1,
+                    "overlap": True,
+                    "order": "consensus",
+                }
+            },
+            "leave out order: consensus, or overlap",
+        ),
         ({"compression": "int9"}, "compression: there is no codec 'int9'; did you mean 'int8'?"),
         ({"compression": "gzip"}, "'gzip'; known are none, bf16, int8, int4, top-k, choco"),
         (
