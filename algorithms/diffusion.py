@@ -2,7 +2,10 @@
 
 Algorithm 1, with the barriers that its pseudo-code implies: every peer adapts, then every peer
 combines. Two relatives differ in where the gradient is taken, and are settings (Sayed 2014):
-combine-then-adapt at the combined point, consensus at the peer's own old point.
+combine-then-adapt at the combined point, consensus at the peer's own old point. ``overlap`` is
+another algorithm: values are under way while the next ones are computed, and are a round old when
+they are combined (D-PSGD's parallel form: Lian et al. 2017, algorithm 1; with one local step, it is
+consensus).
 """
 
 from __future__ import annotations
@@ -27,12 +30,21 @@ class DiffusionConfig(BaseModel):
         "adapt-then-combine", description="Where the gradient is taken."
     )
 
+    overlap: bool = Field(
+        False, description="Send while computing: a combine of values a round old, in no order."
+    )
+
     @model_validator(mode="after")
     def _one_old_point(self) -> DiffusionConfig:
         if self.order == "consensus" and self.local_steps > 1:
             raise ValueError(
                 "consensus takes its one gradient at the old point; set local_steps: 1, "
                 "or order: adapt-then-combine for several"
+            )
+        if self.overlap and self.order != "adapt-then-combine":
+            raise ValueError(
+                "overlap sends values while it adapts, which is an order of its own; "
+                f"leave out order: {self.order}, or overlap"
             )
         return self
 
@@ -44,6 +56,8 @@ async def diffusion(peer: Peer, config: DiffusionConfig) -> None:
         "combine-then-adapt": combine_then_adapt,
         "consensus": consensus,
     }[config.order]
+    if config.overlap:
+        update = overlapped
     async for _ in peer.rounds(config.rounds):
         for net, repeats in (("discriminator", config.n_d), ("generator", config.n_g)):
             for _ in range(repeats):
@@ -67,3 +81,8 @@ async def consensus(peer: Peer, net: str, config: DiffusionConfig) -> None:
     await peer.gradient(net)  # grad J_k(w_k)
     await peer.combine(net)  # psi_k = sum over l in N_k of a_lk w_l
     await peer.step(net)  # w_k = psi_k - mu grad J_k(w_k)
+
+
+async def overlapped(peer: Peer, net: str, config: DiffusionConfig) -> None:
+    """Both at once, from the old point: w_k = phi_k + sum over l in N_k of a_lk (w_l - w_k)."""
+    await peer.adapt_and_combine(net, config.local_steps)

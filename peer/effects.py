@@ -140,12 +140,15 @@ class Combine(Effect):
 
     ``weights[l]`` is a_lk for neighbour l of this peer k (without k itself); a neighbour that stays
     away leaves its weight on oneself. ``moments[l]`` is when, on the link with l.
-    Result: the ids of the neighbours that stayed away.
+    With ``meanwhile``, the values are under way while those local steps are taken, and what they
+    did is kept: ``w_k + sum over l of a_lk (q_l - q_k)``, q being the values before the steps.
+    Result: the ids of the neighbours that stayed away; with ``meanwhile``, of both, in this order.
     """
 
     net: str
     moments: Mapping[int, Moment]
     weights: Mapping[int, float]
+    meanwhile: Train | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,13 @@ from torch import nn
 
 import topology
 from peer.clock import Devices, NetworkSpec, is_file
+from peer.codec import CODECS, Choco, Compression
 from peer.data.spec import DataSpec
 from peer.gan.losses import LOSSES
 from peer.gan.optimizers import make_optimizer
 from peer.net.addresses import ipc_path, is_ipc
 from topology.errors import UserError
+from topology.names import suggestion
 
 NETS = ("generator", "discriminator")
 
@@ -123,6 +125,11 @@ class Experiment(Spec):
     threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
     device: str = Field("cpu", description="A torch device: cpu, cuda, cuda:1...")
     metrics: MetricsSpec = Field(default_factory=MetricsSpec)
+    compression: NamedSpec = Field(
+        default_factory=lambda: NamedSpec(name="none"),
+        description="How a combine's parameters are sent: none, bf16, int8, int4, top-k, choco, or "
+        "{name: int8, block: 256, ..}. Letters of server algorithms are sent in full.",
+    )
     checkpoint: int = Field(100, ge=0, description="Rounds between two checkpoints; 0 for none.")
 
     addresses: str | tuple[str, ...] = Field(
@@ -159,6 +166,25 @@ class Experiment(Spec):
     def schedule(self) -> topology.Schedule:
         """The graph of every round."""
         return topology.build_schedule(self.graph, self.peers, self.seed, self.folder)
+
+    @cached_property
+    def codec(self) -> Compression | None:
+        """What ``compression`` names, with its settings; None where values go as they are.
+
+        Raises:
+            UserError: there is none of that name, or it has no such setting.
+        """
+        name, settings = self.compression.name, self.compression.settings
+        if name == "none" and not settings:
+            return None
+        if name == "none":
+            raise UserError(f"compression: 'none' has no settings such as {min(settings)!r}")
+        if name not in CODECS:
+            known = ["none", *CODECS]
+            hint = suggestion(name, known) or f"; known are {', '.join(known)}"
+            raise UserError(f"compression: there is no codec '{name}'{hint}")
+        codec: Compression = validated(CODECS[name], settings, "compression")
+        return codec
 
     @property
     def graph_of_peers(self) -> nx.Graph[int]:
@@ -203,6 +229,10 @@ class Experiment(Spec):
             "batch": self.batch,
             "seed": self.seed,
             "threads": self.threads,
+            "compression": [
+                self.compression.name,
+                None if self.codec is None else self.codec.model_dump(mode="json"),
+            ],
         }
         return {name: _digest(value) for name, value in parts.items()}
 
@@ -275,6 +305,11 @@ def _check(experiment: Experiment) -> None:
     for net in NETS:
         optimizer = experiment.optimizer_for(net)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+    if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
+        raise UserError(
+            "compression: choco keeps copies at both ends of fixed links, and this graph changes; "
+            "choose int8, or a graph that stays"
+        )
     if experiment.metrics.target is not None and not experiment.metrics.quality_every:
         raise UserError("metrics.target: nobody measures CFID on the way; set quality_every, too")
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
@@ -317,6 +352,7 @@ _SHORTHAND = {
     "gan": "name",
     "algorithm": "name",
     "optimizer": "name",
+    "compression": "name",
     "devices": "default",
 }
 

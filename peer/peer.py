@@ -248,6 +248,16 @@ class Peer:
         weights = self.weights if weights is None else weights
         self._missing.update(await Combine(net, self._moments(weights), weights))
 
+    async def adapt_and_combine(self, net: str, steps: int = 1) -> StepResult:
+        """Swap w_k as it stands while adapting it: ``w_k = phi_k + sum a_lk (w_l - w_k)``."""
+        weights = self.weights
+        train = Train(net, role_of(net), steps)
+        missing, step = await Combine(net, self._moments(weights), weights, train)
+        self._missing.update(missing)
+        self._results[net].append(step)
+        result: StepResult = step
+        return result
+
     async def exchange(
         self, name: str, letters: Mapping[int, Letter], senders: Iterable[int]
     ) -> dict[int, Letter]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peer.checkpoint import load_state, save_state
+from peer.compression import Coding
 from peer.data import load_source, partition
 from peer.effects import Report
 from peer.experiment import NETS, Experiment
@@ -114,7 +115,11 @@ class PeerProcess:
         timing = Timing.within(experiment.start_timeout, experiment.deadline)
         checksum = experiment.checksum and security is None
         now = time.monotonic()
-        links = {k: Link(me, k, sizes, timing, checksum, now) for k in neighbours}
+        coding = None
+        if experiment.codec is not None:
+            layouts = {name: net.arena.layout for name, net in state.nets.items()}
+            coding = Coding(experiment.compression.name, experiment.codec, layouts)
+        links = {k: Link(me, k, sizes, timing, checksum, now, coding) for k in neighbours}
         return Network(sockets, links, self.log, options.watch_parent)
 
     def run(self) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from peer.codec import Compression
 from peer.data.sources import Images
 from peer.experiment import NETS, Experiment, NamedSpec
 from peer.gan import Arena, Gan, Loss, build_gan, make_optimizer
@@ -142,6 +143,7 @@ class PeerState:
         streams: its random streams.
         peers: how many there are in the experiment.
         classes: how many classes the source has; 0 where it has no labels.
+        codec: how a combine's values are sent; None: as they are.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
     """
@@ -156,6 +158,7 @@ class PeerState:
     device: torch.device
     peers: int = 1
     classes: int = 0
+    codec: Compression | None = None
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -319,4 +322,5 @@ def make_state(
         device,
         experiment.peers,
         0 if images.labels is None else images.classes,
+        experiment.codec,
     )

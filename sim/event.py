@@ -12,12 +12,13 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 
 from peer.combine import combine
+from peer.compression import compress, decompress
 from peer.effects import (
     BEFORE_ALL,
     Combine,
@@ -109,6 +110,7 @@ class Pending:
     open: set[int]  # neighbours whose value is wanted, and of whom nothing is known yet
     received: dict[int, Value] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
+    meanwhile: Callable[[], Any] | None = None  # local steps while values are under way
 
 
 @dataclass
@@ -263,12 +265,19 @@ class EventDriver:
                 self._expect(process, neighbour, now)
             if neighbour in outgoing:
                 self._send(process, other, t)
+        if isinstance(effect, Combine) and effect.meanwhile is not None:
+            took = self.network.compute(process.peer.state, effect.meanwhile)
+            pending.ready = max(pending.ready, now + took)
+            pending.meanwhile = self.engine.submit(process, effect.meanwhile)
         self._settle(process)
 
     @staticmethod
     def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
         """What goes to whom: snapshots, the same one to many where it is the same."""
         if isinstance(effect, Combine):
+            state = process.peer.state
+            if state.codec is not None:
+                return dict(compress(state, effect.net, effect.weights))
             return dict.fromkeys(effect.weights, process.snapshot(effect.net))
         packed: dict[int, memoryview] = {}
         for letter in effect.letters.values():
@@ -365,22 +374,47 @@ class EventDriver:
         if pending is None or pending.open:
             return
         effect = pending.effect
-        result: Any
-        if isinstance(effect, Combine):
-            result = self._combine(process, pending, effect)
-        else:
-            result = _post(pending, effect, process.peer.state.device)
         process.pending = None
         process.passed.update(pending.moments)
-        self._resume_at(process, pending.ready, result)
+        if isinstance(effect, Combine) and pending.meanwhile is not None:
+            self._go_on_at(
+                process, pending.ready, lambda: lambda: self._join(process, pending, effect)
+            )
+        elif isinstance(effect, Combine):
+            self._resume_at(process, pending.ready, self._combine(process, pending, effect))
+        else:
+            post = _post(pending, effect, process.peer.state.device)
+            self._resume_at(process, pending.ready, post)
         self._release(process, pending.ready)
 
+    def _join(self, process: Process, pending: Pending, effect: Combine) -> Any:
+        """What was done meanwhile, and upon it the combine."""
+        assert pending.meanwhile is not None
+        step = pending.meanwhile()
+        return self._combine(process, pending, effect), step
+
     def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
+        if process.peer.state.codec is not None:
+            return self._combine_compressed(process, pending, effect)
         received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
         if received:
-            own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
+            own = next(iter(pending.outgoing.values()))
+            if effect.meanwhile is None or not isinstance(own, Snapshot):
+                own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
             self.engine.combine(process, effect, own, received)
         return frozenset(pending.missing)
+
+    def _combine_compressed(
+        self, process: Process, pending: Pending, effect: Combine
+    ) -> frozenset[int]:
+        sent = {k: v for k, v in pending.outgoing.items() if isinstance(v, memoryview)}
+        came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
+        mixture = decompress(process.peer.state, effect.net, effect.weights, sent, came)
+        if mixture.received and mixture.own is not None:
+            received = {k: Snapshot.of_value(q) for k, q in mixture.received.items()}
+            scaled = replace(effect, weights=mixture.weights)
+            self.engine.combine(process, scaled, Snapshot.of_value(mixture.own), received)
+        return frozenset(pending.missing) | mixture.unusable
 
     def _finish(self, process: Process) -> None:
         """The coroutine has ended: nobody waits for this peer any more."""

@@ -20,6 +20,13 @@ class Snapshot:
         self.tensor = vector  # (P,)
         self.is_live = True
 
+    @classmethod
+    def of_value(cls, value: torch.Tensor) -> Snapshot:
+        """A value that lies in no arena, and that nobody changes."""
+        snapshot = cls(value)
+        snapshot.is_live = False
+        return snapshot
+
     @property
     def nbytes(self) -> int:
         """Bytes that sending it takes."""

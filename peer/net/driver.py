@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from peer.combine import combine
+from peer.compression import compress, decompress
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
 from peer.net.letters import PREFIX, pack, unpack
@@ -92,10 +93,12 @@ class ZmqDriver:
     def _asked_to_stop(self) -> bool:
         return self.stop.is_set() or self.network.orphaned.is_set()
 
-    def _combine(self, effect: Combine) -> frozenset[int]:
-        """Swap with the neighbours; returns those that stayed away."""
+    def _combine(self, effect: Combine) -> Any:
+        """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
         if not effect.weights:
-            return frozenset()
+            return _both(effect, frozenset(), self._meanwhile(effect))
+        if self.peer.state.codec is not None:
+            return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
         own = self._snapshot(effect.net, w)
         self.network.begin(
@@ -104,18 +107,37 @@ class ZmqDriver:
                 for neighbour in effect.weights
             }
         )
+        step = self._meanwhile(effect)
         outcome = self._wait()
         received = {
             neighbour: torch.from_numpy(np.frombuffer(value, dtype="<f4"))
             for neighbour, value in outcome.received.items()
         }
+        # where w waited, too, it is what was sent
+        sent = None if effect.meanwhile is None else own.vector
         if w.device.type == "cpu":
-            combine(w, None, received, effect.weights)  # w waited, too: it is what was sent
+            combine(w, sent, received, effect.weights)
         else:
-            moved = own.vector.clone()
-            combine(moved, None, received, effect.weights)
+            moved = w.cpu()
+            combine(moved, sent, received, effect.weights)
             w.copy_(moved)
-        return frozenset(outcome.missing)
+        return _both(effect, frozenset(outcome.missing), step)
+
+    def _meanwhile(self, effect: Combine) -> Any:
+        """The local steps that are taken while values are under way, if any."""
+        return effect.meanwhile and carry_out(effect.meanwhile, self.peer.state)
+
+    def _combine_compressed(self, effect: Combine) -> Any:
+        """The same with encoded values; as for letters, links hold their memory."""
+        state = self.peer.state
+        sent = compress(state, effect.net, effect.weights)
+        self.network.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
+        step = self._meanwhile(effect)
+        outcome = self._wait()
+        mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
+        w = state.nets[effect.net].arena.vector
+        combine(w, mixture.own, mixture.received, mixture.weights)
+        return _both(effect, frozenset(outcome.missing) | mixture.unusable, step)
 
     def _exchange(self, effect: Exchange) -> Post:
         """Send letters, take letters."""
@@ -162,6 +184,11 @@ class ZmqDriver:
             ring.append(free)
         free.vector.copy_(w)
         return free
+
+
+def _both(effect: Combine, missing: frozenset[int], step: Any) -> Any:
+    """What the coroutine gets back."""
+    return missing if effect.meanwhile is None else (missing, step)
 
 
 def _opened(value: memoryview, device: torch.device) -> Letter:

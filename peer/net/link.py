@@ -24,17 +24,16 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from peer.compression import Coding
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.standing import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
 from peer.net.transfer import (
-    CODECS,
     CREDIT,
     SLOWEST_RETRY,
     Incoming,
     Outgoing,
     Shelf,
     chunk_size,
-    is_letter,
 )
 from peer.net.wire import (
     Ack,
@@ -89,6 +88,7 @@ class Link:
         timing: the protocol's times.
         checksum: put and check a CRC-32 on every chunk (where CURVE does not authenticate).
         now: the time.
+        coding: how nets are encoded on their way; None: as their arenas' floats.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Link:
         timing: Timing,
         checksum: bool,
         now: float,
+        coding: Coding | None = None,
     ) -> None:
         self.me = me
         self.neighbour = neighbour
@@ -109,7 +110,7 @@ class Link:
         self.standing = Standing(me, timing, now, self._say, self.events.append)
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
-        self._shelf = Shelf(sizes)
+        self._shelf = Shelf(sizes, coding)
         self._sending: dict[Moment, Outgoing] = {}
         self._open: Moment | None = None  # the exchange that waits for this neighbour
         self._net = ""  # whose value it waits for
@@ -162,7 +163,8 @@ class Link:
             self._settle(f"it is {self.phase.value}")
         else:
             if payload is not None:
-                offer = Offer(t, net, len(payload), chunk_size(self._speed), CODECS[is_letter(net)])
+                codec = self._shelf.codec_of(net)
+                offer = Offer(t, net, len(payload), chunk_size(self._speed), codec)
                 self._sending[t] = Outgoing(offer, payload, self.timing.retry)
                 if self.phase is Phase.UP:
                     self._offer(self._sending[t], now)
@@ -386,7 +388,7 @@ class Link:
             if not incoming.is_whole():
                 self._say(Ack(chunk.t, incoming.received, "more"))
             else:
-                fault = incoming.fault()
+                fault = self._shelf.fault(incoming)
                 if not fault:
                     self._verified(incoming)
                 else:

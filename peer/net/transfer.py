@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from peer.compression import Coding
 from peer.effects import Moment
 from peer.net.letters import ALIGNMENT, PREFIX, unpack
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer, WireError
@@ -20,8 +21,8 @@ SLOWEST_RETRY = 30.0
 """Seconds between two offers of the same value, at most."""
 
 
-CODECS = {False: "float32", True: "letter"}
-"""How a value is coded: an arena's floats, or a letter."""
+FLOATS, LETTER = "float32", "letter"
+"""How a value is coded, unless the experiment compresses arenas: their floats, or a letter."""
 
 LETTER_LIMIT = 64 * 2**20
 """Bytes of a letter that are given room where the nets are small; else, four times the nets."""
@@ -143,7 +144,7 @@ class Incoming:
         """The next chunk is in place, and sound; it is looked at while it is in cache."""
         self.received += 1
         self.moved_at = now
-        if not is_letter(self.offer.net):
+        if self.offer.codec == FLOATS:
             end = min(self.received * self.offer.chunk, self.offer.nbytes) // 4 * 4
             self._finite = self._finite and _is_finite(self.buffer[self._looked : end])
             self._looked = end
@@ -181,15 +182,17 @@ class Shelf:
 
     Args:
         sizes: bytes of each net's arena; nothing of another size is ever given room, but letters.
+        coding: how arenas are encoded, and what sizes they have so; None: as their floats.
     """
 
     ROOM = 2
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, sizes: Mapping[str, int], coding: Coding | None = None) -> None:
         self.sizes = dict(sizes)
+        self.coding = coding
         self._coming: dict[Moment, Incoming] = {}
         self._deferred: Offer | None = None
-        self._spare: dict[str, list[memoryview]] = {net: [] for net in sizes}
+        self._spare: dict[tuple[str, int], list[memoryview]] = {}
         self._lent: Incoming | None = None
 
     def __getitem__(self, t: Moment) -> Incoming | None:
@@ -200,11 +203,25 @@ class Shelf:
 
     def fits(self, offer: Offer) -> bool:
         """Whether it is a value that we can use at all."""
-        if offer.codec != CODECS[is_letter(offer.net)]:
+        if offer.codec != self.codec_of(offer.net):
             return False
         if is_letter(offer.net):
             return offer.nbytes <= max(LETTER_LIMIT, 4 * sum(self.sizes.values()))
+        if self.coding is not None:
+            return self.coding.fits(offer.net, offer.nbytes)
         return self.sizes.get(offer.net) == offer.nbytes
+
+    def codec_of(self, net: str) -> str:
+        """How a value offered under that name is coded."""
+        if is_letter(net):
+            return LETTER
+        return FLOATS if self.coding is None else self.coding.name
+
+    def fault(self, incoming: Incoming) -> str:
+        """What is wrong with a whole value, if anything: nothing unsound is ever used."""
+        if self.coding is None or is_letter(incoming.offer.net):
+            return incoming.fault()
+        return self.coding.fault(incoming.offer.net, incoming.buffer)
 
     def accept(self, offer: Offer, at_hand: bool = False) -> bool:
         """Make room for an offered value; without room, remember the offer and return False.
@@ -214,7 +231,9 @@ class Shelf:
         if len(self._coming) >= self.ROOM and not at_hand:
             self._deferred = offer
             return False
-        spare = self._spare.get(offer.net)  # a letter's memory is its reader's to keep
+        spare = self._spare.get(
+            (offer.net, offer.nbytes)
+        )  # a letter's memory is its reader's to keep
         buffer = spare.pop() if spare else _aligned(offer.nbytes)
         self._coming[offer.t] = Incoming(offer, buffer)
         return True
@@ -236,8 +255,9 @@ class Shelf:
 
     def _keep(self, incoming: Incoming) -> None:
         """An arena's memory is used again."""
-        if incoming.offer.net in self._spare:
-            self._spare[incoming.offer.net].append(incoming.buffer)
+        offer = incoming.offer
+        if not is_letter(offer.net):
+            self._spare.setdefault((offer.net, offer.nbytes), []).append(incoming.buffer)
 
     def drop_unfinished(self) -> None:
         """Forget values of which only a part has come, and offers."""

@@ -39,6 +39,7 @@ CASES: dict[str, dict] = {
     },
     "combine then adapt": {"algorithm": {"order": "combine-then-adapt", "local_steps": 2}},
     "consensus": {"algorithm": {"order": "consensus", "n_g": 2}, "optimizer": MOMENTUM},
+    "overlap": {"algorithm": {"overlap": True, "local_steps": 2}, "compression": "top-k"},
     "local": {"algorithm": {"name": "local", "n_d": 2, "local_steps": 2}},
     "mlpgan with dropout": {
         "gan": {"name": "mlpgan", "z": 16, "dropout": 0.3},
@@ -46,6 +47,9 @@ CASES: dict[str, dict] = {
         "optimizer": MOMENTUM,
     },
     "dcgan28": {"gan": {"name": "dcgan28", "width": 8}, "data": "images", "batch": 8},
+    "int8, stochastic": {"compression": {"name": "int8", "rounding": "stochastic"}},
+    "top-k": {"compression": "top-k"},
+    "choco": {"compression": "choco"},
     "dcgan28, few": {"gan": {"name": "dcgan28", "width": 8}, "data": "few", "batch": 8},
 }
 
@@ -98,7 +102,7 @@ def edited_by(change: Callable[[Snapshot, dict], None]):
 
     def rebuild(state: PeerState, fresh: PeerState, place: Path) -> None:
         snapshot = state.dump()
-        facts = msgpack.unpackb(snapshot.facts)
+        facts = msgpack.unpackb(snapshot.facts, strict_map_key=False)
         change(snapshot, facts)
         fresh.load(Snapshot(snapshot.tensors, msgpack.packb(facts)))
 
@@ -267,6 +271,22 @@ def no_statistics(snapshot: Snapshot, facts: dict) -> None:
     snapshot.tensors["discriminator/arena"][-32:] = 0
 
 
+def no_dice(snapshot: Snapshot, facts: dict) -> None:
+    del facts["streams"]["compression"]
+
+
+def no_own_tensors(snapshot: Snapshot, facts: dict) -> None:
+    """Forget what top-k has left out so far."""
+    for name in [n for n in snapshot.tensors if n.startswith("own/")]:
+        del snapshot.tensors[name]
+
+
+def no_copies(snapshot: Snapshot, facts: dict) -> None:
+    """Forget CHOCO's copies, and with them that there were any: all is sent in full again."""
+    no_own_tensors(snapshot, facts)
+    facts["facts"] = {}
+
+
 @pytest.mark.parametrize(
     ("case", "spoil"),
     [
@@ -279,6 +299,9 @@ def no_statistics(snapshot: Snapshot, facts: dict) -> None:
         ("dcgan28", no_streams),
         ("dcgan28", no_statistics),
         ("dcgan28, few", no_batches),
+        ("int8, stochastic", no_dice),
+        ("top-k", no_own_tensors),
+        ("choco", no_copies),
     ],
 )
 def test_a_rebuilding_that_forgets_changes_the_bits(

@@ -83,6 +83,30 @@ def refused(
         ({"network": {"link": "wify"}}, "network.link: there is no link profile of that name; did"),
         ({"network": {"links": [{"between": [0, 1], "bandwith": 2}]}}, "did you mean 'bandwidth'?"),
         ({"network": {"ends": [{"peer": 9}]}}, "network.ends: there is no peer 9"),
+        (
+            {
+                "algorithm": {
+                    "name": "diffusion",
+                    "rounds": 1,
+                    "overlap": True,
+                    "order": "consensus",
+                }
+            },
+            "leave out order: consensus, or overlap",
+        ),
+        ({"compression": "int9"}, "compression: there is no codec 'int9'; did you mean 'int8'?"),
+        ({"compression": "gzip"}, "'gzip'; known are none, bf16, int8, int4, top-k, choco"),
+        (
+            {"compression": {"name": "int8", "blok": 64}},
+            "unknown key 'compression.blok'; did you mean 'block'?",
+        ),
+        ({"compression": {"name": "int8", "block": 3}}, "compression.block: input should be a"),
+        ({"compression": {"name": "top-k", "share": 0}}, "compression.share: input should be gr"),
+        ({"compression": {"name": "none", "share": 1}}, "compression: 'none' has no settings"),
+        (
+            {"compression": "choco", "graph": {"schedule": "one-peer-exponential"}},
+            "compression: choco keeps copies at both ends of fixed links, and this graph changes",
+        ),
         ({"metrics": {"target": 50}}, "metrics.target: nobody measures CFID on the way"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),

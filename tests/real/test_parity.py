@@ -23,6 +23,15 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "consensus": {"algorithm": {"name": "diffusion", "rounds": 4, "order": "consensus"}},
     "local steps": {"algorithm": {"name": "diffusion", "rounds": 3, "local_steps": 3}},
+    "overlap": {"algorithm": {"name": "diffusion", "rounds": 4, "overlap": True, "n_d": 2}},
+    "overlap, several steps, int8": {
+        "algorithm": {"name": "diffusion", "rounds": 4, "overlap": True, "local_steps": 2},
+        "compression": "int8",
+    },
+    "overlap, matchings": {
+        "algorithm": {"name": "diffusion", "rounds": 4, "overlap": True},
+        "graph": {"schedule": "random-matching", "of": "ring"},
+    },
     "nobody talks": {"algorithm": {"name": "local", "rounds": 4}},
     "uniform weights on a star": {"graph": "star", "weights": "uniform"},
     "own beginnings, least squares, momentum": {
