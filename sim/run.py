@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import algorithms
+from peer.checkpoint import write_json
 from peer.data import load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
@@ -115,6 +116,9 @@ def run(
         observer = _Observer(experiment, states, recorder, folder, progress, quality)
         driver = drive(experiment, states, program, observer, computing)
         seconds = time.monotonic() - began - observer.judging
+        if isinstance(computing, Stacked):
+            chosen = {"engine": engine, "threads": computing.threads, **computing.chosen()}
+            write_json(folder / "engine.json", chosen)
         for k, process in driver.processes.items():
             write_peer(
                 states[k],

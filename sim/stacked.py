@@ -63,10 +63,23 @@ class Way:
             return self.stacked
         return len(self.seconds[True]) <= len(self.seconds[False])
 
+    def words(self) -> str:
+        """What was chosen, and why."""
+        if self.stacked is None:
+            return "not decided: too few steps"
+        name = "together" if self.stacked else "side by side"
+        timed = [self.seconds[way][1:] for way in (self.stacked, not self.stacked)]
+        if not all(timed):
+            return name
+        chosen, other = map(statistics.median, timed)
+        return f"{name}, {other / chosen:.2f} times as fast"
+
     def measured(self, stacked: bool, seconds: float) -> None:
         """Take note, and decide once each way was timed often enough (first times apart)."""
+        if self.stacked is not None:
+            return
         self.seconds[stacked].append(seconds)
-        if self.stacked is None and min(map(len, self.seconds.values())) > TRIALS:
+        if min(map(len, self.seconds.values())) > TRIALS:
             together, alone = (statistics.median(self.seconds[way][1:]) for way in (True, False))
             self.stacked = together < alone
 
@@ -122,6 +135,14 @@ class Stacked:
         if process.id in self._mixes:
             mixes, self._mixes = list(self._mixes.values()), {}
             mix_all(mixes, self._pool.map if self._pool else map)
+
+    def chosen(self) -> dict[str, str]:
+        """How every kind of local effect is carried out, in words; for the run's folder."""
+        return {
+            " ".join(str(getattr(part, "__name__", part)) for part in kind[:2]): way.words()
+            for kind, way in self.ways.items()
+            if isinstance(kind, tuple)
+        }
 
     def _carry_out(self) -> None:
         """Everything that waits, kind by kind."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import algorithms
+import sim
 from peer.experiment import from_mapping
 from peer.state import PeerState
 from sim.run import drive, make_states
-from sim.stacked import Stacked
+from sim.stacked import TRIALS, Stacked
 from tests.systems import PLAIN, SYSTEMS, keys_of
+from topology import UserError
 
 SGD = {"optimizer": {"name": "sgd", "lr": 0.01}}
 """Adam's first steps divide rounding by itself; under SGD, equal means equal."""
@@ -72,3 +77,97 @@ def test_batch_norm_stacked_moves_its_statistics(changes: dict[str, Any]) -> Non
         for name, net in state.nets.items():
             for counter, value in net.arena.counters.items():
                 assert torch.equal(value, stacked[k].nets[name].arena.counters[counter])
+
+
+DIFFUSION = PLAIN | {"graph": "ring", "algorithm": {"name": "diffusion", "rounds": 8}} | SGD
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"delay": 0.01, "jitter": 3.0}},
+        {"network": {"loss": 0.3}, "deadline": 1.0},
+        {"faults": [{"peer": 2, "down": 0.0045, "up": 40.0}], "deadline": 3.0},
+        {"faults": [{"peer": 1, "down": 0.0045}], "deadline": 3.0},
+        {"compression": "int8"},
+        {"algorithm": {"name": "diffusion", "rounds": 8, "local_steps": 3, "overlap": True}},
+    ],
+    ids=["jitter", "loss", "away", "gone", "compressed", "overlapping"],
+)
+def test_whatever_the_network_does_the_result_is_the_same(changes: dict[str, Any]) -> None:
+    assert_close(end(DIFFUSION | changes, Stacked()), end(DIFFUSION | changes, None))
+
+
+def test_every_optimizer_is_stacked_with_a_step_count_a_row() -> None:
+    """FedAvg samples: workers have taken different numbers of steps."""
+    for name in ("adam", "adamw", "rmsprop", "adagrad", "nadam"):
+        keys = keys_of("fedavg, half of them", rounds=4)
+        keys |= {"optimizer": {"name": name, "lr": 0.001}}
+        engine = Stacked()
+        stacked, alone = end(keys, engine), end(keys, None)
+        assert all(way.stacked for way in engine.ways.values())
+        counts = set()
+        for k in range(1, 5):
+            for net in ("generator", "discriminator"):
+                ours, theirs = stacked[k].nets[net].moments, alone[k].nets[net].moments
+                assert ours.keys() == theirs.keys()
+                if "step" in theirs:
+                    counts.add(float(theirs["step"]))
+                    assert float(ours["step"]) == float(theirs["step"])
+        assert len(counts) > 1
+
+
+AWKWARD = """
+import torch
+from torch import nn
+
+class Counting(nn.Module):
+    def forward(self, x):
+        return x * (2.0 if x.sum().item() > 0 else 1.0)   # vmap has no number to compare
+
+def build(shape, draws=False):
+    middle = nn.Dropout(0.5) if draws else Counting()
+    g = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8)))
+    return g, nn.Sequential(nn.Flatten(), nn.Linear(64, 16), middle, nn.Linear(16, 1))
+"""
+
+
+def test_a_net_that_cannot_be_batched_runs_as_alone_and_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "awkward_nets.py").write_text(AWKWARD)
+    experiment = from_mapping(DIFFUSION | {"gan": "awkward_nets:build"}, folder=tmp_path)
+    states, alone = make_states(experiment), make_states(experiment)
+    engine = Stacked(threads=2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        drive(experiment, states, algorithms.find(experiment), engine=engine)
+    drive(experiment, alone, algorithms.find(experiment))
+    for k, state in states.items():
+        for name, net in state.nets.items():  # combines are mixed in one product, hence "close"
+            torch.testing.assert_close(net.arena.vector, alone[k].nets[name].arena.vector)
+    texts = [str(each.message) for each in said if "one peer at a time" in str(each.message)]
+    assert len(texts) == len(set(engine.ways)) == 2  # D's steps, and G's through D
+
+
+def test_a_net_that_draws_is_not_batched(tmp_path: Path) -> None:
+    (tmp_path / "drawing_nets.py").write_text(AWKWARD)
+    gan = {"name": "drawing_nets:build", "draws": True}
+    experiment = from_mapping(DIFFUSION | {"gan": gan}, folder=tmp_path)
+    states, alone = make_states(experiment), make_states(experiment)
+    engine = Stacked(threads=2)
+    drive(experiment, states, algorithms.find(experiment), engine=engine)
+    drive(experiment, alone, algorithms.find(experiment))
+    assert not engine.ways
+    for k, state in states.items():
+        for name, net in state.nets.items():
+            torch.testing.assert_close(net.arena.vector, alone[k].nets[name].arena.vector)
+
+
+def test_auto_times_both_ways_and_says_what_it_chose(tmp_path: Path) -> None:
+    keys = DIFFUSION | {"algorithm": {"name": "diffusion", "rounds": 2 * TRIALS + 4}}
+    sim.run(from_mapping(keys), run_dir=tmp_path / "auto", engine="auto", report=False)
+    chosen = json.loads((tmp_path / "auto" / "engine.json").read_text())
+    assert chosen["engine"] == "auto"
+    for net in ("discriminator", "generator"):
+        assert chosen[f"Train {net}"].endswith("times as fast")
+    with pytest.raises(UserError, match="there is no 'fast'; choose one of event, stacked, auto"):
+        sim.run(from_mapping(keys), engine="fast")
