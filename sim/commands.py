@@ -97,6 +97,7 @@ def compare_command(
         str | None, typer.Option("--seeds", help="Such as 0,1,2; the file's if absent.")
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at once.")] = 1,
+    engine: Annotated[str, typer.Option(help="event, stacked or auto, as of sim run.")] = "event",
 ) -> None:
     """Run several systems on the same data and seeds; make one table and one figure of them."""
     console = Console()
@@ -115,7 +116,7 @@ def compare_command(
             style="dim",
         )
 
-    outcomes = compare(comparison, folder, processes, told)
+    outcomes = compare(comparison, folder, processes, told, engine)
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
     console.print(f"drawn: {path}", markup=False, soft_wrap=True)

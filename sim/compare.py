@@ -13,7 +13,7 @@ import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from peer.checkpoint import write_json
 from peer.experiment import Experiment, from_mapping, load, override
 from peer.records import prepare_run_dir
 from sim.metrics.mixture import final_generator
+from sim.metrics.pace import convergence_gain, time_to_score
 from sim.metrics.quality import evaluate_generators
-from sim.progress import read_progress, time_to_target
+from sim.progress import Progress, read_progress
 from sim.run import run
 from sim.table import format_bytes, format_distance, format_time
 from topology.errors import UserError
@@ -48,6 +49,8 @@ class Outcome:
     virtual_seconds: float | None = None  # predicted, where the experiment names devices
     target: float | None = None  # the CFID of metrics.target
     time_to_target: float | None = None  # virtual seconds, if it was reached
+    rounds_to_target: float | None = None
+    gain: float | None = None  # FeGAN's: how many times sooner than the first system, see below
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def compare(
     folder: Path,
     processes: int = 1,
     told: Callable[[Outcome], None] | None = None,
+    engine: str = "event",
 ) -> list[Outcome]:
     """Run everything, each in its own folder under ``folder``, and judge it.
 
@@ -126,10 +130,11 @@ def compare(
         folder: gets a run directory for each, and ``comparison.json``.
         processes: how many run at once.
         told: is called with each outcome as it comes.
+        engine: as of :func:`sim.run`; each run computes in one thread.
     """
     outcomes = []
     tasks = [
-        (system, seed, experiment.resolved(), str(folder / _slug(system, seed)))
+        (system, seed, experiment.resolved(), str(folder / _slug(system, seed)), engine)
         for (system, seed), experiment in comparison.experiments.items()
     ]
     if processes == 1:
@@ -146,18 +151,37 @@ def compare(
                     told(outcomes[-1])
     order = {key: i for i, key in enumerate(comparison.experiments)}
     outcomes.sort(key=lambda outcome: order[outcome.system, outcome.seed])
+    outcomes = with_gains(outcomes, folder)
     write_json(folder / "comparison.json", [asdict(outcome) for outcome in outcomes])
     return outcomes
+
+
+def with_gains(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
+    """With how many times sooner each reaches the best CFID of the first system, by its seed.
+
+    In virtual time, if quality was logged on the way (``metrics.quality_every``); None where it
+    never gets there (FeGAN, section 6: convergence gain).
+    """
+    found = []
+    for outcome in outcomes:
+        first = read_progress(folder / _slug(outcomes[0].system, outcome.seed))
+        own = read_progress(folder / _slug(outcome.system, outcome.seed))
+        gain = None
+        if first is not None and own is not None:
+            series = [(each.seconds.tolist(), each.cfid.tolist()) for each in (first, own)]
+            gain = convergence_gain(*series)
+        found.append(replace(outcome, gain=gain))
+    return found
 
 
 def _slug(system: str, seed: int) -> str:
     return "".join(c if c.isalnum() else "-" for c in system.lower()) + f"-seed-{seed}"
 
 
-def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcome:
+def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
     """One system, in this process."""
     experiment = from_mapping(keys)
-    done = run(experiment, run_dir=folder, report=False)
+    done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
     program = algorithms.find(experiment)
     generators = {
         k: final_generator(state)
@@ -178,8 +202,21 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str) -> Outcom
         round(done.seconds, 1),
         done.virtual_seconds if experiment.devices else None,
         target,
-        time_to_target(progress, target) if progress is not None and target is not None else None,
+        *_to_target(progress, target),
     )
+
+
+def _to_target(
+    progress: Progress | None, target: float | None
+) -> tuple[float | None, float | None]:
+    """Virtual seconds and rounds until the target."""
+    if progress is None or target is None:
+        return None, None
+    cfid: list[float] = progress.cfid.tolist()
+    seconds, rounds = (
+        time_to_score(axis.tolist(), cfid, target) for axis in (progress.seconds, progress.rounds)
+    )
+    return seconds, rounds
 
 
 def progress_of(
@@ -199,10 +236,14 @@ def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) ->
     """A row a system; mean and standard deviation over seeds."""
     table = Table(caption=_caption(outcomes))
     predicted = any(outcome.virtual_seconds is not None for outcome in outcomes)
-    target = next((o.target for o in outcomes if predicted and o.target is not None), None)
+    target = next((o.target for o in outcomes if o.target is not None), None)
+    gains = any(outcome.gain is not None for outcome in outcomes)
     headings = ["system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"]
     headings += ["predicted"] * predicted
-    headings += [] if target is None else [f"to CFID {format_distance(target)}"]
+    if target is not None:
+        unit = "" if predicted else ", rounds"
+        headings.append(f"to CFID {format_distance(target)}{unit}")
+    headings += ["gain"] * gains
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "system" else "right")
     for system in dict.fromkeys(outcome.system for outcome in outcomes):
@@ -216,9 +257,16 @@ def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) ->
             format_bytes(statistics.fmean(o.bytes_out for o in of)),
             f"{statistics.fmean(o.seconds for o in of):.0f}",
             *[spread([o.virtual_seconds for o in of], format_time)] * predicted,
-            *[spread([o.time_to_target for o in of], format_time)] * (target is not None),
+            *[_reached(of, predicted)] * (target is not None),
+            *[spread([o.gain for o in of], "{:.2f}".format)] * gains,
         )
     return table
+
+
+def _reached(of: Sequence[Outcome], predicted: bool) -> str:
+    if predicted:
+        return spread([o.time_to_target for o in of], format_time)
+    return spread([o.rounds_to_target for o in of], "{:,.0f}".format)
 
 
 def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
@@ -236,6 +284,8 @@ def _caption(outcomes: Sequence[Outcome]) -> str:
     said = "covers: classes of the poorest generator judged"
     if any(outcome.virtual_seconds is not None for outcome in outcomes):
         said += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
+    if any(outcome.gain is not None for outcome in outcomes):
+        said += f"; gain: times sooner than {outcomes[0].system} at its best CFID, in virtual time"
     return (many if len(seeds) > 1 else "") + said
 
 

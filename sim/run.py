@@ -79,6 +79,7 @@ def run(
     run_dir: str | Path | None = None,
     name: str | None = None,
     engine: str = "event",
+    threads: int | None = None,
     progress: Progress | None = None,
     report: bool = True,
 ) -> Run:
@@ -91,13 +92,14 @@ def run(
         name: of the run; by default that of the file.
         engine: ``event``: one peer at a time, with the very bits of real peers; ``stacked``: many
             at once, equal up to rounding; ``auto``: of the two, what turns out to be faster.
+        threads: of the stacked engine; by default as many as there are cores.
         progress: is called for every round of every peer.
         report: judge the generators and write figures, ``summary.json`` and ``report.html``.
 
     Raises:
         UserError: the experiment says something that cannot be.
     """
-    computing = make_engine(engine)
+    computing = make_engine(engine, threads)
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
     experiment = with_profiles(resolve(experiment, overrides))

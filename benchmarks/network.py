@@ -1,0 +1,129 @@
+"""Rounds of `peer up` against the same rounds written by hand on torch.distributed's gloo.
+
+    python -m benchmarks.network [--net mlp-1m] [--rounds 60] [--repeats 3]
+
+Five processes on a ring either way. By hand: ordinary modules and Adam, parameters flattened, sent
+to both neighbours and received from them with isend and irecv, averaged by Metropolis weights.
+Seconds a round are medians over the rounds of the slowest process, start-up apart; the ratio is
+the median over repeats taken in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import yaml
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from benchmarks.peers import NETS, experiment_of
+from benchmarks.record import write
+from peer.gan import build_gan
+from peer.local import prepare_compute_thread
+from sim.mesh import Mesh, launch
+from sim.run import shards
+
+PEERS = 5
+
+
+def by_hand(mesh: Mesh, net: str, rounds: int, record: str) -> None:
+    """One process's part; it leaves the seconds of its rounds."""
+    prepare_compute_thread(1)
+    k, experiment = mesh.rank, experiment_of(net, PEERS, rounds)
+    images, part = shards(experiment)[k]
+    assert part is not None
+    data = images.take(part)
+    gan = build_gan(experiment, images.shape)
+    loss = experiment.loss_functions()
+    nets = {"g": gan.generator, "d": gan.discriminator}
+    optimizers = {
+        name: torch.optim.Adam(module.parameters(), lr=0.001, betas=(0.5, 0.999), fused=True)
+        for name, module in nets.items()
+    }
+    neighbours = ((k - 1) % PEERS, (k + 1) % PEERS)
+
+    def average(name: str) -> None:
+        own = parameters_to_vector(nets[name].parameters()).detach()
+        received = [torch.empty_like(own) for _ in neighbours]
+        waiting = [dist.isend(own, other) for other in neighbours]
+        waiting += [
+            dist.irecv(into, other) for into, other in zip(received, neighbours, strict=True)
+        ]
+        for each in waiting:
+            assert each is not None
+            each.wait()
+        vector_to_parameters((own + sum(received)) / 3, nets[name].parameters())
+
+    def step(name: str, value: torch.Tensor) -> None:
+        optimizers[name].zero_grad()
+        torch.autograd.backward(value, inputs=list(nets[name].parameters()))
+        optimizers[name].step()
+
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        real = data[torch.randint(len(data), (experiment.batch,))]
+        with torch.no_grad():
+            fake = nets["g"](torch.randn(experiment.batch, gan.z_dim))
+        step("d", loss.discriminator(nets["d"](real), nets["d"](fake)))
+        average("d")
+        z = torch.randn(experiment.batch, gan.z_dim)
+        step("g", loss.generator(nets["d"](nets["g"](z))))
+        average("g")
+        times.append(time.perf_counter() - began)
+    Path(f"{record}-{k}.json").write_text(json.dumps(statistics.median(times)))
+
+
+def of_gloo(net: str, rounds: int) -> float:
+    """Median seconds a round of the slowest process."""
+    with tempfile.TemporaryDirectory() as folder:
+        launch(by_hand, PEERS, net, rounds, f"{folder}/times")
+        return max(float(json.loads(path.read_text())) for path in Path(folder).iterdir())
+
+
+def of_peers(net: str, rounds: int) -> float:
+    """The same of `peer up`."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys = experiment_of(net, PEERS, rounds).resolved()
+        keys["metrics"] = {"every": 1, "sketch": False}
+        file, run = Path(folder) / "ring.yaml", Path(folder) / "run"
+        file.write_text(yaml.safe_dump(keys))
+        command = [sys.executable, "-m", "peer", "up", "--topology", str(file)]
+        command += ["--run-dir", str(run), "--no-report"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        medians = []
+        for k in range(PEERS):
+            lines = (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
+            medians.append(float(np.median(np.diff([json.loads(x)["seconds"] for x in lines]))))
+        return max(medians)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", default="mlp-1m", choices=list(NETS))
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--record", type=Path, default=Path("benchmarks/network.json"))
+    arguments = parser.parse_args()
+    pairs = []
+    for _ in range(arguments.repeats):
+        pairs.append((of_gloo(arguments.net, arguments.rounds),
+                      of_peers(arguments.net, arguments.rounds)))  # fmt: skip
+        print(f"by hand {1e3 * pairs[-1][0]:.1f} ms, peer up {1e3 * pairs[-1][1]:.1f} ms a round")
+    ratio = statistics.median(hand / up for hand, up in pairs)
+    print(f"peer up is {ratio:.2f} times as fast as by hand (median of {len(pairs)})")
+    write(arguments.record, {"by_hand_s": [p[0] for p in pairs], "up_s": [p[1] for p in pairs],
+                             "ratio": ratio, "net": arguments.net})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
