@@ -28,7 +28,7 @@ from benchmarks.loop import flat_loop, one_gan
 from benchmarks.record import write
 from peer.experiment import Experiment, from_mapping
 from peer.local import prepare_compute_thread
-from sim.event import Engine, OneByOne
+from sim.engine import Engine, OneByOne
 from sim.ranks import run_in_processes
 from sim.run import drive, make_states
 from sim.stacked import Stacked

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import torch
 
-from peer.combine import combine
 from peer.compression import compress, decompress
 from peer.effects import (
     BEFORE_ALL,
@@ -31,61 +30,13 @@ from peer.effects import (
     Report,
     Sleep,
 )
-from peer.local import carry_out
 from peer.net.letters import pack, unpack
 from peer.net.wire import WireError
 from peer.peer import Peer
 from peer.program import Program, Running
+from sim.engine import Engine, OneByOne
 from sim.network import SUSPECT_AFTER, Network
 from sim.snapshots import Snapshot, Snapshots
-
-
-class Engine(Protocol):
-    """Computes what effects ask for. A result may be computed at any time before it is used."""
-
-    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
-        """Take on a local effect; what is returned gives its result."""
-
-    def combine(
-        self,
-        process: Process,
-        effect: Combine,
-        own: Snapshot,
-        received: Mapping[int, Snapshot],
-    ) -> None:
-        """Take on moving ``process``'s arena; nobody looks at it before :meth:`settle`."""
-
-    def settle(self, process: Process) -> None:
-        """Carry out what is taken on: the peer's arenas are about to be read."""
-
-
-class OneByOne:
-    """The engine that computes as the ZeroMQ driver does: the same functions, the same bits."""
-
-    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
-        """The effect is carried out when its result is asked for."""
-
-        def result() -> Any:
-            process.snapshots.keep()
-            return carry_out(effect, process.peer.state)
-
-        return result
-
-    def combine(
-        self,
-        process: Process,
-        effect: Combine,
-        own: Snapshot,
-        received: Mapping[int, Snapshot],
-    ) -> None:
-        """At once."""
-        process.snapshots.keep()
-        w = process.peer.state.nets[effect.net].arena.vector
-        values = {k: snapshot.tensor for k, snapshot in received.items()}
-        combine(w, own.tensor, values, effect.weights)
-
-    def settle(self, process: Process) -> None:
-        """Nothing is ever put off."""
 
 
 class Observer(Protocol):

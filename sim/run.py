@@ -34,7 +34,8 @@ from peer.records import (
     write_peer,
 )
 from peer.state import PeerState, make_state
-from sim.event import Engine, EventDriver, Observer, OneByOne, Process
+from sim.engine import Engine, OneByOne
+from sim.event import EventDriver, Observer, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
 from sim.rows import matrix_of

@@ -25,7 +25,8 @@ from peer.effects import Moment
 from peer.experiment import Experiment
 from peer.peer import Peer
 from peer.program import Program
-from sim.event import Engine, EventDriver, Observer, Process, Value
+from sim.engine import Engine
+from sim.event import EventDriver, Observer, Process, Value
 from sim.mesh import Mesh
 from sim.network import Network
 from sim.snapshots import Snapshot
