@@ -52,7 +52,7 @@ def run_command(
     report: Report = True,
     baselines: Baselines = False,
 ) -> None:
-    """Run every peer of an experiment file in this process."""
+    """Run every peer of an experiment file, in this process or shared out over several."""
     console = Console()
     experiment = load_experiment(file, changes, device)
     if processes > 1 or ranks_here() > 1:

@@ -107,7 +107,7 @@ def _speed(run: RecordedRun, source: Source | None) -> dict[str, Any]:
 
 def _is_virtual(run: RecordedRun) -> bool:
     """Whether the records' clock is the simulator's: it writes one log for all peers."""
-    return (run.folder / "metrics.jsonl").is_file()
+    return any(run.folder.glob("metrics*.jsonl"))  # or one a process of the simulation
 
 
 def _seen(run: RecordedRun, source: Source | None) -> dict[str, Any]:

@@ -44,10 +44,11 @@ def mix_all(mixes: Sequence[Mix], parallel: Parallel = map) -> None:
         of_net = sorted((mix for mix in mixes if mix.net == net), key=lambda mix: mix.process.id)
         live = [mix for mix in of_net if mix.is_live]
         others = [mix for mix in of_net if not mix.is_live]
-        if len(live) > 1 and not others:
-            _product(live, parallel)
+        if len(live) > 1:
+            _product(live, parallel)  # what others still need of these rows is copied first
         else:
-            _one_by_one(of_net)
+            others = of_net
+        _one_by_one(others)
 
 
 def _one_by_one(mixes: Sequence[Mix]) -> None:

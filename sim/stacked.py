@@ -101,10 +101,7 @@ class Stacked:
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
         self._workbench = Workbench()
-        self._local = threading.local()
-        self._pool = (
-            ThreadPoolExecutor(threads, "stacked", self._prepare_thread) if threads > 1 else None
-        )
+        self._pool = ThreadPoolExecutor(threads, "stacked", _prepare) if threads > 1 else None
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
 
@@ -174,10 +171,7 @@ class Stacked:
         parts = blocks(tasks, self.threads)
         if self._pool is None or len(parts) == 1:
             return [result for part in parts for result in carry_out_all(part, self._workbench)]
-        return [result for of in self._pool.map(self._carry_out_block, parts) for result in of]
-
-    def _carry_out_block(self, tasks: Sequence[Task]) -> list[Any]:
-        return carry_out_all(tasks, self._local.workbench)
+        return [result for of in self._pool.map(_carry_out_block, parts) for result in of]
 
     def _side_by_side(self, tasks: Sequence[Task]) -> list[Any]:
         """Each task as the event engine would, a thread a task."""
@@ -185,10 +179,6 @@ class Stacked:
         if self._pool is None or len(tasks) == 1 or draws:
             return [_alone(task) for task in tasks]
         return list(self._pool.map(_alone, tasks))
-
-    def _prepare_thread(self) -> None:
-        prepare_compute_thread(1)
-        self._local.workbench = Workbench()
 
     def _way(self, tasks: list[Task]) -> Way:
         """How to begin with a kind that was not met before."""
@@ -221,6 +211,19 @@ def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     parts = min(-(-len(tasks) // (rows * threads)) * threads, max(1, len(tasks) // 2))
     ends = [len(tasks) * i // parts for i in range(parts + 1)]
     return [tasks[a:b] for a, b in pairwise(ends) if b > a]
+
+
+_own = threading.local()
+"""Each computing thread's. Threads hold no engine, so that they end when it is forgotten."""
+
+
+def _prepare() -> None:
+    prepare_compute_thread(1)
+    _own.workbench = Workbench()
+
+
+def _carry_out_block(tasks: Sequence[Task]) -> list[Any]:
+    return carry_out_all(tasks, _own.workbench)
 
 
 def _alone(task: Task) -> Any:

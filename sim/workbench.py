@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+from peer.gan import Layout
 from sim.rows import Rows
 
 
@@ -15,7 +16,7 @@ class Workbench:
 
     def __init__(self) -> None:
         self._templates: dict[int, tuple[nn.Module, nn.Module]] = {}
-        self._gradients: dict[int, torch.Tensor] = {}
+        self._gradients: dict[Layout, torch.Tensor] = {}
 
     def template(self, module: nn.Module) -> nn.Module:
         """A copy of ``module``, in training mode, the same one every time."""
@@ -25,9 +26,8 @@ class Workbench:
 
     def gradients(self, rows: Rows) -> torch.Tensor:
         """Memory for gradients, (b, trained), zero between parameters; until asked for again."""
-        width = rows.layout.trained
-        memory = self._gradients.get(width)
+        memory = self._gradients.get(rows.layout)  # of its own: padding lies elsewhere in others
         if memory is None or len(memory) < len(rows.arenas):
-            memory = rows.matrix.new_zeros(len(rows.arenas), width)
-            self._gradients[width] = memory
+            memory = rows.matrix.new_zeros(len(rows.arenas), rows.layout.trained)
+            self._gradients[rows.layout] = memory
         return memory[: len(rows.arenas)]
