@@ -9,7 +9,7 @@ snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -38,6 +38,14 @@ class StepResult(NamedTuple):
 
     loss: torch.Tensor  # ()
     gradient_norm_sq: torch.Tensor  # ()
+
+    @classmethod
+    def mean(cls, results: Sequence[StepResult]) -> StepResult:
+        """Of several steps; at least one."""
+        if len(results) == 1:
+            return results[0]
+        losses, norms = zip(*results, strict=True)
+        return cls(torch.stack(losses).mean(), torch.stack(norms).mean())
 
 
 @dataclass(frozen=True, slots=True)

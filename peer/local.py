@@ -38,10 +38,7 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             for _ in range(steps):
                 results.append(_gradient(state, net, objective, inputs, proximal))
                 state.nets[net].step()
-            if len(results) == 1:
-                return results[0]
-            losses, norms = zip(*results, strict=True)
-            return StepResult(torch.stack(losses).mean(), torch.stack(norms).mean())
+            return StepResult.mean(results)
         case Gradient(net, objective, inputs, proximal):
             return _gradient(state, net, objective, inputs, proximal)
         case Step(net):

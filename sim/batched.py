@@ -26,9 +26,8 @@ from peer.effects import (
     StepResult,
     Train,
 )
-from peer.gan import OBJECTIVES, Batch
-from peer.gan.objectives import Value
-from peer.gan.optimizers import make_optimizer
+from peer.gan import OBJECTIVES, Batch, Loss
+from peer.gan.objectives import Objective, Value
 from peer.peer import role_of
 from peer.state import Net, PeerState
 from sim.rows import Rows
@@ -88,15 +87,10 @@ def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
         on = [i for i in numbers if _steps(tasks[i]) > step]
         chosen = [tasks[i] for i in on]
         results, gradients = _gradients(chosen, workbench)
-        _step([_net(task) for task in chosen], gradients.unbind())
+        _step([_net(task) for task in chosen], gradients.unbind(), workbench)
         for i, result in zip(on, results, strict=True):
             found[i].append(result)
-    return [of[0] if len(of) == 1 else _mean(of) for of in found]
-
-
-def _mean(results: Sequence[StepResult]) -> StepResult:
-    losses, norms = zip(*results, strict=True)
-    return StepResult(torch.stack(losses).mean(), torch.stack(norms).mean())
+    return [StepResult.mean(of) for of in found]
 
 
 def _steps(task: Task) -> int:
@@ -111,9 +105,9 @@ def _keep_gradients(tasks: Sequence[Task], workbench: Workbench) -> list[StepRes
     return results
 
 
-def _step_all(tasks: Sequence[Task], _workbench: Workbench) -> list[None]:
+def _step_all(tasks: Sequence[Task], workbench: Workbench) -> list[None]:
     nets = [_net(task) for task in tasks]
-    _step(nets, [net.arena.gradient for net in nets])
+    _step(nets, [net.arena.gradient for net in nets], workbench)
     return [None] * len(tasks)
 
 
@@ -122,16 +116,12 @@ def _net(task: Task) -> Net:
     return task.state.nets[name]
 
 
-def _step(nets: Sequence[Net], gradients: Sequence[torch.Tensor]) -> None:
-    """One optimizer over all rows; what it remembers of each, its step count too, is the row's."""
-    spec = nets[0].spec
+def _step(nets: Sequence[Net], gradients: Sequence[torch.Tensor], workbench: Workbench) -> None:
+    """One optimizer over all rows."""
     rows = [net.arena.parameters for net in nets]
     for row, gradient in zip(rows, gradients, strict=True):
         row.grad = gradient
-    optimizer = make_optimizer(spec.name, spec.settings, rows)
-    for row, net in zip(rows, nets, strict=True):
-        optimizer.state[row] = net.moments
-    optimizer.step()
+    workbench.optimizer(nets).step()
     for row in rows:
         row.grad = None
 
@@ -154,9 +144,31 @@ def _gradients(
     }
     templates = {of: workbench.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
-    leaves = own.leaves()
-    fixed = {of: rows.parameters() for of, rows in held.items() if of != role}
-    buffers = {of: rows.buffers() for of, rows in held.items()}
+    losses, moved, found = workbench.recordings.call(
+        (objective, role, loss, *(rows.template for rows in held.values())),
+        _descent(objective, role, loss, templates),
+        own.parameters(),
+        {of: rows.parameters() for of, rows in held.items() if of != role},
+        {of: rows.buffers() for of, rows in held.items()},
+        fields,
+        record=workbench.records,
+    )
+    gradients = workbench.gradients(own)
+    own.gather(found, gradients)
+    pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
+    if effect.proximal is not None and effect.proximal.mu:
+        _pull(gradients, own.matrix, pulls)
+    for of, rows in held.items():
+        rows.put_back(moved[of])
+    norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
+    results = zip(losses.unbind(), norms.unbind(), strict=True)
+    return [StepResult(*result) for result in results], gradients
+
+
+def _descent(
+    objective: Objective, role: str, loss: Loss, templates: dict[str, nn.Module]
+) -> Callable[..., tuple[torch.Tensor, dict[str, Tensors], Sequence[torch.Tensor]]]:
+    """A function of tensors alone, a row a peer: to losses (b,), moved buffers and gradients."""
 
     def value(
         leaves: Tensors,
@@ -171,18 +183,18 @@ def _gradients(
         )
         return found, {of: net.buffers for of, net in nets.items()}
 
-    (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
-    found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
-    gradients = workbench.gradients(own)
-    own.gather(found, gradients)
-    pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
-    if effect.proximal is not None and effect.proximal.mu:
-        _pull(gradients, own.matrix, pulls)
-    for of, rows in held.items():
-        rows.put_back(moved[of])
-    norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
-    results = zip(losses.detach().unbind(), norms.unbind(), strict=True)
-    return [StepResult(*result) for result in results], gradients
+    def descent(
+        parameters: Tensors,
+        fixed: dict[str, Tensors],
+        buffers: dict[str, Tensors],
+        fields: dict[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, dict[str, Tensors], Sequence[torch.Tensor]]:
+        leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
+        (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
+        found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
+        return losses.detach(), moved, found
+
+    return descent
 
 
 def _pull(gradients: torch.Tensor, w: torch.Tensor, pulls: Sequence[Proximal]) -> None:
@@ -200,6 +212,7 @@ class Functional:
     """
 
     def __init__(self, template: nn.Module, parameters: Tensors, buffers: Tensors) -> None:
+        self.modules = template.modules  # what it is made of, as of a module
         self.template = template
         self.parameters = parameters
         self.buffers = buffers

@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,12 +25,16 @@ from peer.state import PeerState
 from sim.batched import Task, carry_out_all, kind_of
 from sim.event import Process
 from sim.mixing import Mix, mix_all
+from sim.replay import Recordings
 from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench
 
-BLOCK_BYTES = 100 * 2**20
+BLOCK_BYTES = 50 * 2**20
 """Memory that a block of rows works in."""
+
+RECORD_AFTER = 1
+"""Steps of a kind, on blocks of certain sizes, after which another of the same is recorded."""
 
 TRIALS = 3
 """How often ``auto`` times each way of carrying out a kind of local step, after a first time."""
@@ -100,8 +105,12 @@ class Stacked:
         self.convolutions = convolutions
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
-        self._workbench = Workbench()
-        self._pool = ThreadPoolExecutor(threads, "stacked", _prepare) if threads > 1 else None
+        recordings = Recordings()
+        self._workbench = Workbench(recordings)
+        self._pool = (
+            ThreadPoolExecutor(threads, "stacked", _prepare, (recordings,)) if threads > 1 else None
+        )
+        self._met: Counter[Hashable] = Counter()  # kinds of steps, with the sizes of their blocks
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
 
@@ -161,15 +170,19 @@ class Stacked:
             way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
             stacked = way.next()
             began = time.perf_counter()
-            results = self._together(tasks) if stacked else self._side_by_side(tasks)
+            results = self._together(kind, tasks) if stacked else self._side_by_side(tasks)
             way.measured(stacked, (time.perf_counter() - began) / len(tasks))
         for ticket, result in zip(tickets, results, strict=True):
             ticket.result, ticket.is_done = result, True
 
-    def _together(self, tasks: Sequence[Task]) -> list[Any]:
+    def _together(self, kind: Hashable, tasks: Sequence[Task]) -> list[Any]:
         """Block by block of rows, such that what one works on stays in a core's caches."""
         parts = blocks(tasks, self.threads)
-        if self._pool is None or len(parts) == 1:
+        met = kind, tuple(map(len, parts))
+        self._met[met] += 1
+        records = self._met[met] == RECORD_AFTER + 1
+        if self._pool is None or len(parts) == 1 or records:
+            self._workbench.records = records
             return [result for part in parts for result in carry_out_all(part, self._workbench)]
         return [result for of in self._pool.map(_carry_out_block, parts) for result in of]
 
@@ -217,9 +230,9 @@ _own = threading.local()
 """Each computing thread's. Threads hold no engine, so that they end when it is forgotten."""
 
 
-def _prepare() -> None:
+def _prepare(recordings: Recordings) -> None:
     prepare_compute_thread(1)
-    _own.workbench = Workbench()
+    _own.workbench = Workbench(recordings)
 
 
 def _carry_out_block(tasks: Sequence[Task]) -> list[Any]:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from peer.gan import Layout
+from peer.gan import Layout, make_optimizer
+from peer.state import Net
+from sim.replay import Recordings
 from sim.rows import Rows
+
+MOST_OPTIMIZERS = 64
+"""Optimizers that are kept; they hold nothing but what their nets hold."""
 
 
 class Workbench:
-    """One thread's: applying a module functionally swaps its tensors, so threads share none."""
+    """One thread's: applying a module functionally swaps its tensors, so threads share none.
 
-    def __init__(self) -> None:
+    Args:
+        recordings: of steps, that all threads share.
+
+    Attributes:
+        records: whether steps are recorded that are not yet.
+    """
+
+    def __init__(self, recordings: Recordings | None = None) -> None:
+        self.recordings = recordings or Recordings()
+        self.records = False
         self._templates: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._gradients: dict[Layout, torch.Tensor] = {}
+        self._optimizers: dict[tuple[Net, ...], torch.optim.Optimizer] = {}
 
     def template(self, module: nn.Module) -> nn.Module:
         """A copy of ``module``, in training mode, the same one every time."""
@@ -31,3 +47,15 @@ class Workbench:
             memory = rows.matrix.new_zeros(len(rows.arenas), rows.layout.trained)
             self._gradients[rows.layout] = memory
         return memory[: len(rows.arenas)]
+
+    def optimizer(self, nets: Sequence[Net]) -> torch.optim.Optimizer:
+        """One over ``nets``; what it remembers of each, its step count too, is the net's own."""
+        known = tuple(nets)
+        if known not in self._optimizers:
+            if len(self._optimizers) >= MOST_OPTIMIZERS:  # a server samples others every time
+                self._optimizers.clear()
+            rows = [net.arena.parameters for net in nets]
+            optimizer = make_optimizer(nets[0].spec.name, nets[0].spec.settings, rows)
+            optimizer.state.update(zip(rows, (net.moments for net in nets), strict=True))
+            self._optimizers[known] = optimizer
+        return self._optimizers[known]

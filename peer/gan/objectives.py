@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from peer.gan.losses import Loss
+from peer.gan.samplewise import of_both
 from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
 
 Net = Callable[[torch.Tensor], torch.Tensor]
@@ -67,7 +68,7 @@ def _discriminator(
     if (judge := as_pixel_judge(discriminator)) is not None:
         return _plain(pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts))
     assert batch.cuts is None, "a judge of pixels came as a bare function"
-    return _plain(loss.discriminator(discriminator(batch.real), discriminator(fake)))
+    return _plain(loss.discriminator(*of_both(discriminator, batch.real, fake)))
 
 
 def _regularised(

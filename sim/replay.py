@@ -1,0 +1,79 @@
+"""Functions of tensors, recorded as a list of operations and replayed.
+
+Most of what a small net's step costs is finding out what is to be done: modules, vmap and autograd
+do so anew every time. What they end up doing depends on shapes alone, so that a step that is taken
+again and again is recorded once, backward pass and all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves
+
+from sim.linear import Together
+
+Function = Callable[..., Any]
+
+MOST = 64
+"""Recordings that are kept; further shapes are computed without one."""
+
+
+class Recordings:
+    """Functions by key, shapes and strides of their arguments; any thread may replay one."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, GraphModule | None] = {}
+
+    def call(self, key: Hashable, function: Function, *args: Any, record: bool = False) -> Any:
+        """``function(*args)``, as it was recorded if it was.
+
+        Args:
+            key: what the function depends on, but for the tensors in ``args``.
+            function: it draws nothing and reads no tensor's value.
+            args: nested dicts of tensors.
+            record: whether to record it if it is not; by one thread, while no other computes.
+        """
+        if not self._known and not record:
+            return function(*args)
+        key = key, tuple((x.shape, x.stride()) for x in tree_leaves(args))
+        if record and key not in self._known and len(self._known) < MOST:
+            self._known[key] = _recorded(function, args)
+        recording = self._known.get(key)
+        if recording is None:
+            return function(*args)
+        with torch.no_grad():
+            return recording(*args)
+
+
+def _recorded(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
+    """None where it cannot be: then the function is called as it is."""
+    try:
+        with torch.autograd.set_multithreading_enabled(False), Together():
+            recording = make_fx(function)(*args)
+    except Exception:  # a user's module may do anything; only speed is lost
+        return None
+    _simplify(recording)
+    return recording
+
+
+def _simplify(recording: GraphModule) -> None:
+    """Leave out what gives back its own argument."""
+    ops = torch.ops.aten
+    idle = {
+        ops.view.default,
+        ops._unsafe_view.default,
+        ops.expand.default,
+        ops.detach.default,
+    }
+    for node in recording.graph.nodes:
+        if node.target in idle:
+            (source, *_) = node.args
+            if source.meta["val"].shape == node.meta["val"].shape:
+                node.replace_all_uses_with(source)
+    recording.graph.eliminate_dead_code()
+    recording.recompile()
