@@ -6,7 +6,8 @@ A peer-round is a step of D and one of G, and a combine of each with two neighbo
 plain loop does the same work with ordinary torch: parameters are views of one flat matrix, one Adam
 a net, batches drawn with torch, averaging by Metropolis weights on the matrix's rows. Every side
 runs with one thread and with as many as there are cores, and the better counts; medians over
-repetitions, taken in turn. ``sharded`` is two processes, a thread each, against one of one thread.
+repetitions, taken in turn. ``sharded`` is two processes of one thread each, set against one process
+of one thread and against the better of one process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,14 @@ NETS: dict[str, dict[str, Any]] = {
 }
 """By name: the model, and the side of its images."""
 
+SIDES = ("stacked", "event", "loop", "sharded")
+
 RATIOS = (
     ("stacked", "event"),
     ("stacked", "limit"),
     ("event", "loop"),
     ("sharded", "one thread"),
+    ("sharded", "stacked"),
 )
 
 
@@ -109,19 +113,21 @@ def sharded(experiment: Experiment, rounds: int, processes: int = 2) -> float:
     return (took[1] - took[0]) / rounds
 
 
-def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> dict[str, float]:
+def compare(
+    net: str, peers: int, repeats: int, device: str, names: Collection[str] = SIDES
+) -> dict[str, float]:
     """Median seconds a round, by side, of the best number of threads."""
     cores = len(os.sched_getaffinity(0))
     experiment = experiment_of(net, peers, 0, device)
     sides: dict[tuple[str, int], Callable[[int], float]] = {}
     for threads in sorted({1, cores}):
-        if "stacked" not in skip:
+        if "stacked" in names:
             sides["stacked", threads] = of_engine(experiment, lambda t=threads: Stacked(t), 1)  # type: ignore[misc]
-        if "event" not in skip:
+        if "event" in names:
             sides["event", threads] = of_engine(experiment, OneByOne, threads)
-        if "loop" not in skip:
+        if "loop" in names:
             sides["loop", threads] = flat_loop(experiment, threads)
-        if "limit" not in skip:
+        if "limit" in names:
             sides["limit", threads] = one_gan(experiment, threads)
         if device != "cpu":
             break
@@ -131,7 +137,7 @@ def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> 
         for side, of in sides.items():
             times[side].append(of(rounds[side]))
     best: dict[str, float] = {}
-    if "sharded" not in skip:
+    if "sharded" in names:
         many = max(5, int(4 / statistics.median(times["stacked", 1])))
         best["sharded"] = statistics.median(sharded(experiment, many) for _ in range(3))
         best["one thread"] = statistics.median(times["stacked", 1])
@@ -140,32 +146,30 @@ def compare(net: str, peers: int, repeats: int, device: str, skip: set[str]) -> 
     return best
 
 
+def show(title: str, peers: int, best: dict[str, float]) -> None:
+    """Print rates and ratios."""
+    rates = ", ".join(f"{name} {peers / s:,.0f}" for name, s in best.items())
+    print(f"{title}: peer-rounds a second: {rates}")
+    for over, under in RATIOS:
+        if over in best and under in best:
+            print(f"    {over} / {under}: {best[under] / best[over]:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", type=int, nargs="+", default=[5, 20, 100, 1000])
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--skip", nargs="*", default=[], help="Of stacked, event, loop, limit, sharded."
-    )
+    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     parser.add_argument("--record", type=Path, default=Path("benchmarks/peers.json"))
     arguments = parser.parse_args()
     found = {}
     for net in arguments.nets:
         for peers in arguments.peers:
-            best = compare(net, peers, arguments.repeats, arguments.device, set(arguments.skip))
+            best = compare(net, peers, arguments.repeats, arguments.device, arguments.sides)
             found[f"{net}, K = {peers}"] = best
-            rates = ", ".join(f"{name} {peers / s:,.0f}" for name, s in best.items())
-            print(f"{net}, K = {peers}: peer-rounds a second: {rates}")
-            for over, under in (
-                ("stacked", "event"),
-                ("stacked", "limit"),
-                ("event", "loop"),
-                ("sharded", "one thread"),
-            ):
-                if over in best and under in best:
-                    print(f"    {over} / {under}: {best[under] / best[over]:.2f}")
+            show(f"{net}, K = {peers}", peers, best)
     write(arguments.record, {"seconds_a_round": found})
 
 

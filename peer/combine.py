@@ -32,17 +32,19 @@ def combine(
     if not received:
         return
     block = BLOCK if w.device.type == "cpu" else max(1, len(w))
-    difference, kept = torch.empty_like(w[:block]), torch.empty_like(w[:block])
     order = sorted(received)
-    values = [torch.split(w if own is None else own, block)]
-    values += [torch.split(received[neighbour], block) for neighbour in order]
+    scratch = torch.empty_like(w[:block])
+    kept = torch.empty_like(scratch) if own is None and len(order) > 1 else None
     # Element by element the same operations in the same order as over the whole: the same bits.
-    for w_block, own_block, *q_blocks in zip(torch.split(w, block), *values, strict=True):
-        transfer = difference[: len(w_block)]
-        if own is None and len(order) > 1:
+    for start in range(0, len(w), block):
+        part = slice(start, start + block)
+        w_block = w[part]
+        transfer = scratch[: len(w_block)]
+        own_block = w_block if own is None else own[part]
+        if kept is not None:
             own_block = kept[: len(w_block)].copy_(w_block)
-        for neighbour, q in zip(order, q_blocks, strict=True):
-            torch.sub(q, own_block, out=transfer)
+        for neighbour in order:
+            torch.sub(received[neighbour][part], own_block, out=transfer)
             w_block.add_(transfer, alpha=weights[neighbour])
 
 

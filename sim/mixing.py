@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 
 from peer.combine import combine
@@ -15,9 +14,11 @@ from sim.event import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
-COLUMNS_BYTES = 2**19
-"""A block of columns, of all rows, is to stay in a core's own cache while it is mixed."""
+COLUMNS_BYTES = 2**21
+"""A block of columns, of all rows, is to stay in a cache while it is mixed."""
 
+STRIP = 4
+"""Blocks that a thread mixes one after another, in the same scratch memory."""
 
 Parallel = Callable[[Callable[[int], None], range], Iterable[None]]
 
@@ -76,40 +77,51 @@ def _product(mixes: Sequence[Mix], parallel: Parallel) -> None:
         mix.received.clear()
     for mix in mixes:
         mix.process.snapshots.keep()
-    ids = np.array(sorted(sources))
+    ids = sorted(sources)
     columns = np.searchsorted(ids, who)
-    shape = (len(mixes), len(ids))
-    A = scipy.sparse.csr_array((np.array(values, np.float32), columns, starts), shape)
-    W, is_view = matrix_of([sources[k] for k in ids.tolist()])  # (n, P)
-    targets = np.searchsorted(ids, [mix.process.id for mix in mixes])
-    if is_view and W.device.type == "cpu":
-        _mix_in_place(A, W.numpy(), targets, parallel)
-        return
-    mixed = _to_torch(A, W.device) @ W
-    if is_view:
-        W[torch.from_numpy(targets).to(W.device)] = mixed
-    else:
-        for mix, value in zip(mixes, mixed, strict=True):
+    W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
+    A = _csr(starts, columns, values, (len(mixes), len(ids))).to(W.device)
+    if not is_view:
+        for mix, value in zip(mixes, A @ W, strict=True):
             sources[mix.process.id].copy_(value)
+        return
+    targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
+    _mix_in_place(A, W, targets.to(W.device), parallel)
 
 
 def _mix_in_place(
-    A: scipy.sparse.csr_array, W: np.ndarray, targets: np.ndarray, parallel: Parallel
+    A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor, parallel: Parallel
 ) -> None:
     """``W[targets] = A W``, a block of columns at a time: it stays in a cache meanwhile."""
-    rows: Any = slice(None) if len(targets) == len(W) else targets  # all of them are in order
-    width = max(256, COLUMNS_BYTES // (4 * len(W)))
+    length = W.shape[1]
+    width = length if W.is_cuda else min(length, max(256, COLUMNS_BYTES // (4 * len(W))))
+    is_all = len(targets) == len(W)  # then they are in order
 
-    def mix(start: int) -> None:
-        block = W[:, start : start + width]
-        block[rows] = A @ np.ascontiguousarray(block)
+    def mix(strip: int) -> None:
+        end = min(length, strip + STRIP * width)
+        mixed = W.new_empty(len(targets), width)
+        for start in range(strip, end, width):
+            block = W[:, start : start + width]
+            part = mixed[:, : block.shape[1]]
+            torch.addmm(part, A, block, beta=0, out=part)
+            if is_all:
+                block.copy_(part)
+            else:
+                block.index_copy_(0, targets, part)
 
-    list(parallel(mix, range(0, W.shape[1], width)))
+    list(parallel(mix, range(0, length, STRIP * width)))
 
 
-def _to_torch(A: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:
-    parts = A.tocoo()
-    places = torch.from_numpy(np.stack(parts.coords).astype(np.int64))
-    return torch.sparse_coo_tensor(
-        places, torch.from_numpy(parts.data), A.shape, check_invariants=False
-    ).to(device)
+def _csr(
+    starts: Sequence[int], columns: np.ndarray, values: Sequence[float], shape: tuple[int, int]
+) -> torch.Tensor:
+    """A sparse matrix, by compressed rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(
+            torch.tensor(starts, dtype=torch.int32),
+            torch.from_numpy(columns.astype(np.int32)),
+            torch.tensor(values, dtype=torch.float32),
+            shape,
+            check_invariants=False,
+        )
