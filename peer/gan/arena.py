@@ -117,7 +117,7 @@ class Arena:
         else:
             vector.copy_(like.vector)
             counters = like.counters
-        self.counters = {
+        self.counters: dict[str, torch.Tensor] = {
             name: counter.to(vector.device, copy=True) for name, counter in counters.items()
         }
 
