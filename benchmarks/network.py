@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import yaml
@@ -27,6 +24,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from benchmarks.peers import NETS, experiment_of
 from benchmarks.record import write
+from benchmarks.up import seconds_a_round
 from peer.gan import build_gan
 from peer.local import prepare_compute_thread
 from sim.mesh import Mesh, launch
@@ -93,18 +91,9 @@ def of_gloo(net: str, rounds: int) -> float:
 def of_peers(net: str, rounds: int) -> float:
     """The same of `peer up`."""
     with tempfile.TemporaryDirectory() as folder:
-        keys = experiment_of(net, PEERS, rounds).resolved()
-        keys["metrics"] = {"every": 1, "sketch": False}
-        file, run = Path(folder) / "ring.yaml", Path(folder) / "run"
-        file.write_text(yaml.safe_dump(keys))
-        command = [sys.executable, "-m", "peer", "up", "--topology", str(file)]
-        command += ["--run-dir", str(run), "--no-report"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        medians = []
-        for k in range(PEERS):
-            lines = (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
-            medians.append(float(np.median(np.diff([json.loads(x)["seconds"] for x in lines]))))
-        return max(medians)
+        file = Path(folder) / "ring.yaml"
+        file.write_text(yaml.safe_dump(experiment_of(net, PEERS, rounds).resolved()))
+        return seconds_a_round(file, PEERS)
 
 
 def main() -> None:

@@ -11,11 +11,7 @@ rounds of the slowest peer, start-up excluded; the ratio is the median over repe
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -26,6 +22,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from benchmarks.record import write
+from benchmarks.up import seconds_a_round
 
 PEERS, BATCH = 5, 128
 RING = {k: ((k - 1) % PEERS, (k + 1) % PEERS) for k in range(PEERS)}
@@ -96,18 +93,7 @@ def plain_loop(rounds: int) -> float:
 
 def peers_up(rounds: int) -> float:
     """Median seconds a round of the slowest peer."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        command = [sys.executable, "-m", "peer", "up", "--topology", "examples/ring.yaml"]
-        command += ["--set", f"algorithm.rounds={rounds}", "--set", "metrics.every=1"]
-        command += ["--set", "metrics.sketch=false", "--run-dir", str(run), "--no-report"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        medians = []
-        for k in range(PEERS):
-            lines = (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
-            seconds = [json.loads(line)["seconds"] for line in lines]
-            medians.append(float(np.median(np.diff(seconds))))
-        return float(max(medians))
+    return seconds_a_round(Path("examples/ring.yaml"), PEERS, [f"algorithm.rounds={rounds}"])
 
 
 def main() -> None:

@@ -35,11 +35,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import yaml
 from torch import nn
 
 from benchmarks.record import write
+from benchmarks.up import slowest
 
 BURST = 32 * 1024
 """Bytes that the bucket lets through at once after a pause: up to 1.6 % of a round, in two."""
@@ -189,12 +189,7 @@ def run(line: Line, algorithm: str, rounds: int) -> float:
                     peer.wait()
         if any(codes):
             raise SystemExit(f"slow_link: the peers ended with {codes}")
-        medians = []
-        for k in ENDS:
-            lines = (Path(folder) / "run" / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
-            seconds = [json.loads(text)["seconds"] for text in lines]
-            medians.append(float(np.median(np.diff(seconds)[1:])))  # the first chunks feel the way
-    return max(medians)
+        return slowest(Path(folder) / "run", len(ENDS), skip=1)  # the first chunks feel the way
 
 
 def bare(line: Line, nbytes: int, swaps: int) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import nn
@@ -25,8 +26,8 @@ KEPT = 3
 """Checkpoints kept, newest first: one that turns out damaged has elders to fall back upon."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, durably and all at once."""
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace ``path`` by ``content``, all at once; if ``durable``, it is on the disk then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: peers of one machine may write the same file at the same time.
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -34,28 +35,33 @@ def write_whole(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write ``value`` as a JSON file, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode(), durable=durable)
 
 
-def save_generator(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def save_generator(
+    tensors: Mapping[str, torch.Tensor], path: Path, *, durable: bool = True
+) -> None:
     """Save a net's state dict as safetensors: usable without hearsay."""
-    own = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    write_whole(path, safetensors.torch.save(own))
+    # As NumPy's arrays, which may share memory, as views of an arena do.
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
+    write_whole(path, safetensors.numpy.save(arrays), durable=durable)
 
 
 def load_generator(module: nn.Module, path: Path) -> None:

@@ -139,19 +139,23 @@ def write_peer(
     bytes_out: int,
     missing: Mapping[str, int],
     product: bool = True,
+    durable: bool = True,
 ) -> None:
     """Leave what a peer ends with: its generator, usable anywhere, and its summary.
 
-    A peer that ends with a mixture of generators (Oasis's server) leaves each beside it.
+    A peer that ends with a mixture of generators (Oasis's server) leaves each beside it. What is
+    not ``durable`` may be lost in a power cut, and need not wait for the disk.
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
         arena = state.nets["generator"].arena
-        save_generator(arena.tensors(), folder / "generator.safetensors")
+        save_generator(arena.tensors(), folder / "generator.safetensors", durable=durable)
         for name in mixture:
             vector = state.tensors[f"{name}/generator"]
             part = module_with(arena.template, vector)
-            save_generator(part.state_dict(), folder / f"generator-{name}.safetensors")
+            save_generator(
+                part.state_dict(), folder / f"generator-{name}.safetensors", durable=durable
+            )
     summary = {
         "peer": state.peer,
         "rounds": state.round,
@@ -166,7 +170,7 @@ def write_peer(
     }
     if mixture:
         summary["mixture"] = mixture
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary, durable=durable)
 
 
 def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:

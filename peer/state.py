@@ -56,11 +56,8 @@ class Net:
 
     def copy(self) -> Net:
         """The same net in an arena of its own."""
-        arena = Arena(self.arena.template, self.arena.vector.clone(), self.arena.layout)
-        arena.vector.copy_(self.arena.vector)
+        arena = self.arena.copy(torch.empty_like(self.arena.vector))
         arena.gradient.copy_(self.arena.gradient)
-        for name, counter in self.arena.counters.items():
-            arena.counters[name].copy_(counter)
         net = Net(arena, self.spec)
         net.moments = copy.deepcopy(self.moments)
         return net
@@ -301,12 +298,9 @@ def make_state(
     gan = gan or build_gan(experiment, images.shape, owner=peer)
     nets: dict[str, Net] = {}
     for name in names:
-        of_d = name.endswith("discriminator")
-        template, layout = (
-            (gan.discriminator, gan.layouts[1]) if of_d else (gan.generator, gan.layouts[0])
-        )
-        row = torch.zeros(layout.length, device=device) if rows is None else rows[name]
-        nets[name] = Net(Arena(template, row, layout), experiment.optimizer_for(name))
+        initial = gan.arenas[name.endswith("discriminator")]
+        new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
+        nets[name] = Net(initial.copy(new), experiment.optimizer_for(name))
     shard = None
     if indices is not None:
         labels = None if images.labels is None else images.labels[indices]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+
+from topology.errors import UserError
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others; one that dies ends them all much sooner."""
@@ -50,11 +53,26 @@ class Mesh:
         """For all ranks to come here."""
         dist.barrier()
 
-    def say(self, text: str) -> str:
-        """What rank 0 says, at every rank."""
-        others = range(1, self.size) if self.rank == 0 else ()
-        received = self.exchange({r: text.encode() for r in others})
-        return text if self.rank == 0 else received[0].decode()
+    def gather(self, text: str) -> list[str]:
+        """What every rank says, by rank, at every rank."""
+        said = self.exchange({r: text.encode() for r in range(self.size) if r != self.rank})
+        said[self.rank] = text.encode()
+        return [said.get(r, b"").decode() for r in range(self.size)]
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """A user's error of one rank inside the block is every rank's at its end.
+
+        So none waits for one that has gone, and all end alike.
+        """
+        problem = ""
+        try:
+            yield
+        except UserError as caught:
+            problem = str(caught)
+        problems = [said for said in self.gather(problem) if said]
+        if problems:
+            raise UserError(problems[0])
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> dict[int, bytes]:
         """Hand bytes to other ranks; take what they have for this one, by rank."""

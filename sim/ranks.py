@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -14,12 +15,15 @@ from peer.experiment import NETS, Experiment, from_mapping
 from peer.local import prepare_compute_thread
 from peer.peer import Peer
 from peer.profiles import with_profiles
-from peer.records import Recorder, prepare_run_dir, write_experiment, write_peer
+from peer.records import Recorder, prepare_run_dir, write_experiment
+from peer.state import PeerState
 from sim.event import Process
 from sim.mesh import Mesh, launch
 from sim.network import Network
-from sim.run import Run, cores, make_engine, make_states
+from sim.records import read_run
+from sim.run import Run, check_states, cores, make_engine, make_states
 from sim.sharded import ShardedDriver, SharedDisagreement, check, homes
+from sim.writing import describe, record, write_engine, write_peers
 from topology.errors import UserError
 
 
@@ -34,20 +38,21 @@ def run_in_processes(
     """Simulate an experiment in ``processes`` processes of this machine, its peers shared out.
 
     Equal to one process up to rounding; the run's folder is the same but for one file of metrics a
-    process.
+    process, and a section a process in ``engine.json``.
 
     Raises:
         UserError: the experiment says something that cannot be, or not in several processes.
     """
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
+    check_states(experiment)  # here, where a refusal is one line and nothing has been launched
     folder = prepare_run_dir(run_dir, name)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
     threads = max(1, cores() // processes)
     launch(_run_rank_of, processes, keys, base, str(folder), engine, threads)
-    return Run(folder, experiment, {}, time.monotonic() - began)
+    return _left(folder, experiment, time.monotonic() - began)
 
 
 def run_as_rank(
@@ -60,31 +65,44 @@ def run_as_rank(
 ) -> Run:
     """This process's part of a simulation that ``torchrun`` started; rank 0 names the folder.
 
-    Where ranks are on several machines, each leaves the folders of its own peers.
+    Where ranks are on several machines, each leaves the folders of its own peers, and what is
+    returned is of those that lie on the same machine.
+
+    Raises:
+        UserError: one of the ranks cannot begin; every rank says so.
     """
-    experiment = _fitting(experiment, mesh.size)
-    own = prepare_run_dir(run_dir, name) if mesh.rank == 0 else None
-    folder = Path(mesh.say(str(own)))
+    with mesh.as_one():
+        make_engine(engine, 1)
+        experiment = _fitting(experiment, mesh.size)
+        device = experiment.device
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        placed = experiment.varied(device=device)
+        states = _own_states(mesh, placed)
+    with mesh.as_one():
+        own = prepare_run_dir(run_dir, name) if mesh.rank == 0 else ""
+    folder = Path(mesh.gather(str(own))[0])
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(experiment, folder)
     began = time.monotonic()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = experiment.device
-    if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    run_rank(mesh, experiment.varied(device=device), folder, engine, max(1, cores() // here))
+    run_rank(mesh, placed, states, folder, engine, max(1, cores() // here))
     mesh.wait()  # all have written what they leave
-    return Run(folder, experiment, {}, time.monotonic() - began)
+    return _left(folder, experiment, time.monotonic() - began)
 
 
-def run_rank(mesh: Mesh, experiment: Experiment, folder: Path, engine: str, threads: int) -> None:
-    """Simulate the peers of this rank, and write what they leave."""
-    prepare_compute_thread(experiment.threads)
+def run_rank(
+    mesh: Mesh,
+    experiment: Experiment,
+    states: Mapping[int, PeerState],
+    folder: Path,
+    engine: str,
+    threads: int,
+) -> None:
+    """Simulate the peers of this rank from their ``states``, and write what they leave."""
     program = algorithms.find(experiment)
-    rank_of = homes(experiment.graph_of_peers, mesh.size)
-    own = sorted(k for k, rank in rank_of.items() if rank == mesh.rank)
+    computing = make_engine(engine, threads)
     began = time.monotonic()
-    states = make_states(experiment, own)
     recorder = Recorder(
         folder / f"metrics-{mesh.rank}.jsonl", experiment.metrics.every, program.rounds
     )
@@ -95,34 +113,29 @@ def run_rank(mesh: Mesh, experiment: Experiment, folder: Path, engine: str, thre
 
     layouts = next(iter(states.values())).gan.layouts
     lengths = {net: layout.length for net, layout in zip(NETS, layouts, strict=True)}
-    shared = SharedDisagreement(mesh, lengths, len(own), write)
+    shared = SharedDisagreement(mesh, lengths, len(states), write)
     with recorder:
         peers = {
             k: Peer(state, experiment.schedule, experiment.weights) for k, state in states.items()
         }
         driver = ShardedDriver(
             mesh,
-            rank_of,
+            homes(experiment.graph_of_peers, mesh.size),
             peers,
             program,
             Network(experiment),
             experiment.deadline,
             _Observer(recorder, shared),
-            make_engine(engine, threads),
+            computing,
             shared,
         )
         driver.run()
         seconds = time.monotonic() - began
-        for k, process in driver.own.items():
-            write_peer(
-                states[k],
-                folder / f"peer-{k}",
-                seconds=seconds,
-                bytes_in=process.bytes_in,
-                bytes_out=process.bytes_out,
-                missing=recorder.missed(k),
-                product=program.makes_product(k, experiment.peers),
-            )
+        chosen = mesh.gather(json.dumps(describe(engine, computing)))
+        if mesh.rank == 0:
+            sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
+            write_engine(folder, {rank: section for rank, section in sections.items() if section})
+        write_peers(folder, driver.own, program, recorder, seconds, threads)
 
 
 class _Observer:
@@ -133,14 +146,7 @@ class _Observer:
         self.shared = shared
 
     def reported(self, process: Process, report: Report) -> None:
-        self.recorder.write(
-            process.id,
-            report.round,
-            report.measures,
-            seconds=process.now,
-            bytes_in=process.bytes_in,
-            bytes_out=process.bytes_out,
-        )
+        record(self.recorder, process, report)
         if self.recorder.wants(report.round):
             self.shared.reported(process, report.round)
 
@@ -148,7 +154,23 @@ class _Observer:
 def _run_rank_of(
     mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str, threads: int
 ) -> None:
-    run_rank(mesh, from_mapping(keys, folder=Path(base)), Path(folder), engine, threads)
+    experiment = from_mapping(keys, folder=Path(base))
+    run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine, threads)
+
+
+def _own_states(mesh: Mesh, experiment: Experiment) -> dict[int, PeerState]:
+    """The peers of this rank at round 0."""
+    prepare_compute_thread(experiment.threads)
+    rank_of = homes(experiment.graph_of_peers, mesh.size)
+    return make_states(experiment, [k for k, rank in rank_of.items() if rank == mesh.rank])
+
+
+def _left(folder: Path, experiment: Experiment, seconds: float) -> Run:
+    """What the processes' peers left in ``folder``."""
+    left = read_run(folder)
+    virtual = max((of[-1].seconds for of in left.records.values()), default=0.0)
+    sent = sum(result.bytes_out for result in left.results.values())
+    return Run(folder, experiment, {}, seconds, virtual, sent)
 
 
 def _fitting(experiment: Experiment, ranks: int) -> Experiment:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,6 @@ import numpy as np
 import torch
 
 import algorithms
-from peer.checkpoint import write_json
 from peer.data import load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
@@ -31,16 +28,17 @@ from peer.records import (
     arena_digest,
     prepare_run_dir,
     write_experiment,
-    write_peer,
 )
 from peer.state import PeerState, make_state
 from sim.engine import Engine, OneByOne
 from sim.event import EventDriver, Observer, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
+from sim.records import read_run
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 from sim.stacked import Stacked
+from sim.writing import describe, record, write_engine, write_peers
 from topology.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,8 +67,7 @@ class Run:
         """The digest of every peer's final parameters."""
         if self.states:
             return {k: arena_digest(state) for k, state in self.states.items()}
-        summaries = [json.loads(p.read_text()) for p in self.path.glob("peer-*/summary.json")]
-        return {s["peer"]: s["arena_blake2b"] for s in sorted(summaries, key=itemgetter("peer"))}
+        return {k: left.arena_blake2b for k, left in read_run(self.path).results.items()}
 
 
 def run(
@@ -119,19 +116,8 @@ def run(
         observer = _Observer(experiment, states, recorder, folder, progress, quality)
         driver = drive(experiment, states, program, observer, computing)
         seconds = time.monotonic() - began - observer.judging
-        if isinstance(computing, Stacked):
-            chosen = {"engine": engine, "threads": computing.threads, **computing.chosen()}
-            write_json(folder / "engine.json", chosen)
-        for k, process in driver.processes.items():
-            write_peer(
-                states[k],
-                folder / f"peer-{k}",
-                seconds=seconds,
-                bytes_in=process.bytes_in,
-                bytes_out=process.bytes_out,
-                missing=recorder.missed(k),
-                product=program.makes_product(k, experiment.peers),
-            )
+        write_engine(folder, describe(engine, computing))
+        write_peers(folder, driver.processes, program, recorder, seconds, cores())
     sent = sum(process.bytes_out for process in driver.processes.values())
     virtual = max(process.now for process in driver.processes.values())
     done = Run(folder, experiment, states, seconds, virtual, sent)
@@ -192,7 +178,7 @@ def make_states(
     program = algorithms.find(experiment)
     peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
-    sources = shards(experiment, program)
+    sources = shards(experiment, program, peers)
     gan = build_gan(experiment, sources[0][0].shape)
     lengths = {role: layout.length for role, layout in zip(NETS, gan.layouts, strict=True)}
     shared = gan if experiment.init == "shared" else None
@@ -207,34 +193,51 @@ def make_states(
             rows[k][name] = row
     return {
         k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
-        for k, (images, indices) in enumerate(sources)
-        if k in rows
+        for k, (images, indices) in zip(peers, sources, strict=True)
     }
 
 
-def shards(
-    experiment: Experiment, program: Program | None = None
-) -> list[tuple[Images, np.ndarray | None]]:
-    """Every peer's source and its part of it; one source for all, unless each has its own.
+def check_states(experiment: Experiment) -> None:
+    """Refuse what :func:`make_states` would refuse, without making any.
 
-    A server holds no data: its part is None.
+    Raises:
+        UserError: the experiment says something that cannot be.
+    """
+    program = algorithms.find(experiment)
+    # Synthetic images are alike for everybody; files may be there for one peer, not for another.
+    is_synthetic = experiment.data.source == "synthetic"
+    peers = program.workers(experiment.peers)[:1] if is_synthetic else range(experiment.peers)
+    sources = shards(experiment, program, peers)
+    build_gan(experiment, sources[0][0].shape)
+    _ = experiment.codec
+
+
+def shards(
+    experiment: Experiment, program: Program | None = None, only: Sequence[int] | None = None
+) -> list[tuple[Images, np.ndarray | None]]:
+    """Every peer's source (or ``only`` those of some) and its part of it.
+
+    There is one source for all, unless each has its own. A server holds no data: its part is None.
     """
     program = program or algorithms.find(experiment)
+    peers = range(experiment.peers) if only is None else only
     data, seed = experiment.data, experiment.seed
     workers = program.workers(experiment.peers)
     parts: dict[int, np.ndarray] = {}
     if "{id}" in (data.path or "") or (data.source == "synthetic" and data.partition.name == "own"):
-        sources = {k: load_source(data, k, experiment.folder) for k in workers}
-        for place, k in enumerate(workers):
+        wanted = set(peers).intersection(workers) or workers[:1]
+        sources = {k: load_source(data, k, experiment.folder) for k in sorted(wanted)}
+        place = {k: number for number, k in enumerate(workers)}
+        for k, images in sources.items():
             alone = data.partition.name == "own"  # then all of it is its own, whoever else there is
-            shares = partition(data, sources[k], 1 if alone else len(workers), seed)
-            parts[k] = shares[0 if alone else place]
+            shares = partition(data, images, 1 if alone else len(workers), seed)
+            parts[k] = shares[0 if alone else place[k]]
     else:
         images = load_source(data, None, experiment.folder)
-        sources = dict.fromkeys(range(experiment.peers), images)
+        sources = dict.fromkeys(workers, images)
         parts.update(zip(workers, partition(data, images, len(workers), seed), strict=True))
-    anyone = sources[workers[0]]  # a server needs to know the images' shape
-    return [(sources.get(k, anyone), parts.get(k)) for k in range(experiment.peers)]
+    anyone = next(iter(sources.values()))  # a server needs to know the images' shape
+    return [(sources.get(k, anyone), parts.get(k)) for k in peers]
 
 
 def cores() -> int:
@@ -266,14 +269,7 @@ class _Observer:
         self._counts: Counter[int] = Counter()
 
     def reported(self, process: Process, report: Report) -> None:
-        self.recorder.write(
-            process.id,
-            report.round,
-            report.measures,
-            seconds=process.now,
-            bytes_in=process.bytes_in,
-            bytes_out=process.bytes_out,
-        )
+        record(self.recorder, process, report)
         if self.recorder.wants(report.round):
             self._measure(process, report.round)
         if self.quality:

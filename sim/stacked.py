@@ -144,11 +144,14 @@ class Stacked:
 
     def chosen(self) -> dict[str, str]:
         """How every kind of local effect is carried out, in words; for the run's folder."""
-        return {
-            " ".join(str(getattr(part, "__name__", part)) for part in kind[:2]): way.words()
-            for kind, way in self.ways.items()
-            if isinstance(kind, tuple)
-        }
+        found: dict[str, str] = {}
+        met: Counter[str] = Counter()
+        for kind, way in self.ways.items():
+            if isinstance(kind, tuple):
+                name = " ".join(str(getattr(part, "__name__", part)) for part in kind[:2])
+                met[name] += 1  # kinds may differ in nothing but the shapes of what they take
+                found[name if met[name] == 1 else f"{name} ({met[name]})"] = way.words()
+        return found
 
     def _carry_out(self) -> None:
         """Everything that waits, kind by kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def make_images(spec: DataSpec, owner: int | None) -> tuple[NDArray[np.uint8], N
     """
     side = spec.size or 8
     shape = (spec.channels or 1, side, side)
-    centres = _centres(spec, shape)  # (classes, c, h, w)
+    centres = _centres(spec.mixture, spec.classes, shape)  # (classes, c, h, w)
     rng = _stream(spec.mixture, "images", -1 if owner is None else owner)
     labels = rng.permutation(np.arange(spec.images, dtype=np.int64) % spec.classes)
     pixels = np.empty((spec.images, *shape), dtype=np.uint8)
@@ -41,9 +42,10 @@ def make_images(spec: DataSpec, owner: int | None) -> tuple[NDArray[np.uint8], N
     return pixels, labels
 
 
-def _centres(spec: DataSpec, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    rng = _stream(spec.mixture, "centres", 0)
-    coarse = rng.uniform(-0.8, 0.8, (spec.classes, shape[0], _COARSE, _COARSE))
+@lru_cache(maxsize=4)  # peers of one simulation ask for the same
+def _centres(mixture: int, classes: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    rng = _stream(mixture, "centres", 0)
+    coarse = rng.uniform(-0.8, 0.8, (classes, shape[0], _COARSE, _COARSE))
     smooth = torch.nn.functional.interpolate(
         torch.from_numpy(coarse.astype(np.float32)),
         size=shape[1:],

@@ -84,6 +84,7 @@ class Arena:
         template: the net; its values are copied in, and it is left as it is.
         vector: float32 (layout.length,), 64-byte aligned; a row of the network's matrix, or new.
         layout: of ``template``, where it is known already.
+        like: an arena of the same net, whose values are copied instead of the template's.
 
     Attributes:
         vector: everything that is sent, (layout.length,).
@@ -92,7 +93,11 @@ class Arena:
     """
 
     def __init__(
-        self, template: nn.Module, vector: torch.Tensor, layout: Layout | None = None
+        self,
+        template: nn.Module,
+        vector: torch.Tensor,
+        layout: Layout | None = None,
+        like: Arena | None = None,
     ) -> None:
         self.layout = layout or Layout.of(template)
         if vector.shape != (self.layout.length,) or vector.dtype != torch.float32:
@@ -100,14 +105,25 @@ class Arena:
         self.template = template
         self.vector = vector
         self.parameters = nn.Parameter(vector[: self.layout.trained])
-        values = dict(template.named_parameters()) | dict(template.named_buffers())
-        for slot in self.layout.slots:
-            self.layout.view(vector, slot).copy_(values[slot.name].detach())
-        self.counters = {
-            name: buffer.to(vector.device, copy=True)
-            for name, buffer in template.named_buffers()
-            if not buffer.is_floating_point()
+        if like is None:
+            values = dict(template.named_parameters()) | dict(template.named_buffers())
+            for slot in self.layout.slots:
+                self.layout.view(vector, slot).copy_(values[slot.name].detach())
+            counters = {
+                name: buffer
+                for name, buffer in template.named_buffers()
+                if not buffer.is_floating_point()
+            }
+        else:
+            vector.copy_(like.vector)
+            counters = like.counters
+        self.counters: dict[str, torch.Tensor] = {
+            name: counter.to(vector.device, copy=True) for name, counter in counters.items()
         }
+
+    def copy(self, vector: torch.Tensor) -> Arena:
+        """The same net, with the same values, in another ``vector``."""
+        return Arena(self.template, vector, self.layout, self)
 
     # A simulation that computes on the rows of all peers at once needs neither of the two below:
     # they are made when first asked for.

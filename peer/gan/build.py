@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from peer.gan.arena import Layout
+from peer.gan.arena import Arena, Layout
 from peer.gan.models import MODELS
 from peer.gan.shapes import Shape
 from peer.gan.unet_losses import as_pixel_judge
@@ -46,6 +46,13 @@ class Gan:
     def layouts(self) -> tuple[Layout, Layout]:
         """How arenas of the generator and of the discriminator are laid out."""
         return Layout.of(self.generator), Layout.of(self.discriminator)
+
+    @cached_property
+    def arenas(self) -> tuple[Arena, Arena]:
+        """The generator and the discriminator as they begin, to be copied by every peer."""
+        nets = zip((self.generator, self.discriminator), self.layouts, strict=True)
+        of_g, of_d = (Arena(net, torch.zeros(layout.length), layout) for net, layout in nets)
+        return of_g, of_d
 
     @property
     def judges_pixels(self) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
+from peer.checkpoint import save_generator
 from peer.gan import LOSSES, Arena, Layout, make_gan, make_optimizer
 from topology import UserError
 
@@ -79,6 +82,29 @@ def test_an_arena_is_the_module_and_every_slot_is_aligned() -> None:
     arena.vector.fill_(2.0)
     assert module[0].weight.mean() == 2.0
     assert module[1].running_var.mean() == 2.0  # type: ignore[union-attr]
+
+
+def test_a_copy_of_an_arena_has_its_values_and_no_memory_of_it() -> None:
+    module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
+    length = Layout.of(module).length
+    arena = Arena(module, torch.zeros(length))
+    arena.vector.mul_(2)
+    arena.counters["1.num_batches_tracked"].fill_(7)
+    copy = arena.copy(torch.zeros(length))
+    assert torch.equal(copy.vector, arena.vector)
+    assert copy.tensors().keys() == arena.tensors().keys() == module.state_dict().keys()
+    arena.vector.zero_()
+    arena.counters["1.num_batches_tracked"].zero_()
+    assert copy.vector.any()
+    assert copy.tensors()["1.num_batches_tracked"] == 7
+
+
+def test_a_saved_generator_is_what_torch_would_save(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
+    arena = Arena(module, torch.zeros(Layout.of(module).length))
+    for durable in (True, False):
+        save_generator(arena.tensors(), tmp_path / "g.safetensors", durable=durable)
+        assert (tmp_path / "g.safetensors").read_bytes() == save(module.state_dict())
 
 
 def test_an_optimizer_moves_parameters_and_no_buffer() -> None:

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 import sim
+from peer.console import run_app
+from peer.data import load_source
 from peer.experiment import from_mapping
+from sim.__main__ import app
 from sim.ranks import run_in_processes
 from sim.records import read_run
+from sim.run import check_states, shards
 from sim.sharded import homes
 from tests.systems import PLAIN, keys_of
 from topology import UserError
@@ -61,8 +66,11 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
     experiment = from_mapping(CASES[case] | SGD)
-    sim.run(experiment, run_dir=tmp_path / "one", report=False)
-    run_in_processes(experiment, 2, run_dir=tmp_path / "two")
+    alone = sim.run(experiment, run_dir=tmp_path / "one", report=False)
+    shared = run_in_processes(experiment, 2, run_dir=tmp_path / "two")
+    assert shared.bytes_out == alone.bytes_out > 0
+    assert shared.virtual_seconds == pytest.approx(alone.virtual_seconds, abs=1e-5)
+    assert list(shared.arena_blake2b) == list(range(experiment.peers))
     assert_equal_runs(tmp_path / "one", tmp_path / "two", experiment.peers)
     for one, two in zip(network_of(tmp_path / "one"), network_of(tmp_path / "two"), strict=True):
         assert one["round"] == two["round"]
@@ -70,21 +78,104 @@ def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
             assert two["disagreement"][net] == pytest.approx(value, rel=1e-3, abs=1e-9)
 
 
-def test_torchrun_shares_the_peers_out(tmp_path: Path) -> None:
-    keys = diffusion(2) | SGD
-    (tmp_path / "x.yaml").write_text(yaml.safe_dump(keys))
-    sim.run(from_mapping(keys), run_dir=tmp_path / "one", report=False)
+def torchrun(keys: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """``sim`` of these keys by two ranks; the run is ``folder``/two."""
+    (folder / "x.yaml").write_text(yaml.safe_dump(keys))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "sim", str(tmp_path / "x.yaml"), "--no-report"]
+    command += ["--nproc-per-node", "2", "-m", "sim", str(folder / "x.yaml"), "--no-report"]
     root = str(Path(__file__).resolve().parents[2])
-    subprocess.run(
-        [*command, "--run-dir", str(tmp_path / "two")],
-        check=True,
+    return subprocess.run(
+        [*command, "--engine", "stacked", "--run-dir", str(folder / "two")],
+        check=False,
         timeout=100,
+        capture_output=True,
+        text=True,
         cwd=root,
         env=os.environ | {"PYTHONPATH": root},
     )
+
+
+def test_torchrun_shares_the_peers_out(tmp_path: Path) -> None:
+    keys = diffusion(2) | SGD
+    sim.run(from_mapping(keys), run_dir=tmp_path / "one", report=False)
+    assert torchrun(keys, tmp_path).returncode == 0
     assert_equal_runs(tmp_path / "one", tmp_path / "two", 5)
+    chosen = json.loads((tmp_path / "two" / "engine.json").read_text())
+    assert list(chosen) == ["rank 0", "rank 1"]
+    for section in chosen.values():
+        assert section["engine"] == "stacked"
+        assert section["Train discriminator"].startswith("together")
+
+
+def test_ranks_of_torchrun_refuse_alike(tmp_path: Path) -> None:
+    """Peer 4's images are missing, which only the rank on which it lives can tell."""
+    images = np.zeros((30, 1, 8, 8), dtype=np.uint8)
+    for k in range(4):
+        np.savez(tmp_path / f"{k}.npz", images=images)
+    data = {"source": "npz", "path": str(tmp_path / "{id}.npz"), "partition": "own"}
+    done = torchrun(diffusion(1) | {"data": data}, tmp_path)
+    assert done.returncode != 0
+    refusals = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert refusals == [refusals[0]] * 2  # one a rank
+    assert "4.npz does not exist" in refusals[0]
+    assert "UserError" not in done.stderr
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"source": "npz", "path": "nowhere.npz"}}, "nowhere.npz does not exist"),
+        ({"data": {"source": "npz", "path": "{id}.npz", "partition": "own"}}, "0.npz does not"),
+        (
+            {"algorithm": {"name": "fedavg", "server": 9, "rounds": 1}},
+            "algorithm.server: there is no peer 9",
+        ),
+        ({"gan": "no-such-gan"}, "gan: there is no model 'no-such-gan'"),
+        ({"compression": "no-such-codec"}, "compression: there is no codec"),
+    ],
+)
+def test_a_refusal_is_one_line_and_launches_nothing(
+    changes: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sim.ranks.launch", None)
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(diffusion(1) | changes))
+    words = ["run", str(tmp_path / "x.yaml"), "--processes", "2"]
+    with pytest.raises(SystemExit) as info:
+        run_app(app, [*words, "--run-dir", str(tmp_path / "run")])
+    assert info.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_check_makes_one_peers_synthetic_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def load(spec: Any, peer: int | None, folder: Any) -> Any:
+        made.append(peer)
+        return load_source(spec, peer, folder)
+
+    monkeypatch.setattr(sys.modules["sim.run"], "load_source", load)
+    data = {"source": "synthetic", "images": 20, "partition": "own"}
+    check_states(from_mapping(diffusion(1) | {"data": data, "peers": 1000}))
+    assert made == [0]
+
+
+@pytest.mark.parametrize("partition", ["own", "iid"])
+def test_shards_of_some_are_the_same_as_of_all(partition: str) -> None:
+    data = {"source": "synthetic", "images": 20, "partition": partition}
+    experiment = from_mapping(diffusion(1) | {"data": data})
+    every = shards(experiment)
+    for k, (images, part) in zip((1, 3), shards(experiment, only=(1, 3)), strict=True):
+        assert part is not None
+        assert every[k][1] is not None
+        assert np.array_equal(images.pixels[part], every[k][0].pixels[every[k][1]])
 
 
 def test_homes_cut_few_links() -> None:

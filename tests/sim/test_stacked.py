@@ -15,7 +15,7 @@ import sim
 from peer.experiment import from_mapping
 from peer.state import PeerState
 from sim.run import drive, make_states
-from sim.stacked import TRIALS, Stacked
+from sim.stacked import TRIALS, Stacked, Way
 from tests.systems import PLAIN, SYSTEMS, keys_of
 from topology import UserError
 
@@ -160,6 +160,43 @@ def test_a_net_that_draws_is_not_batched(tmp_path: Path) -> None:
     for k, state in states.items():
         for name, net in state.nets.items():
             torch.testing.assert_close(net.arena.vector, alone[k].nets[name].arena.vector)
+
+
+@pytest.mark.parametrize(("together", "alone"), [(0.5, 1.0), (1.0, 0.5)])
+def test_a_way_is_the_faster_of_the_two_by_medians(together: float, alone: float) -> None:
+    way = Way(None)
+    assert way.words() == "not decided: too few steps"
+    tried = []
+    for turn in range(2 * (TRIALS + 1)):
+        stacked = way.next()
+        tried.append(stacked)
+        first = 100.0 * (turn < 2)  # first times, which warm up, do not count
+        way.measured(stacked, first + (together if stacked else alone))
+    assert tried == [True, False] * (TRIALS + 1)
+    faster = together < alone
+    assert way.stacked == way.next() == faster
+    name = "together" if faster else "side by side"
+    assert way.words() == f"{name}, 2.00 times as fast"
+    way.measured(not faster, 0.0)  # it has decided
+    assert way.words() == f"{name}, 2.00 times as fast"
+
+
+def test_a_way_that_was_given_is_not_timed() -> None:
+    for stacked, words in ((True, "together"), (False, "side by side")):
+        way = Way(stacked)
+        way.measured(stacked, 1.0)
+        assert way.next() == stacked
+        assert way.words() == words
+
+
+def test_kinds_that_differ_in_shapes_alone_are_told_apart() -> None:
+    engine = Stacked()
+    for batch, stacked in ((8, True), (16, False)):
+        engine.ways["Generate", "generator", batch] = Way(stacked)
+    assert engine.chosen() == {
+        "Generate generator": "together",
+        "Generate generator (2)": "side by side",
+    }
 
 
 def test_auto_times_both_ways_and_says_what_it_chose(tmp_path: Path) -> None:
