@@ -32,7 +32,7 @@ from peer.local import prepare_compute_thread
 from sim.engine import Engine, OneByOne
 from sim.ranks import run_in_processes
 from sim.run import drive, make_states
-from sim.stacked import Stacked
+from sim.stacked import TRIALS, Stacked
 
 NETS: dict[str, dict[str, Any]] = {
     "mlp-digits": {"gan": "mlp-digits", "size": 8},
@@ -41,10 +41,12 @@ NETS: dict[str, dict[str, Any]] = {
 }
 """By name: the model, and the side of its images."""
 
-SIDES = ("stacked", "event", "loop", "sharded")
+SIDES = ("stacked", "auto", "event", "loop", "sharded")
 
 RATIOS = (
     ("stacked", "event"),
+    ("auto", "stacked"),
+    ("auto", "event"),
     ("stacked", "limit"),
     ("event", "loop"),
     ("sharded", "one thread"),
@@ -76,9 +78,9 @@ def experiment_of(net: str, peers: int, rounds: int, device: str = "cpu") -> Exp
 
 
 def of_engine(
-    experiment: Experiment, make: Callable[[], Engine], threads: int
+    experiment: Experiment, make: Callable[[], Engine], threads: int, first: int = 1
 ) -> Callable[[int], float]:
-    """Seconds a round of the simulator, peers made and the first round apart."""
+    """Seconds a round of the simulator, peers made and the ``first`` rounds apart."""
     prepare_compute_thread(threads)
     states = make_states(experiment)
     engine = make()
@@ -94,7 +96,7 @@ def of_engine(
             torch.cuda.synchronize()
         return (time.perf_counter() - began) / rounds
 
-    seconds(1)
+    seconds(first)
     return seconds
 
 
@@ -123,6 +125,13 @@ def compare(
     for threads in sorted({1, cores}):
         if "stacked" in names:
             sides["stacked", threads] = of_engine(experiment, lambda t=threads: Stacked(t), 1)  # type: ignore[misc]
+        if "auto" in names:
+            sides["auto", threads] = of_engine(
+                experiment,
+                lambda t=threads: Stacked(t, auto=True),  # type: ignore[misc]
+                1,
+                first=2 * (TRIALS + 1),  # then it has chosen
+            )
         if "event" in names:
             sides["event", threads] = of_engine(experiment, OneByOne, threads)
         if "loop" in names:

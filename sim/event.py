@@ -8,6 +8,7 @@ many peers at once (:mod:`sim.stacked`).
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 from collections import defaultdict
@@ -126,11 +127,13 @@ class EventDriver:
         """Carry out everything, in the order of virtual time."""
         for process in self.processes.values():
             self._resume_at(process, 0.0)
+        gc.freeze()  # what is there stays: ten thousand peers are not to be looked through for ever
         try:
             while self._agenda:
                 _, _, action = heapq.heappop(self._agenda)
                 action()
         finally:
+            gc.unfreeze()
             for process in self.processes.values():
                 process.running.close()  # who is away for ever goes no further
                 self.engine.settle(process)

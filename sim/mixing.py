@@ -94,7 +94,7 @@ def _mix_in_place(
 ) -> None:
     """``W[targets] = A W``, a block of columns at a time: it stays in a cache meanwhile."""
     length = W.shape[1]
-    width = length if W.is_cuda else min(length, max(256, COLUMNS_BYTES // (4 * len(W))))
+    width = length if W.is_cuda else min(length, max(1024, COLUMNS_BYTES // (4 * len(W))))
     is_all = len(targets) == len(W)  # then they are in order
 
     def mix(strip: int) -> None:
