@@ -144,27 +144,21 @@ class Sockets:
         header = frame.bytes if len(frame) <= HEADER_LIMIT else b""
         return Arrival(connection, self._who(frame), header)
 
-    def body(self, destination: memoryview | None) -> int | None:
-        """Receive the message's body straight into ``destination``, or drop it where that is None.
-
-        Returns how long the body was: more than the place has, where it was too long (what does not
-        fit is cut off); None where there was no body or no place.
+    def body(self) -> memoryview | None:
+        """The message's body, in ZeroMQ's own memory (the view keeps it); None where it has none.
 
         Raises:
             WireError: the message has more frames than a message has; all are dropped.
         """
-        filled = None
-        if self.router.rcvmore:
-            if destination is None:
-                self.bytes_in += len(self.router.recv(copy=False))
-            else:
-                filled = self.router.recv_into(destination)
-                self.bytes_in += filled
+        if not self.router.rcvmore:
+            return None
+        frame = self.router.recv(copy=False)
+        self.bytes_in += len(frame)
         if self.router.rcvmore:
             while self.router.rcvmore:
                 self.router.recv(copy=False)
             raise WireError("a message of too many frames")
-        return filled
+        return frame.buffer
 
     def _who(self, frame: zmq.Frame) -> int | None:
         """Which neighbour CURVE says that this is; None in plain text."""
