@@ -100,15 +100,16 @@ class ZmqDriver:
         if self.peer.state.codec is not None:
             return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
-        own = self._snapshot(effect.net, w)
+        own = self._snapshot(effect.net, len(w))
         waits = effect.meanwhile is None  # then w is what was sent
         self.network.begin(
             {
-                neighbour: Part(effect.moments[neighbour], effect.net, own.payload, snapshot=own)
+                neighbour: Part(effect.moments[neighbour], effect.net, own, snapshot=own)
                 for neighbour in effect.weights
             },
             in_pieces=waits,
         )
+        own.take(w)
         step = self._meanwhile(effect)
         moved = w if w.device.type == "cpu" else w.cpu()
         gradual = Gradual(moved, own.vector, effect.weights)
@@ -183,14 +184,14 @@ class ZmqDriver:
                 case _:
                     raise result
 
-    def _snapshot(self, net: str, w: torch.Tensor) -> Snapshot:
-        """``w`` copied into memory that nobody sends from any more: two buffers do, as a rule."""
+    def _snapshot(self, net: str, length: int) -> Snapshot:
+        """Memory for a snapshot that nobody sends from any more: two do, as a rule."""
         ring = self._snapshots.setdefault(net, [])
         free = next((s for s in ring if not s.readers), None)
         if free is None:
-            free = Snapshot(torch.empty(w.shape, dtype=torch.float32))
+            free = Snapshot(torch.empty(length, dtype=torch.float32))
             ring.append(free)
-        free.vector.copy_(w)
+        free.expect()
         return free
 
 

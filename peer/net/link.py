@@ -32,6 +32,7 @@ from peer.net.transfer import (
     SLOWEST_RETRY,
     Incoming,
     Outgoing,
+    Payload,
     Shelf,
     chunk_size,
 )
@@ -155,7 +156,7 @@ class Link:
     # --- what the driver says ---------------------------------------------------------------------
 
     def begin(
-        self, t: Moment, net: str, payload: memoryview | None, now: float, wants: bool = True
+        self, t: Moment, net: str, payload: Payload | None, now: float, wants: bool = True
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 

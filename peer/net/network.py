@@ -25,6 +25,7 @@ from peer.effects import Moment
 from peer.net.link import Delivered, Link, Piece, Settled
 from peer.net.sockets import Arrival, Sockets
 from peer.net.standing import Changed, Mismatch, Phase, Reconnect
+from peer.net.transfer import Payload
 from peer.net.wire import Envelope, Hello, WireError, decode
 from topology.errors import UserError
 
@@ -37,17 +38,51 @@ STRANGERS = 16
 Log = Callable[[str], None]
 
 
-@dataclass(eq=False)
 class Snapshot:
-    """What a net was at one exchange, while it is sent from."""
+    """What a net was at one exchange, while it is sent from.
 
-    vector: torch.Tensor  # float32 (P,), on the CPU
-    readers: set[int] = field(default_factory=set)
+    Its beginning may be sent while the rest is still being taken: as a :class:`Payload`, it hands
+    out what is there, and waits for what is not.
 
-    @property
-    def payload(self) -> memoryview:
-        """The same memory as bytes."""
-        return self.vector.numpy().data.cast("B")
+    Args:
+        vector: float32 (P,), on the CPU.
+    """
+
+    STEP = 2**18
+    """Floats that are taken at a time."""
+
+    PATIENCE = 60.0
+    """Seconds to wait for the compute thread, which takes milliseconds."""
+
+    def __init__(self, vector: torch.Tensor) -> None:
+        self.vector = vector
+        self.readers: set[int] = set()
+        self._bytes = vector.numpy().data.cast("B")
+        self._taken = len(vector)
+        self._more = threading.Condition()
+
+    def expect(self) -> None:
+        """What it holds is out of date until :meth:`take`."""
+        self._taken = 0
+
+    def take(self, w: torch.Tensor) -> None:
+        """Copy ``w``."""
+        for start in range(0, len(w), self.STEP):
+            place = slice(start, start + self.STEP)
+            self.vector[place].copy_(w[place])
+            with self._more:
+                self._taken = min(place.stop, len(w))
+                self._more.notify()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __getitem__(self, place: slice, /) -> memoryview:
+        last = min(place.stop, len(self)) // 4
+        with self._more:
+            if not self._more.wait_for(lambda: self._taken >= last, self.PATIENCE):
+                raise TimeoutError("the compute thread does not take its snapshot")
+        return self._bytes[place]
 
 
 @dataclass(frozen=True)
@@ -56,9 +91,9 @@ class Part:
 
     t: Moment
     net: str
-    payload: memoryview | None
+    payload: Payload | None
     wants: bool = True
-    snapshot: Snapshot | None = None  # whose memory the payload is
+    snapshot: Snapshot | None = None  # where that is the payload
 
 
 @dataclass

@@ -61,6 +61,7 @@ class Sockets:
         self.addresses = dict(addresses)
         self.bytes_in = 0
         self.bytes_out = 0
+        self._more = False  # frames of the message that is being received
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
         self._authenticator = self._guard() if security else None
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
@@ -134,15 +135,15 @@ class Sockets:
     def arrival(self) -> Arrival | None:
         """The header of the next message, if one is waiting; its body is still to be received."""
         try:
-            connection = self.router.recv(zmq.DONTWAIT)
+            connection = self.router.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
-        if not self.router.rcvmore:
-            return Arrival(connection, None, b"")
-        frame = self.router.recv(copy=False)
-        self.bytes_in += len(frame)
+        self._more = connection.more  # asked of a frame, it costs less than of the socket
+        if not self._more:
+            return Arrival(connection.bytes, None, b"")
+        frame = self._frame()
         header = frame.bytes if len(frame) <= HEADER_LIMIT else b""
-        return Arrival(connection, self._who(frame), header)
+        return Arrival(connection.bytes, self._who(frame), header)
 
     def body(self) -> memoryview | None:
         """The message's body, in ZeroMQ's own memory (the view keeps it); None where it has none.
@@ -150,15 +151,20 @@ class Sockets:
         Raises:
             WireError: the message has more frames than a message has; all are dropped.
         """
-        if not self.router.rcvmore:
+        if not self._more:
             return None
-        frame = self.router.recv(copy=False)
-        self.bytes_in += len(frame)
-        if self.router.rcvmore:
-            while self.router.rcvmore:
-                self.router.recv(copy=False)
+        frame = self._frame()
+        if self._more:
+            while self._more:
+                self._frame()
             raise WireError("a message of too many frames")
         return frame.buffer
+
+    def _frame(self) -> zmq.Frame:
+        frame = self.router.recv(copy=False)
+        self.bytes_in += len(frame)
+        self._more = frame.more
+        return frame
 
     def _who(self, frame: zmq.Frame) -> int | None:
         """Which neighbour CURVE says that this is; None in plain text."""

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,6 +46,14 @@ def chunk_count(nbytes: int, chunk: int) -> int:
     return max(1, -(-nbytes // chunk))
 
 
+class Payload(Protocol):
+    """The bytes of a value of ours."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> memoryview: ...
+
+
 class Outgoing:
     """A value of ours on its way to the neighbour, sent straight from the snapshot.
 
@@ -54,7 +63,7 @@ class Outgoing:
         retry: seconds without progress after which it is offered again, doubling.
     """
 
-    def __init__(self, offer: Offer, payload: memoryview, retry: float) -> None:
+    def __init__(self, offer: Offer, payload: Payload, retry: float) -> None:
         self.offer = offer
         self.payload = payload
         self.count = chunk_count(offer.nbytes, offer.chunk)
