@@ -56,9 +56,7 @@ class Gradual:
         weights: a_lk by neighbour.
     """
 
-    def __init__(
-        self, w: torch.Tensor, own: torch.Tensor, weights: Mapping[int, float]
-    ) -> None:
+    def __init__(self, w: torch.Tensor, own: torch.Tensor, weights: Mapping[int, float]) -> None:
         self.w = w
         self.own = own
         self.weights = weights

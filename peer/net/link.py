@@ -73,8 +73,9 @@ class Piece:
 class Settled:
     """Exchange ``t`` on this link is settled.
 
-    ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's memory is good until the next exchange begins. A ``reason`` says why the neighbour
-    was done without; it is empty where all went well.
+    ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
+    memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
+    without; it is empty where all went well.
     """
 
     t: Moment

@@ -1,8 +1,8 @@
 """The network thread: it owns all sockets and links, and answers PINGs while a long step runs.
 
 Two queues join it to the compute thread: exchanges that begin go in, values come out, whole or, the
-last one, piece by piece. A snapshot of an arena is written by the compute thread and sent from by this one, and written again
-only once every neighbour has acknowledged it.
+last one, piece by piece. A snapshot of an arena is written by the compute thread and sent from by
+this one, and written again only once every neighbour has acknowledged it.
 """
 
 from __future__ import annotations

@@ -154,11 +154,11 @@ class Sockets:
         if not self._more:
             return None
         frame = self._frame()
-        if self._more:
-            while self._more:
-                self._frame()
-            raise WireError("a message of too many frames")
-        return frame.buffer
+        if not frame.more:
+            return frame.buffer
+        while self._frame().more:
+            pass
+        raise WireError("a message of too many frames")
 
     def _frame(self) -> zmq.Frame:
         frame = self.router.recv(copy=False)
