@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from peer.effects import Moment
 from peer.net import link as link_module
-from peer.net.link import STRIKES, Delivered, Link, Settled
+from peer.net.link import STRIKES, Delivered, Link, Piece, Settled
 from peer.net.standing import Identity, Mismatch, Phase, Timing
 from peer.net.wire import (
     Ack,
@@ -436,6 +436,70 @@ def test_the_value_of_another_net_that_came_early_is_never_settled_with() -> Non
         scripted.say(Chunk(A, i // CHUNK, zlib.crc32(body)), body)
     scripted.begin(A)
     assert [s for s in scripted.settled() if s.value is not None] == []
+
+
+def pieces(scripted: Scripted) -> list[tuple[int, bytes]]:
+    return [(e.start, bytes(e.body)) for e in scripted.events if isinstance(e, Piece)]
+
+
+def in_pieces(value: bytes) -> list[tuple[int, bytes]]:
+    return [(start, value[start : start + CHUNK]) for start in range(0, len(value), CHUNK)]
+
+
+def test_the_rest_of_a_value_comes_in_pieces_once_asked_for() -> None:
+    scripted = Scripted()
+    scripted.say(scripted.offer(B))
+    for chunk, body in scripted.chunks(B)[:2]:  # before we begin
+        scripted.say(chunk, body)
+    scripted.begin(B)
+    first = scripted.link.in_pieces()
+    assert first is not None
+    assert (first.start, bytes(first.body)) == (0, value_of(1, B)[: 2 * CHUNK])
+    for chunk, body in scripted.chunks(B)[2:]:
+        scripted.say(chunk, body)
+        scripted.say(chunk, body)  # twice is once
+    assert pieces(scripted) == in_pieces(value_of(1, B))[2:]
+    assert scripted.settled() == [Settled(B, None, "")]
+    assert Ack(B, 6, "whole") in scripted.heard()
+
+
+def test_only_what_is_waited_for_comes_in_pieces() -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    assert scripted.link.in_pieces() is None
+    scripted.send(B)
+    scripted.send(A)
+    assert pieces(scripted) == in_pieces(value_of(1, A))
+    scripted.begin(B)
+    assert scripted.link.in_pieces() is None  # it is here
+    assert bytes(scripted.settled()[-1].value or b"") == value_of(1, B)
+
+
+def test_a_value_with_a_bad_float_in_it_begins_anew_in_pieces() -> None:
+    scripted = Scripted()
+    scripted.begin(B)
+    scripted.link.in_pieces()
+    good = value_of(1, B)
+    scripted.send(B, np.float32(np.nan).tobytes() + good[4:])
+    assert scripted.settled() == []
+    scripted.events.clear()
+    for chunk, body in scripted.chunks(B):
+        scripted.say(chunk, body)
+    assert pieces(scripted) == in_pieces(good)
+    assert scripted.settled() == [Settled(B, None, "")]
+
+
+def test_chunks_that_cut_a_float_are_kept() -> None:
+    scripted = Scripted()
+    scripted.begin(B)
+    scripted.link.in_pieces()
+    value, cut = value_of(1, B), CHUNK + 2
+    scripted.say(Offer(B, net_at(B), len(value), cut, "float32"))
+    for index, start in enumerate(range(0, len(value), cut)):
+        body = value[start : start + cut]
+        scripted.say(Chunk(B, index, zlib.crc32(body)), body)
+    assert pieces(scripted) == []
+    assert bytes(scripted.settled()[-1].value or b"") == value
 
 
 def test_messages_of_another_session_are_ignored() -> None:

@@ -590,6 +590,22 @@ def test_too_many_frames_are_all_dropped(listening: Sockets) -> None:
         assert arrivals(listening, 1) == [(b"next", None)]
 
 
+def test_a_snapshot_is_handed_out_as_far_as_it_is_taken() -> None:
+    w = torch.arange(Snapshot.STEP + 1000, dtype=torch.float32)
+    whole = w.numpy().tobytes()
+    snapshot = Snapshot(torch.full_like(w, torch.nan))
+    snapshot.expect()
+    seen: list[bytes] = []
+    places = [slice(0, 4096), slice(len(whole) - 10, len(whole) + 4086)]
+    reader = threading.Thread(target=lambda: seen.extend(bytes(snapshot[p]) for p in places))
+    reader.start()
+    reader.join(0.1)
+    assert seen == []  # nothing of an old one
+    snapshot.take(w)
+    reader.join(LONGEST)
+    assert seen == [whole[:4096], whole[-10:]]
+
+
 def test_nothing_waiting_is_no_arrival(listening: Sockets) -> None:
     assert listening.arrival() is None
 
