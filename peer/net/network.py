@@ -78,7 +78,7 @@ class Snapshot:
         return len(self._bytes)
 
     def __getitem__(self, place: slice, /) -> memoryview:
-        last = min(place.stop, len(self)) // 4
+        last = -(-min(place.stop, len(self)) // 4)
         with self._more:
             if not self._more.wait_for(lambda: self._taken >= last, self.PATIENCE):
                 raise TimeoutError("the compute thread does not take its snapshot")
