@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import zmq
 from torch import nn
 
 from peer.experiment import from_mapping
+from peer.net.wire import CHUNK_LARGEST
 from peer.peer import Peer
 from peer.process import Options, PeerProcess
 from peer.program import Program
@@ -130,6 +132,35 @@ def _connected(end: End) -> socket.socket:
             time.sleep(0.05)
 
 
+# --- bare ZeroMQ ----------------------------------------------------------------------------------
+
+
+def bare_zmq(end: End) -> None:
+    """A pyzmq PAIR and hearsay's largest chunks, each averaged out of the frame that it came in.
+
+    What ZeroMQ leaves to a peer: no snapshot, no acknowledgements, nothing is looked at.
+    """
+    with zmq.Context() as context, context.socket(zmq.PAIR) as link:
+        link.linger = 0
+        address = f"tcp://127.0.0.1:{end.port}"
+        if end.rank == 0:
+            link.bind(address)
+        else:
+            link.connect(address)
+        w, mean = vector(end.parameters), vector(end.parameters)
+        sent, averaged = (torch.split(v, CHUNK_LARGEST // 4) for v in (w, mean))
+        link.send(b"ready")
+        link.recv()
+        end.boss.send("ready")
+        while end.begins(w):
+            for piece in sent:
+                link.send(piece.numpy().data, copy=False)
+            for own, place in zip(sent, averaged, strict=True):
+                received = torch.frombuffer(link.recv(copy=False).buffer, dtype=torch.float32)
+                torch.lerp(own, received, 0.5, out=place)
+            end.ends(mean)
+
+
 # --- hearsay --------------------------------------------------------------------------------------
 
 
@@ -200,6 +231,7 @@ SYSTEMS: dict[str, Callable[[End], None]] = {
     "hearsay, ipc": over_ipc,
     "gloo": gloo,
     "raw socket": raw,
+    "bare ZeroMQ": bare_zmq,
 }
 
 

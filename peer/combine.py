@@ -48,6 +48,42 @@ def combine(
             w_block.add_(transfer, alpha=weights[neighbour])
 
 
+class Gradual:
+    """:func:`combine` for values of which the last one comes piece by piece: the same bits.
+
+    Args:
+        w: the arena to move, (P,).
+        own: what this peer sent, (P,): ``w`` as it stands, and what it is again where a value, or
+            the beginning of one, is not to be used after all.
+        weights: a_lk by neighbour.
+    """
+
+    def __init__(self, w: torch.Tensor, own: torch.Tensor, weights: Mapping[int, float]) -> None:
+        self.w = w
+        self.own = own
+        self.weights = weights
+        self.done = 0  # floats that are combined
+
+    def add(
+        self, neighbour: int, start: int, piece: torch.Tensor, others: Mapping[int, torch.Tensor]
+    ) -> None:
+        """Combine the floats from ``start``, where the last piece ended, or at 0, where all began.
+
+        ``others`` are the whole values (P,) of all other neighbours.
+        """
+        if start < self.done:
+            self.undo()
+        place = slice(start, start + len(piece))
+        received = {k: value[place] for k, value in others.items()}
+        combine(self.w[place], None, received | {neighbour: piece}, self.weights)
+        self.done = place.stop
+
+    def undo(self) -> None:
+        """``w`` as it stood."""
+        self.w[: self.done].copy_(self.own[: self.done])
+        self.done = 0
+
+
 def weighted_mean(
     models: Mapping[int, Mapping[str, torch.Tensor]], weights: Mapping[int, float]
 ) -> dict[str, torch.Tensor]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from peer.combine import combine
+from peer.combine import Gradual, combine
 from peer.compression import compress, decompress
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
 from peer.net.letters import PREFIX, pack, unpack
-from peer.net.network import Network, Outcome, Part, Snapshot
+from peer.net.network import Arriving, Network, Outcome, Part, Snapshot
 from peer.peer import Peer
 from peer.program import Program
 
@@ -100,26 +100,29 @@ class ZmqDriver:
         if self.peer.state.codec is not None:
             return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
-        own = self._snapshot(effect.net, w)
+        own = self._snapshot(effect.net, len(w))
+        waits = effect.meanwhile is None  # then w is what was sent
         self.network.begin(
             {
-                neighbour: Part(effect.moments[neighbour], effect.net, own.payload, snapshot=own)
+                neighbour: Part(effect.moments[neighbour], effect.net, own, snapshot=own)
                 for neighbour in effect.weights
-            }
+            },
+            in_pieces=waits,
         )
+        own.take(w)
         step = self._meanwhile(effect)
-        outcome = self._wait()
-        received = {
-            neighbour: torch.from_numpy(np.frombuffer(value, dtype="<f4"))
-            for neighbour, value in outcome.received.items()
-        }
-        # where w waited, too, it is what was sent
-        sent = None if effect.meanwhile is None else own.vector
-        if w.device.type == "cpu":
-            combine(w, sent, received, effect.weights)
-        else:
-            moved = w.cpu()
-            combine(moved, sent, received, effect.weights)
+        moved = w if w.device.type == "cpu" else w.cpu()
+        gradual = Gradual(moved, own.vector, effect.weights)
+        try:
+            outcome = self._wait(gradual)
+        except BaseException:
+            gradual.undo()
+            raise
+        received = {k: _floats(value) for k, value in outcome.received.items()}
+        if len(received) + len(outcome.missing) == len(effect.weights):  # none is used up in pieces
+            gradual.undo()
+            combine(moved, None if waits else own.vector, received, effect.weights)
+        if moved is not w:
             w.copy_(moved)
         return _both(effect, frozenset(outcome.missing), step)
 
@@ -159,8 +162,8 @@ class ZmqDriver:
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
         return Post(letters, frozenset(outcome.missing))
 
-    def _wait(self) -> Outcome:
-        """What came of the exchange, or what went wrong."""
+    def _wait(self, gradual: Gradual | None = None) -> Outcome:
+        """What came of the exchange, or what went wrong; what comes in pieces is combined."""
         asked = None
         while True:
             try:
@@ -171,24 +174,35 @@ class ZmqDriver:
                     if time.monotonic() - asked > 2.0:
                         raise Stopped from None
                 continue
-            if isinstance(result, Exception):
-                raise result
-            return result
+            match result:
+                case Arriving(neighbour, piece, others):
+                    assert gradual is not None
+                    floats = {k: _floats(value) for k, value in others.items()}
+                    gradual.add(neighbour, piece.start // 4, _floats(piece.body), floats)
+                case Outcome():
+                    return result
+                case _:
+                    raise result
 
-    def _snapshot(self, net: str, w: torch.Tensor) -> Snapshot:
-        """``w`` copied into memory that nobody sends from any more: two buffers do, as a rule."""
+    def _snapshot(self, net: str, length: int) -> Snapshot:
+        """Memory for a snapshot that nobody sends from any more: two do, as a rule."""
         ring = self._snapshots.setdefault(net, [])
         free = next((s for s in ring if not s.readers), None)
         if free is None:
-            free = Snapshot(torch.empty(w.shape, dtype=torch.float32))
+            free = Snapshot(torch.empty(length, dtype=torch.float32))
             ring.append(free)
-        free.vector.copy_(w)
+        free.expect()
         return free
 
 
 def _both(effect: Combine, missing: frozenset[int], step: Any) -> Any:
     """What the coroutine gets back."""
     return missing if effect.meanwhile is None else (missing, step)
+
+
+def _floats(value: memoryview) -> torch.Tensor:
+    """The same memory."""
+    return torch.from_numpy(np.frombuffer(value, dtype="<f4"))
 
 
 def _opened(value: memoryview, device: torch.device) -> Letter:

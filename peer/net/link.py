@@ -32,6 +32,7 @@ from peer.net.transfer import (
     SLOWEST_RETRY,
     Incoming,
     Outgoing,
+    Payload,
     Shelf,
     chunk_size,
 )
@@ -56,11 +57,25 @@ which it is waited for no more."""
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Exchange ``t`` on this link is settled; ``value`` is None where none came.
+class Piece:
+    """A piece of the neighbour's value for ``t``, as whole floats from byte ``start`` on.
 
-    The value's memory is good until the next exchange begins. A ``reason`` says why the neighbour
-    was done without; it is empty where all went well.
+    Pieces come in order, each where the last one ended, until one at 0 begins the value anew. They
+    are provisional: none is to be used after all, unless exchange ``t`` settles well.
+    """
+
+    t: Moment
+    start: int
+    body: memoryview
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Exchange ``t`` on this link is settled.
+
+    ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
+    memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
+    without; it is empty where all went well.
     """
 
     t: Moment
@@ -75,7 +90,7 @@ class Delivered:
     t: Moment
 
 
-Event = Settled | Delivered | Changed | Reconnect | Mismatch
+Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch
 
 
 class Link:
@@ -114,6 +129,7 @@ class Link:
         self._sending: dict[Moment, Outgoing] = {}
         self._open: Moment | None = None  # the exchange that waits for this neighbour
         self._net = ""  # whose value it waits for
+        self._in_pieces: Moment | None = None  # the exchange whose value is handed on as it comes
         self._ask_at = 0.0  # when to ask for that value, if no offer of it has come
         self._ask_after = timing.retry
         self._began_at = now
@@ -141,7 +157,7 @@ class Link:
     # --- what the driver says ---------------------------------------------------------------------
 
     def begin(
-        self, t: Moment, net: str, payload: memoryview | None, now: float, wants: bool = True
+        self, t: Moment, net: str, payload: Payload | None, now: float, wants: bool = True
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
@@ -185,12 +201,23 @@ class Link:
         for t in list(self._sending):
             self._delivered(t, f"it is {self.phase.value}")
 
-    def place(self, session: int, chunk: Chunk) -> memoryview | None:
-        """Where the body of ``chunk`` is to be received; None where it is not wanted."""
-        incoming = self._shelf[chunk.t]
-        if session != self.standing.their_session or self.phase in FINAL or incoming is None:
+    def in_pieces(self) -> Piece | None:
+        """From now on, the value that is waited for is handed on as it comes, and not kept.
+
+        Returns what has come of it already, if anything; the rest follows as events.
+        """
+        if self._open is None:
             return None
-        return incoming.place(chunk.index)
+        self._in_pieces = self._open
+        incoming = self._shelf[self._open]
+        if incoming is None or not incoming.received or not self._hands_on(incoming):
+            return None
+        return Piece(self._open, 0, incoming.buffer[: incoming.end])
+
+    def _hands_on(self, incoming: Incoming) -> bool:
+        offer = incoming.offer
+        wanted = offer.t == self._open == self._in_pieces and offer.net == self._net
+        return wanted and incoming.is_of_floats()
 
     def tick(self, now: float) -> None:
         """Let time pass: greet, ask, offer again, and give up where it is time to."""
@@ -223,12 +250,11 @@ class Link:
             self._end(f"it is {self.phase.value}")
 
     def receive(
-        self, session: int, seq: int, message: Message, now: float, filled: int | None = None
+        self, session: int, seq: int, message: Message, now: float, body: memoryview | None = None
     ) -> None:
         """Any other message, from the connection that the neighbour's HELLO came by.
 
-        For a CHUNK, ``filled`` says how many bytes were received into :meth:`place`'s memory, or is
-        None where there was no place for them.
+        ``body`` is what came with a CHUNK; its memory is not written to any more.
         """
         known = session == self.standing.their_session and self.phase not in FINAL
         if known:
@@ -247,7 +273,7 @@ class Link:
             case Offer():
                 self._offered(message, now)
             case Chunk():
-                self._chunk(message, filled, now)
+                self._chunk(message, body, now)
             case Ack():
                 self._ack(message, now)
             case Nack(t, index):
@@ -374,16 +400,18 @@ class Link:
         else:
             self._say(Ack(t, received, "more"))
 
-    def _chunk(self, chunk: Chunk, filled: int | None, now: float) -> None:
+    def _chunk(self, chunk: Chunk, body: memoryview | None, now: float) -> None:
         incoming = self._shelf[chunk.t]
         if incoming is None or incoming.is_whole() or chunk.index < incoming.received:
             return  # not wanted, or here already
-        if chunk.index > incoming.received or filled is None:
+        if chunk.index > incoming.received or body is None:
             self._ask_for_the_rest()
-        elif not incoming.sound(chunk, filled, self.checksum):
+        elif not incoming.sound(chunk, body, self.checksum):
             self._corrupt(incoming, "a chunk of its value does not match its checksum")
         else:
-            incoming.advance(now)
+            if hands_on := self._hands_on(incoming):
+                self.events.append(Piece(chunk.t, incoming.end, body))
+            incoming.take(body, now, keep=not hands_on)
             self.standing.alive(now, confirms=True)  # it goes on because it has our ACKs
             if not incoming.is_whole():
                 self._say(Ack(chunk.t, incoming.received, "more"))
@@ -462,9 +490,11 @@ class Link:
         if incoming.offer.net != self._net:
             self._strike(t, f"it sent '{incoming.offer.net}' where '{self._net}' is exchanged")
             return
+        hands_on = self._hands_on(incoming)
         self._open, self._settled = None, t
         self._used.append(t)
-        self.events.append(Settled(t, self._shelf.lend(t)))
+        value = self._shelf.lend(t)
+        self.events.append(Settled(t, None if hands_on else value))
 
     def _settle(self, reason: str) -> None:
         """Settle the open exchange without the neighbour, which is not to use our value either."""

@@ -1,8 +1,8 @@
 """The network thread: it owns all sockets and links, and answers PINGs while a long step runs.
 
-Two queues join it to the compute thread: exchanges that begin go in, whole values come out. A
-snapshot of an arena is written by the compute thread and sent from by this one, and written again
-only once every neighbour has acknowledged it.
+Two queues join it to the compute thread: exchanges that begin go in, values come out, whole or, the
+last one, piece by piece. A snapshot of an arena is written by the compute thread and sent from by
+this one, and written again only once every neighbour has acknowledged it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import torch
 import zmq
 
 from peer.effects import Moment
-from peer.net.link import Delivered, Link, Settled
+from peer.net.link import Delivered, Link, Piece, Settled
 from peer.net.sockets import Arrival, Sockets
 from peer.net.standing import Changed, Mismatch, Phase, Reconnect
-from peer.net.wire import Chunk, Envelope, Hello, WireError, decode
+from peer.net.transfer import Payload
+from peer.net.wire import Envelope, Hello, WireError, decode
 from topology.errors import UserError
 
 TICK = 0.05
@@ -37,17 +38,51 @@ STRANGERS = 16
 Log = Callable[[str], None]
 
 
-@dataclass(eq=False)
 class Snapshot:
-    """What a net was at one exchange, while it is sent from."""
+    """What a net was at one exchange, while it is sent from.
 
-    vector: torch.Tensor  # float32 (P,), on the CPU
-    readers: set[int] = field(default_factory=set)
+    Its beginning may be sent while the rest is still being taken: as a :class:`Payload`, it hands
+    out what is there, and waits for what is not.
 
-    @property
-    def payload(self) -> memoryview:
-        """The same memory as bytes."""
-        return self.vector.numpy().data.cast("B")
+    Args:
+        vector: float32 (P,), on the CPU.
+    """
+
+    STEP = 2**18
+    """Floats that are taken at a time."""
+
+    PATIENCE = 60.0
+    """Seconds to wait for the compute thread, which takes milliseconds."""
+
+    def __init__(self, vector: torch.Tensor) -> None:
+        self.vector = vector
+        self.readers: set[int] = set()
+        self._bytes = vector.numpy().data.cast("B")
+        self._taken = len(vector)
+        self._more = threading.Condition()
+
+    def expect(self) -> None:
+        """What it holds is out of date until :meth:`take`."""
+        self._taken = 0
+
+    def take(self, w: torch.Tensor) -> None:
+        """Copy ``w``."""
+        for start in range(0, len(w), self.STEP):
+            place = slice(start, start + self.STEP)
+            self.vector[place].copy_(w[place])
+            with self._more:
+                self._taken = min(place.stop, len(w))
+                self._more.notify()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __getitem__(self, place: slice, /) -> memoryview:
+        last = -(-min(place.stop, len(self)) // 4)
+        with self._more:
+            if not self._more.wait_for(lambda: self._taken >= last, self.PATIENCE):
+                raise TimeoutError("the compute thread does not take its snapshot")
+        return self._bytes[place]
 
 
 @dataclass(frozen=True)
@@ -56,17 +91,26 @@ class Part:
 
     t: Moment
     net: str
-    payload: memoryview | None
+    payload: Payload | None
     wants: bool = True
-    snapshot: Snapshot | None = None  # whose memory the payload is
+    snapshot: Snapshot | None = None  # where that is the payload
 
 
 @dataclass
 class Outcome:
     """An exchange, once every link has settled its part."""
 
-    received: dict[int, memoryview] = field(default_factory=dict)
+    received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A piece of the last value that is waited for; the ``others`` are here."""
+
+    neighbour: int
+    piece: Piece
+    others: Mapping[int, memoryview]
 
 
 @dataclass
@@ -74,6 +118,7 @@ class _Open:
     """The exchange that the compute thread waits for."""
 
     waiting: dict[int, Part]
+    in_pieces: bool  # may the last value be handed on so?
     outcome: Outcome = field(default_factory=Outcome)
 
 
@@ -106,7 +151,7 @@ class Network(threading.Thread):
         self.links = dict(links)
         self.log = log
         self.watch_parent = watch_parent
-        self.settled: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
+        self.settled: queue.SimpleQueue[Arriving | Outcome | Exception] = queue.SimpleQueue()
         self.status = Status(phases={k: link.phase.value for k, link in links.items()})
         self.orphaned = threading.Event()
         self.foreign = 0
@@ -126,12 +171,15 @@ class Network(threading.Thread):
 
     # --- called by the compute thread -------------------------------------------------------------
 
-    def begin(self, parts: Mapping[int, Part]) -> None:
-        """Begin an exchange with the neighbours in ``parts``; what comes of it, by ``settled``."""
+    def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
+        """Begin an exchange with the neighbours in ``parts``; what comes of it, by ``settled``.
+
+        The last outstanding value of floats may come ``in_pieces``, while it is on its way.
+        """
         for neighbour, part in parts.items():
             if part.snapshot is not None:
                 part.snapshot.readers.add(neighbour)
-        self._tell(_Open(dict(parts)))
+        self._tell(_Open(dict(parts), in_pieces))
 
     def finish(self, round: int, patience: float) -> None:
         """Send what is still owed, say that we leave, and end the thread."""
@@ -197,23 +245,16 @@ class Network(threading.Thread):
             if arrival is None:
                 return
             link = self._sender(arrival)
-            place = None
-            try:
+            envelope = body = None
+            with contextlib.suppress(WireError):
+                body = self.sockets.body()
                 envelope = decode(arrival.header)
-                if link is not None and isinstance(envelope.message, Chunk):
-                    place = link.place(envelope.session, envelope.message)
-            except WireError:
-                envelope = None
-            try:
-                filled = self.sockets.body(place)
-            except WireError:
-                envelope = None
             if envelope is None:
                 self._ignore()
             elif isinstance(envelope.message, Hello):
                 self._hello(arrival, envelope, envelope.message, now)
             elif link is not None:
-                link.receive(envelope.session, envelope.seq, envelope.message, now, filled)
+                link.receive(envelope.session, envelope.seq, envelope.message, now, body)
             else:
                 self._ignore()
 
@@ -261,7 +302,7 @@ class Network(threading.Thread):
             except queue.Empty:
                 return
             match command:
-                case _Open(parts):
+                case _Open(waiting=parts):
                     self._open = command
                     for neighbour, part in sorted(parts.items()):
                         if part.snapshot is not None:
@@ -273,13 +314,25 @@ class Network(threading.Thread):
                     self._finishing = (round, now + patience, threading.Event())
 
     def _hand_over(self) -> None:
-        """Give the exchange back to the compute thread once every neighbour is settled."""
-        if self._fatal is not None:
-            return  # nothing is learned any more; the reason follows
-        if self._open is not None and not self._open.waiting:
+        """Give the exchange back to the compute thread once every neighbour is settled.
+
+        Where one alone is not, what comes of it is given on as it comes.
+        """
+        if self._fatal is not None or self._open is None:
+            return  # nothing is learned any more, and the reason follows; or nobody waits
+        if not self._open.waiting:
             done, self._open = self._open, None
             self._learning = True
             self.settled.put(done.outcome)
+        elif len(self._open.waiting) == 1 and self._open.in_pieces:
+            (last,) = self._open.waiting
+            piece = self.links[last].in_pieces()
+            if piece is not None:
+                self._arriving(last, piece)
+
+    def _arriving(self, neighbour: int, piece: Piece) -> None:
+        if self._open is not None:
+            self.settled.put(Arriving(neighbour, piece, self._open.outcome.received))
 
     # --- what the links say -----------------------------------------------------------------------
 
@@ -288,6 +341,8 @@ class Network(threading.Thread):
             while link.events:
                 event = link.events.popleft()
                 match event:
+                    case Piece():
+                        self._arriving(neighbour, event)
                     case Settled(t, value, reason):
                         self._settled(neighbour, t, value, reason)
                     case Delivered(t):

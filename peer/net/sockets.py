@@ -61,6 +61,7 @@ class Sockets:
         self.addresses = dict(addresses)
         self.bytes_in = 0
         self.bytes_out = 0
+        self._more = False  # frames of the message that is being received
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
         self._authenticator = self._guard() if security else None
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
@@ -134,37 +135,36 @@ class Sockets:
     def arrival(self) -> Arrival | None:
         """The header of the next message, if one is waiting; its body is still to be received."""
         try:
-            connection = self.router.recv(zmq.DONTWAIT)
+            connection = self.router.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
-        if not self.router.rcvmore:
-            return Arrival(connection, None, b"")
-        frame = self.router.recv(copy=False)
-        self.bytes_in += len(frame)
+        self._more = connection.more  # asked of a frame, it costs less than of the socket
+        if not self._more:
+            return Arrival(connection.bytes, None, b"")
+        frame = self._frame()
         header = frame.bytes if len(frame) <= HEADER_LIMIT else b""
-        return Arrival(connection, self._who(frame), header)
+        return Arrival(connection.bytes, self._who(frame), header)
 
-    def body(self, destination: memoryview | None) -> int | None:
-        """Receive the message's body straight into ``destination``, or drop it where that is None.
-
-        Returns how long the body was: more than the place has, where it was too long (what does not
-        fit is cut off); None where there was no body or no place.
+    def body(self) -> memoryview | None:
+        """The message's body, in ZeroMQ's own memory (the view keeps it); None where it has none.
 
         Raises:
             WireError: the message has more frames than a message has; all are dropped.
         """
-        filled = None
-        if self.router.rcvmore:
-            if destination is None:
-                self.bytes_in += len(self.router.recv(copy=False))
-            else:
-                filled = self.router.recv_into(destination)
-                self.bytes_in += filled
-        if self.router.rcvmore:
-            while self.router.rcvmore:
-                self.router.recv(copy=False)
-            raise WireError("a message of too many frames")
-        return filled
+        if not self._more:
+            return None
+        frame = self._frame()
+        if not frame.more:
+            return frame.buffer
+        while self._frame().more:
+            pass
+        raise WireError("a message of too many frames")
+
+    def _frame(self) -> zmq.Frame:
+        frame = self.router.recv(copy=False)
+        self.bytes_in += len(frame)
+        self._more = frame.more
+        return frame
 
     def _who(self, frame: zmq.Frame) -> int | None:
         """Which neighbour CURVE says that this is; None in plain text."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -44,6 +46,14 @@ def chunk_count(nbytes: int, chunk: int) -> int:
     return max(1, -(-nbytes // chunk))
 
 
+class Payload(Protocol):
+    """The bytes of a value of ours."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> memoryview: ...
+
+
 class Outgoing:
     """A value of ours on its way to the neighbour, sent straight from the snapshot.
 
@@ -53,7 +63,7 @@ class Outgoing:
         retry: seconds without progress after which it is offered again, doubling.
     """
 
-    def __init__(self, offer: Offer, payload: memoryview, retry: float) -> None:
+    def __init__(self, offer: Offer, payload: Payload, retry: float) -> None:
         self.offer = offer
         self.payload = payload
         self.count = chunk_count(offer.nbytes, offer.chunk)
@@ -106,11 +116,11 @@ class Outgoing:
 
 @dataclass
 class Incoming:
-    """A value of the neighbour's, being received into ``buffer``."""
+    """A value of the neighbour's on its way here, kept in ``buffer`` unless it is handed on."""
 
     offer: Offer
     buffer: memoryview  # offer.nbytes bytes
-    received: int = 0  # chunks below this are in place
+    received: int = 0  # chunks below this are here
     asked_again: bool = False  # once, for a corrupt piece
     asked_from: int = -1  # the piece that was last asked for as lost
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
@@ -122,32 +132,43 @@ class Incoming:
         """Chunks in all."""
         return chunk_count(self.offer.nbytes, self.offer.chunk)
 
+    @property
+    def end(self) -> int:
+        """How many bytes are here."""
+        return min(self.received * self.offer.chunk, self.offer.nbytes)
+
     def is_whole(self) -> bool:
-        """Every chunk is in place."""
+        """Every chunk is here."""
         return self.received == self.count
 
-    def place(self, index: int) -> memoryview | None:
-        """Where chunk ``index`` belongs; None where it is not the next one."""
-        if self.is_whole() or index != self.received:
-            return None
-        start = index * self.offer.chunk
-        return self.buffer[start : start + self.offer.chunk]
+    def is_of_floats(self) -> bool:
+        """Whether every chunk can be used by itself: no float lies across two of them."""
+        return self.offer.codec == FLOATS and self.offer.chunk % 4 == 0
 
-    def sound(self, chunk: Chunk, filled: int, checksum: bool) -> bool:
-        """Whether the next chunk, received into its place, is what was sent."""
-        place = self.place(chunk.index)
-        if place is None or filled != len(place):
+    def sound(self, chunk: Chunk, body: memoryview, checksum: bool) -> bool:
+        """Whether that is the next chunk, as it was sent."""
+        if self.is_whole() or chunk.index != self.received:
             return False
-        return not checksum or zlib.crc32(place) == chunk.crc32
+        if len(body) != min(self.offer.chunk, self.offer.nbytes - self.end):
+            return False
+        return not checksum or zlib.crc32(body) == chunk.crc32
 
-    def advance(self, now: float) -> None:
-        """The next chunk is in place, and sound; it is looked at while it is in cache."""
+    def take(self, body: memoryview, now: float, keep: bool = True) -> None:
+        """The next chunk, found sound; its floats are looked at while they are in cache.
+
+        Without ``keep``, which asks for chunks of whole floats, somebody else uses it.
+        """
+        start = self.end
         self.received += 1
         self.moved_at = now
+        if keep:
+            # the interpreter is free meanwhile, as it is not with memoryviews alone
+            np.frombuffer(self.buffer, np.uint8)[start : self.end] = np.frombuffer(body, np.uint8)
         if self.offer.codec == FLOATS:
-            end = min(self.received * self.offer.chunk, self.offer.nbytes) // 4 * 4
-            self._finite = self._finite and _is_finite(self.buffer[self._looked : end])
-            self._looked = end
+            whole = self.end // 4 * 4
+            floats = self.buffer[self._looked : whole] if keep else body
+            self._finite = self._finite and _is_finite(floats)
+            self._looked = whole
 
     def start_again(self) -> None:
         """Nothing that has come is to be used."""
@@ -174,7 +195,7 @@ def _is_finite(values: memoryview) -> bool:
     if not values:
         return True
     floats = torch.frombuffer(values, dtype=torch.float32)
-    return bool(floats.sum().isfinite() or floats.isfinite().all())
+    return math.isfinite(floats.sum().item()) or bool(floats.isfinite().all())
 
 
 class Shelf:

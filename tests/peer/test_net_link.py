@@ -1,8 +1,8 @@
 """Links against each other and against liars, in virtual time.
 
 :class:`World` joins links as :mod:`peer.net.network` joins them: every direction of a link is a
-connection that may break and is then another one, to be ignored until a HELLO comes by it; bodies
-are received into place; a snapshot is written over as soon as it is delivered.
+connection that may break and is then another one, to be ignored until a HELLO comes by it; peers of
+even ids take the last value in pieces; a snapshot is written over as soon as it is delivered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from peer.effects import Moment
 from peer.net import link as link_module
-from peer.net.link import STRIKES, Delivered, Link, Settled
+from peer.net.link import STRIKES, Delivered, Link, Piece, Settled
 from peer.net.standing import Changed, Identity, Mismatch, Phase, Reconnect, Timing
 from peer.net.transfer import CREDIT
 from peer.net.wire import (
@@ -134,6 +134,7 @@ class Actor:
         self.open: Moment | None = None
         self.waiting: set[int] = set()
         self.received: dict[int, memoryview] = {}
+        self.pieces = bytearray()  # what has come of the last value
         self.results: dict[Moment, dict[int, bool]] = {}
         self.settled_at: dict[tuple[Moment, int], float] = {}
         self.reasons: dict[tuple[Moment, int], str] = {}
@@ -181,19 +182,40 @@ class Actor:
         self.results[t] = {}
         for link in self.links.values():
             link.begin(t, net, memoryview(buffer.memory), self.world.now)
+        self._last_in_pieces()
+
+    def _last_in_pieces(self) -> None:
+        if len(self.waiting) == 1 and self.me.peer % 2 == 0:
+            self.pieces.clear()
+            piece = self.links[min(self.waiting)].in_pieces()
+            if piece is not None:
+                self._take(piece)
+
+    def _take(self, piece: Piece) -> None:
+        assert piece.t == self.open
+        if piece.start == 0:
+            self.pieces.clear()
+        assert piece.start == len(self.pieces), "pieces are out of order"
+        self.pieces += piece.body
 
     def _happen(self) -> None:
         for k, link in self.links.items():
             while link.events:
                 match link.events.popleft():
+                    case Piece() as piece:
+                        assert self.waiting == {k}
+                        self._take(piece)
                     case Settled(t, value, reason):
                         assert t == self.open, f"settled {t}, but open is {self.open}"
                         assert k in self.waiting, f"settled {t} twice with {k}"
                         self.waiting.remove(k)
                         self.settled_at[t, k] = self.world.now
                         self.reasons[t, k] = reason
+                        if value is None and not reason:
+                            value = memoryview(bytes(self.pieces))
                         if value is not None:
                             self.received[k] = value
+                        self._last_in_pieces()
                     case Delivered(t):
                         self._delivered(t, k)
                     case Changed(phase, _):
@@ -231,13 +253,8 @@ class Actor:
         envelope = decode(packet.header)
         sender = self.senders.get(connection.number)
         link = None if sender is None else self.links[sender]
-        place = filled = None
-        if link is not None and isinstance(envelope.message, Chunk):
-            place = link.place(envelope.session, envelope.message)
-        if packet.body is not None and place is not None:
-            filled = len(packet.body)
-            fits = min(filled, len(place))
-            place[:fits] = packet.body[:fits]
+        # in memory of its own, as from ZeroMQ: ours may be written over as soon as it is delivered
+        body = None if packet.body is None else memoryview(bytearray(packet.body))
         now = self.world.now
         if isinstance(envelope.message, Hello):
             claimed = self.links.get(envelope.message.peer)
@@ -248,7 +265,7 @@ class Actor:
             self.senders[connection.number] = envelope.message.peer
             claimed.hello(envelope.session, envelope.seq, envelope.message, now)
         elif link is not None:
-            link.receive(envelope.session, envelope.seq, envelope.message, now, filled)
+            link.receive(envelope.session, envelope.seq, envelope.message, now, body)
 
 
 class World:

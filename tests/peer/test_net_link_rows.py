@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from peer.effects import Moment
 from peer.net import link as link_module
-from peer.net.link import STRIKES, Delivered, Link, Settled
+from peer.net.link import STRIKES, Delivered, Link, Piece, Settled
 from peer.net.standing import Identity, Mismatch, Phase, Timing
 from peer.net.wire import (
     Ack,
@@ -81,14 +81,8 @@ class Scripted:
 
     def say(self, message: Message, body: bytes | None = None, session: int | None = None) -> None:
         session = self.session if session is None else session
-        filled = None
-        if isinstance(message, Chunk):
-            place = self.link.place(session, message)
-            if place is not None and body is not None:
-                fits = min(len(place), len(body))
-                place[:fits] = body[:fits]
-                filled = len(body)
-        self.link.receive(session, self._next(), message, self.now, filled)
+        view = None if body is None else memoryview(bytearray(body))
+        self.link.receive(session, self._next(), message, self.now, view)
         self._collect()
 
     def _next(self) -> int:
@@ -164,7 +158,6 @@ def test_late_is_answered_late_and_its_chunks_have_no_place() -> None:
     scripted.say(scripted.offer(A))
     assert scripted.heard() == [Ack(A, 0, "late")]
     chunk, body = scripted.chunks(A)[0]
-    assert scripted.link.place(scripted.session, chunk) is None
     scripted.say(chunk, body)
     assert scripted.heard() == []
 
@@ -188,7 +181,6 @@ def test_one_next_is_kept_and_the_one_beyond_waits_until_there_is_room() -> None
     scripted.say(scripted.offer(C))
     assert scripted.heard() == [Ack(C, 0, "wait")]
     chunk, body = scripted.chunks(C)[0]
-    assert scripted.link.place(scripted.session, chunk) is None
     scripted.say(chunk, body)
     for chunk, body in scripted.chunks(A):
         scripted.say(chunk, body)
@@ -223,7 +215,6 @@ def test_a_duplicate_is_dropped_and_acknowledged_again() -> None:
     assert scripted.heard() == [Ack(B, 6, "whole")]
     spoilt = scripted.chunks(B, bytes(len(value_of(1, B))))
     for chunk, body in spoilt:  # in place already: may not touch what is there
-        assert scripted.link.place(scripted.session, chunk) is None
         scripted.say(chunk, body)
     scripted.send(A)
     scripted.begin(B)
@@ -373,7 +364,6 @@ def test_three_strikes_and_it_is_listened_to_no_more() -> None:
     scripted.say_hello()
     assert scripted.heard() == []
     assert scripted.link.phase is Phase.QUARANTINED
-    assert scripted.link.place(scripted.session, Chunk(D, 0, 0)) is None
 
 
 def test_nothing_of_a_quarantined_neighbours_is_used_even_if_it_came_before() -> None:
@@ -448,6 +438,70 @@ def test_the_value_of_another_net_that_came_early_is_never_settled_with() -> Non
     assert [s for s in scripted.settled() if s.value is not None] == []
 
 
+def pieces(scripted: Scripted) -> list[tuple[int, bytes]]:
+    return [(e.start, bytes(e.body)) for e in scripted.events if isinstance(e, Piece)]
+
+
+def in_pieces(value: bytes) -> list[tuple[int, bytes]]:
+    return [(start, value[start : start + CHUNK]) for start in range(0, len(value), CHUNK)]
+
+
+def test_the_rest_of_a_value_comes_in_pieces_once_asked_for() -> None:
+    scripted = Scripted()
+    scripted.say(scripted.offer(B))
+    for chunk, body in scripted.chunks(B)[:2]:  # before we begin
+        scripted.say(chunk, body)
+    scripted.begin(B)
+    first = scripted.link.in_pieces()
+    assert first is not None
+    assert (first.start, bytes(first.body)) == (0, value_of(1, B)[: 2 * CHUNK])
+    for chunk, body in scripted.chunks(B)[2:]:
+        scripted.say(chunk, body)
+        scripted.say(chunk, body)  # twice is once
+    assert pieces(scripted) == in_pieces(value_of(1, B))[2:]
+    assert scripted.settled() == [Settled(B, None, "")]
+    assert Ack(B, 6, "whole") in scripted.heard()
+
+
+def test_only_what_is_waited_for_comes_in_pieces() -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    assert scripted.link.in_pieces() is None
+    scripted.send(B)
+    scripted.send(A)
+    assert pieces(scripted) == in_pieces(value_of(1, A))
+    scripted.begin(B)
+    assert scripted.link.in_pieces() is None  # it is here
+    assert bytes(scripted.settled()[-1].value or b"") == value_of(1, B)
+
+
+def test_a_value_with_a_bad_float_in_it_begins_anew_in_pieces() -> None:
+    scripted = Scripted()
+    scripted.begin(B)
+    scripted.link.in_pieces()
+    good = value_of(1, B)
+    scripted.send(B, np.float32(np.nan).tobytes() + good[4:])
+    assert scripted.settled() == []
+    scripted.events.clear()
+    for chunk, body in scripted.chunks(B):
+        scripted.say(chunk, body)
+    assert pieces(scripted) == in_pieces(good)
+    assert scripted.settled() == [Settled(B, None, "")]
+
+
+def test_chunks_that_cut_a_float_are_kept() -> None:
+    scripted = Scripted()
+    scripted.begin(B)
+    scripted.link.in_pieces()
+    value, cut = value_of(1, B), CHUNK + 2
+    scripted.say(Offer(B, net_at(B), len(value), cut, "float32"))
+    for index, start in enumerate(range(0, len(value), cut)):
+        body = value[start : start + cut]
+        scripted.say(Chunk(B, index, zlib.crc32(body)), body)
+    assert pieces(scripted) == []
+    assert bytes(scripted.settled()[-1].value or b"") == value
+
+
 def test_messages_of_another_session_are_ignored() -> None:
     scripted = Scripted()
     scripted.begin(A)
@@ -458,9 +512,12 @@ def test_messages_of_another_session_are_ignored() -> None:
     assert scripted.settled() == []
     assert scripted.link.phase is Phase.UP
     scripted.say(scripted.offer(A))
-    chunk, _ = scripted.chunks(A)[0]
-    assert scripted.link.place(99, chunk) is None
-    assert scripted.link.place(scripted.session, chunk) is not None
+    scripted.heard()
+    chunk, body = scripted.chunks(A)[0]
+    scripted.say(chunk, body, session=99)
+    assert scripted.heard() == []
+    scripted.say(chunk, body)
+    assert Ack(A, 1, "more") in scripted.heard()
 
 
 def test_nothing_is_heard_before_a_hello() -> None:

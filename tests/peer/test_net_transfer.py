@@ -42,14 +42,9 @@ def incoming_of(offer: Offer) -> Incoming:
 
 def take(incoming: Incoming, chunk: Chunk, body: bytes | memoryview) -> bool:
     """Receive one chunk as a link does; returns whether it was the next one, and sound."""
-    place = incoming.place(chunk.index)
-    if place is None:
+    if not incoming.sound(chunk, memoryview(body), checksum=True):
         return False
-    fits = min(len(place), len(body))
-    place[:fits] = body[:fits]
-    if not incoming.sound(chunk, len(body), checksum=True):
-        return False
-    incoming.advance(0.0)
+    incoming.take(memoryview(body), 0.0)
     return True
 
 
@@ -99,11 +94,8 @@ def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, checksum: bool) 
         assert sent, "out of credit although everything was acknowledged"
         for piece, body in sent:
             assert piece.crc32 == (zlib.crc32(body) if checksum else 0)
-            place = incoming.place(piece.index)
-            assert place is not None
-            place[:] = body
-            assert incoming.sound(piece, len(body), checksum)
-            incoming.received += 1
+            assert incoming.sound(piece, body, checksum)
+            incoming.take(body, 0.0)
             indices.append(piece.index)
         outgoing.acknowledge(incoming.received, 0.0)
     assert bytes(incoming.buffer) == value
@@ -270,43 +262,42 @@ def test_offering_again_does_not_make_the_link_look_faster() -> None:
 # --- receiving ------------------------------------------------------------------------------------
 
 
-def test_only_the_next_chunk_has_a_place() -> None:
+def test_only_the_next_chunk_is_sound() -> None:
     incoming = incoming_of(offer_of(25, 10))
     assert incoming.count == 3
-    assert [incoming.place(index) is None for index in range(4)] == [False, True, True, True]
+
+    def sound(index: int, length: int) -> bool:
+        return incoming.sound(Chunk(T, index, 0), memoryview(bytes(length)), checksum=False)
+
+    assert [sound(index, 10) for index in range(4)] == [True, False, False, False]
     incoming.received = 2
-    last = incoming.place(2)
-    assert last is not None
-    assert len(last) == 5
-    assert incoming.place(1) is None
+    assert sound(2, 5)
+    assert not sound(2, 10)
+    assert not sound(1, 10)
     incoming.received = 3
     assert incoming.is_whole()
-    assert [incoming.place(index) for index in range(5)] == [None] * 5
+    assert not any(sound(index, length) for index in range(5) for length in (0, 5, 10))
 
 
-@pytest.mark.parametrize("filled", [0, 9, 11, 4096])
-def test_a_body_of_another_length_is_not_sound(filled: int) -> None:
+@pytest.mark.parametrize("length", [0, 9, 11, 4096])
+def test_a_body_of_another_length_is_not_sound(length: int) -> None:
     incoming = incoming_of(offer_of(25, 10))
-    place = incoming.place(0)
-    assert place is not None
-    right = Chunk(T, 0, zlib.crc32(place))
-    assert incoming.sound(right, 10, checksum=True)
-    assert not incoming.sound(right, filled, checksum=True)
-    assert not incoming.sound(right, filled, checksum=False)
+    body = memoryview(value_of(10))
+    right, wrong = Chunk(T, 0, zlib.crc32(body)), memoryview(value_of(length))
+    assert incoming.sound(right, body, checksum=True)
+    assert not incoming.sound(right, wrong, checksum=True)
+    assert not incoming.sound(right, wrong, checksum=False)
 
 
 def test_every_flipped_bit_is_found() -> None:
-    value = value_of(64)
+    body = memoryview(bytearray(value_of(64)))
     incoming = incoming_of(offer_of(64, 64))
-    place = incoming.place(0)
-    assert place is not None
-    chunk = Chunk(T, 0, zlib.crc32(value))
-    place[:] = value
-    assert incoming.sound(chunk, 64, checksum=True)
+    chunk = Chunk(T, 0, zlib.crc32(body))
+    assert incoming.sound(chunk, body, checksum=True)
     for bit in range(8 * 64):
-        place[bit // 8] ^= 1 << bit % 8
-        assert not incoming.sound(chunk, 64, checksum=True)
-        place[bit // 8] ^= 1 << bit % 8
+        body[bit // 8] ^= 1 << bit % 8
+        assert not incoming.sound(chunk, body, checksum=True)
+        body[bit // 8] ^= 1 << bit % 8
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
