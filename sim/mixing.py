@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,11 @@ from sim.event import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
-COLUMNS_BYTES = 2**21
+COLUMNS_BYTES = 2**20
 """A block of columns, of all rows, is to stay in a cache while it is mixed."""
 
-STRIP = 4
-"""Blocks that a thread mixes one after another, in the same scratch memory."""
-
-Parallel = Callable[[Callable[[int], None], range], Iterable[None]]
+LEAST_BYTES = 2**22
+"""Of a matrix that several threads mix: to wake one takes as long as to mix a small one."""
 
 
 @dataclass
@@ -39,17 +38,91 @@ class Mix:
         return self.own.is_live and all(value.is_live for value in self.received.values())
 
 
-def mix_all(mixes: Sequence[Mix], parallel: Parallel = map) -> None:
-    """Carry out combines of different peers, as if at one moment; ``parallel`` is a ``map``."""
-    for net in sorted({mix.net for mix in mixes}):
-        of_net = sorted((mix for mix in mixes if mix.net == net), key=lambda mix: mix.process.id)
-        live = [mix for mix in of_net if mix.is_live]
-        others = [mix for mix in of_net if not mix.is_live]
-        if len(live) > 1:
-            _product(live, parallel)  # what others still need of these rows is copied first
+class Mixer:
+    """Carries out combines, in memory that it keeps.
+
+    Args:
+        threads: of ``pool``, that mix strips of columns.
+        pool: absent where this thread does it all.
+    """
+
+    def __init__(self, threads: int = 1, pool: ThreadPoolExecutor | None = None) -> None:
+        self.threads = threads
+        self.pool = pool
+        self._scratch: dict[int, torch.Tensor] = {}  # by strip
+
+    def mix(self, mixes: Sequence[Mix]) -> None:
+        """Carry out combines of different peers, as if at one moment."""
+        for net in sorted({mix.net for mix in mixes}):
+            of_net = [mix for mix in mixes if mix.net == net]
+            of_net.sort(key=lambda mix: mix.process.id)
+            live = [mix for mix in of_net if mix.is_live]
+            others = [mix for mix in of_net if not mix.is_live]
+            if len(live) > 1:
+                self._product(live)  # what others still need of these rows is copied first
+            else:
+                others = of_net
+            _one_by_one(others)
+
+    def _product(self, mixes: Sequence[Mix]) -> None:
+        """By one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l of a_lk w_l``."""
+        sources: dict[int, torch.Tensor] = {}
+        starts, who, values = [0], [], []  # A's rows, in the form of compressed sparse rows
+        for mix in mixes:
+            sources[mix.process.id] = mix.own.tensor
+            taken = [mix.weights[k] for k in mix.received]
+            who += [mix.process.id, *mix.received]
+            values += [1 - sum(taken), *taken]
+            starts.append(len(who))
+            for k, value in mix.received.items():
+                sources[k] = value.tensor
+        for mix in mixes:  # who else needs a value that is about to change, gets a copy
+            del mix.own
+            mix.received.clear()
+        for mix in mixes:
+            mix.process.snapshots.keep()
+        ids = sorted(sources)
+        columns = np.searchsorted(ids, who)
+        W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
+        A = _csr(starts, columns, values, (len(mixes), len(ids))).to(W.device)
+        if not is_view:
+            for mix, value in zip(mixes, A @ W, strict=True):
+                sources[mix.process.id].copy_(value)
+            return
+        targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
+        self._in_place(A, W, targets.to(W.device))
+
+    def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
+        """``W[targets] = A W``, a strip of columns a thread, each block by block."""
+        length = W.shape[1]
+        strips = self.threads if W.nbytes >= LEAST_BYTES else 1
+        ends = [length * i // strips for i in range(strips + 1)]
+        width = length if W.is_cuda else max(1024, COLUMNS_BYTES // (4 * len(W)))
+        is_all = len(targets) == len(W)  # then they are in order
+
+        def mix(strip: int) -> None:
+            mixed = self._memory(strip, len(targets) * width, W)
+            for start in range(ends[strip], ends[strip + 1], width):
+                block = W[:, start : min(start + width, ends[strip + 1])]
+                part = mixed[: len(targets) * block.shape[1]].view(len(targets), -1)
+                torch.addmm(part, A, block, beta=0, out=part)
+                if is_all:
+                    block.copy_(part)
+                else:
+                    block.index_copy_(0, targets, part)
+
+        if self.pool is None or strips == 1:
+            for strip in range(strips):
+                mix(strip)
         else:
-            others = of_net
-        _one_by_one(others)
+            list(self.pool.map(mix, range(strips)))
+
+    def _memory(self, strip: int, size: int, W: torch.Tensor) -> torch.Tensor:
+        """Floats that a strip's thread may write to: new memory costs more than what it is for."""
+        memory = self._scratch.get(strip)
+        if memory is None or len(memory) < size:
+            self._scratch[strip] = memory = W.new_empty(size)
+        return memory
 
 
 def _one_by_one(mixes: Sequence[Mix]) -> None:
@@ -58,58 +131,6 @@ def _one_by_one(mixes: Sequence[Mix]) -> None:
         w = mix.process.peer.state.nets[mix.net].arena.vector
         values = {k: value.tensor for k, value in mix.received.items()}
         combine(w, mix.own.tensor, values, mix.weights)
-
-
-def _product(mixes: Sequence[Mix], parallel: Parallel) -> None:
-    """All of them by one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l a_lk w_l``."""
-    sources: dict[int, torch.Tensor] = {}
-    starts, who, values = [0], [], []  # A's rows, in the form of compressed sparse rows
-    for mix in mixes:
-        sources[mix.process.id] = mix.own.tensor
-        taken = [mix.weights[k] for k in mix.received]
-        who += [mix.process.id, *mix.received]
-        values += [1 - sum(taken), *taken]
-        starts.append(len(who))
-        for k, value in mix.received.items():
-            sources[k] = value.tensor
-    for mix in mixes:  # who else needs a value that is about to change, gets a copy
-        del mix.own
-        mix.received.clear()
-    for mix in mixes:
-        mix.process.snapshots.keep()
-    ids = sorted(sources)
-    columns = np.searchsorted(ids, who)
-    W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
-    A = _csr(starts, columns, values, (len(mixes), len(ids))).to(W.device)
-    if not is_view:
-        for mix, value in zip(mixes, A @ W, strict=True):
-            sources[mix.process.id].copy_(value)
-        return
-    targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
-    _mix_in_place(A, W, targets.to(W.device), parallel)
-
-
-def _mix_in_place(
-    A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor, parallel: Parallel
-) -> None:
-    """``W[targets] = A W``, a block of columns at a time: it stays in a cache meanwhile."""
-    length = W.shape[1]
-    width = length if W.is_cuda else min(length, max(1024, COLUMNS_BYTES // (4 * len(W))))
-    is_all = len(targets) == len(W)  # then they are in order
-
-    def mix(strip: int) -> None:
-        end = min(length, strip + STRIP * width)
-        mixed = W.new_empty(len(targets), width)
-        for start in range(strip, end, width):
-            block = W[:, start : start + width]
-            part = mixed[:, : block.shape[1]]
-            torch.addmm(part, A, block, beta=0, out=part)
-            if is_all:
-                block.copy_(part)
-            else:
-                block.index_copy_(0, targets, part)
-
-    list(parallel(mix, range(0, length, STRIP * width)))
 
 
 def _csr(

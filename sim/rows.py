@@ -73,11 +73,12 @@ def matrix_of(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
     if len(rows) == 1:
         return first[None], True
     stride = rows[1].storage_offset() - first.storage_offset()
-    storage = first.untyped_storage().data_ptr()
-    if stride >= len(first) and all(
-        row.untyped_storage().data_ptr() == storage
-        and row.storage_offset() == first.storage_offset() + i * stride
-        for i, row in enumerate(rows)
+    start, step = first.data_ptr(), stride * first.element_size()
+    # Equally far apart, and the last one in the first one's memory: all that is between is, too.
+    if (
+        stride >= len(first)
+        and rows[-1].untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        and [row.data_ptr() for row in rows] == [start + i * step for i in range(len(rows))]
     ):
         return first.as_strided((len(rows), len(first)), (stride, 1)), True
     return torch.stack(list(rows)), False

@@ -24,7 +24,7 @@ from peer.local import carry_out, prepare_compute_thread
 from peer.state import PeerState
 from sim.batched import Task, carry_out_all, kind_of
 from sim.event import Process
-from sim.mixing import Mix, mix_all
+from sim.mixing import Mix, Mixer
 from sim.replay import Recordings
 from sim.snapshots import Snapshot
 from sim.trial import refusal
@@ -110,6 +110,7 @@ class Stacked:
         self._pool = (
             ThreadPoolExecutor(threads, "stacked", _prepare, (recordings,)) if threads > 1 else None
         )
+        self._mixer = Mixer(threads, self._pool)
         self._met: Counter[Hashable] = Counter()  # kinds of steps, with the sizes of their blocks
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
@@ -140,7 +141,7 @@ class Stacked:
         """Carry out all combines that wait, if the peer's own is among them."""
         if process.id in self._mixes:
             mixes, self._mixes = list(self._mixes.values()), {}
-            mix_all(mixes, self._pool.map if self._pool else map)
+            self._mixer.mix(mixes)
 
     def chosen(self) -> dict[str, str]:
         """How every kind of local effect is carried out, in words; for the run's folder."""
