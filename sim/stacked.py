@@ -24,13 +24,14 @@ from peer.local import carry_out, prepare_compute_thread
 from peer.state import PeerState
 from sim.batched import Task, carry_out_all, kind_of
 from sim.event import Process
+from sim.memory import keep_freed_memory
 from sim.mixing import Mix, Mixer
 from sim.replay import Recordings
 from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench
 
-BLOCK_BYTES = 50 * 2**20
+BLOCK_BYTES = 25 * 2**20
 """Memory that a block of rows works in."""
 
 RECORD_AFTER = 1
@@ -105,6 +106,8 @@ class Stacked:
         self.convolutions = convolutions
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
+        if threads > 1:
+            keep_freed_memory()
         recordings = Recordings()
         self._workbench = Workbench(recordings)
         self._pool = (
