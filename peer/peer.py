@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import networkx as nx
@@ -302,8 +301,9 @@ class Peer:
         """What this round's steps and exchanges gave; read once, then forgotten."""
         losses, norms = {}, {}
         for net, results in self._results.items():
-            losses[net] = fmean(float(r.loss) for r in results)
-            norms[net] = math.sqrt(fmean(float(r.gradient_norm_sq) for r in results))
+            losses[net] = math.fsum(float(r.loss) for r in results) / len(results)
+            norms_sq = math.fsum(float(r.gradient_norm_sq) for r in results) / len(results)
+            norms[net] = math.sqrt(norms_sq)
         measures = {
             "losses": losses,
             "gradient_norms": norms,
