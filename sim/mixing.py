@@ -35,7 +35,8 @@ class Mix:
     @property
     def is_live(self) -> bool:
         """Whether all its values still lie in the arenas."""
-        return self.own.is_live and all(value.is_live for value in self.received.values())
+        values = self.received.values()
+        return self.own.is_live and False not in [value.is_live for value in values]
 
 
 class Mixer:
@@ -56,13 +57,14 @@ class Mixer:
         for net in sorted({mix.net for mix in mixes}):
             of_net = [mix for mix in mixes if mix.net == net]
             of_net.sort(key=lambda mix: mix.process.id)
-            live = [mix for mix in of_net if mix.is_live]
-            others = [mix for mix in of_net if not mix.is_live]
+            live: list[Mix] = []
+            others: list[Mix] = []
+            for mix in of_net:
+                (live if mix.is_live else others).append(mix)
             if len(live) > 1:
                 self._product(live)  # what others still need of these rows is copied first
-            else:
-                others = of_net
-            _one_by_one(others)
+                live = []
+            _one_by_one(live + others)
 
     def _product(self, mixes: Sequence[Mix]) -> None:
         """By one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l of a_lk w_l``."""
