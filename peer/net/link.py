@@ -34,6 +34,7 @@ from peer.net.transfer import (
     Outgoing,
     Payload,
     Shelf,
+    Sums,
     chunk_size,
 )
 from peer.net.wire import (
@@ -157,11 +158,18 @@ class Link:
     # --- what the driver says ---------------------------------------------------------------------
 
     def begin(
-        self, t: Moment, net: str, payload: Payload | None, now: float, wants: bool = True
+        self,
+        t: Moment,
+        net: str,
+        payload: Payload | None,
+        now: float,
+        wants: bool = True,
+        sums: Sums | None = None,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
-        ``payload`` is None where only the neighbour sends; without ``wants``, only we do.
+        ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
+        which one payload goes out share its ``sums``.
         """
         go_ahead = self._shelf.tidy(self._settled, t)
         if go_ahead is not None:
@@ -181,7 +189,7 @@ class Link:
             if payload is not None:
                 codec = self._shelf.codec_of(net)
                 offer = Offer(t, net, len(payload), chunk_size(self._speed), codec)
-                self._sending[t] = Outgoing(offer, payload, self.timing.retry)
+                self._sending[t] = Outgoing(offer, payload, self.timing.retry, sums)
                 if self.phase is Phase.UP:
                     self._offer(self._sending[t], now)
             self._use(t)

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ from peer.effects import Moment
 from peer.net.link import Delivered, Link, Piece, Settled
 from peer.net.sockets import Arrival, Sockets
 from peer.net.standing import Changed, Mismatch, Phase, Reconnect
-from peer.net.transfer import Payload
+from peer.net.transfer import Payload, Sums
 from peer.net.wire import Envelope, Hello, WireError, decode
 from topology.errors import UserError
 
@@ -304,11 +305,13 @@ class Network(threading.Thread):
             match command:
                 case _Open(waiting=parts):
                     self._open = command
+                    sums: defaultdict[int, Sums] = defaultdict(dict)  # one for every payload
                     for neighbour, part in sorted(parts.items()):
                         if part.snapshot is not None:
                             self._snapshots[neighbour, part.t] = part.snapshot
                         link = self.links[neighbour]
-                        link.begin(part.t, part.net, part.payload, now, part.wants)
+                        known = sums[id(part.payload)]
+                        link.begin(part.t, part.net, part.payload, now, part.wants, known)
                     self._hand_over()
                 case (round, patience):
                     self._finishing = (round, now + patience, threading.Event())

@@ -54,6 +54,10 @@ class Payload(Protocol):
     def __getitem__(self, place: slice, /) -> memoryview: ...
 
 
+Sums = dict[tuple[int, int], int]
+"""CRC-32 of pieces of one value, by place: worked out once, to however many neighbours it goes."""
+
+
 class Outgoing:
     """A value of ours on its way to the neighbour, sent straight from the snapshot.
 
@@ -61,9 +65,12 @@ class Outgoing:
         offer: what we say of it.
         payload: its bytes, unchanged until this object is forgotten.
         retry: seconds without progress after which it is offered again, doubling.
+        sums: what is known of the payload's checksums, and will be.
     """
 
-    def __init__(self, offer: Offer, payload: Payload, retry: float) -> None:
+    def __init__(
+        self, offer: Offer, payload: Payload, retry: float, sums: Sums | None = None
+    ) -> None:
         self.offer = offer
         self.payload = payload
         self.count = chunk_count(offer.nbytes, offer.chunk)
@@ -72,6 +79,7 @@ class Outgoing:
         self.waiting = False  # the neighbour has no room for it yet
         self.retry_at = 0.0
         self._retry = self._retry_first = retry
+        self._sums: Sums = {} if sums is None else sums
         self._offered_at: float | None = None  # for the first time
 
     def offered(self, now: float) -> None:
@@ -88,9 +96,14 @@ class Outgoing:
         ):
             start = self.sent * self.offer.chunk
             body = self.payload[start : start + self.offer.chunk]
-            crc = zlib.crc32(body) if checksum else 0
-            yield Chunk(self.offer.t, self.sent, crc), body
+            yield Chunk(self.offer.t, self.sent, self._sum(start, body) if checksum else 0), body
             self.sent += 1
+
+    def _sum(self, start: int, body: memoryview) -> int:
+        place = start, len(body)
+        if place not in self._sums:
+            self._sums[place] = zlib.crc32(body)
+        return self._sums[place]
 
     def acknowledge(self, received: int, now: float) -> None:
         """The neighbour has the first ``received`` chunks, and room for more."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.effects import Moment
+from peer.net import transfer
 from peer.net.transfer import (
     CREDIT,
     SLOWEST_RETRY,
@@ -525,3 +527,24 @@ class ShelfMachine(RuleBasedStateMachine):
 
 TestShelf = ShelfMachine.TestCase
 TestShelf.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def test_a_checksum_is_worked_out_once_for_all_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    summed: list[int] = []
+
+    def crc32(body: memoryview) -> int:
+        summed.append(len(body))
+        return zlib.crc32(body)
+
+    monkeypatch.setattr(transfer, "zlib", SimpleNamespace(crc32=crc32))
+    value = memoryview(bytes(range(250)) * 4)
+    sums: transfer.Sums = {}
+    found = []
+    for chunk in (400, 400, 500):  # one neighbour's link is faster
+        outgoing = Outgoing(offer_of(1000, chunk), value, 2.0, sums)
+        found.append([(piece.crc32, bytes(body)) for piece, body in outgoing.chunks(True)])
+    assert summed == [400, 400, 200, 500, 500]
+    assert found[0] == found[1]
+    assert all(zlib.crc32(body) == crc for pieces in found for crc, body in pieces)
