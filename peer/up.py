@@ -71,32 +71,28 @@ def up(
     ]
     for reader in readers:
         reader.start()
-    asked = 0
-    asked_at = 0.0
-    previous = signal.getsignal(signal.SIGTERM)
+    asked: list[float] = []  # when to stop; told by a flag, since an exception may get lost
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    def ask(number: int, frame: object) -> None:
+        asked.append(time.monotonic())
 
-    signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    passed_on = 0
     try:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
-            while True:
-                try:
-                    running = [c for c in children if c.process.poll() is None]
-                    live.update(_view(children, rounds, lines))
-                    if not running:
-                        break
-                    if asked and time.monotonic() - asked_at > GRACE:
-                        _signal(running, signal.SIGKILL)
-                    time.sleep(0.25)
-                except KeyboardInterrupt:
-                    asked += 1
-                    asked_at = asked_at or time.monotonic()
-                    _signal(children, signal.SIGINT if asked == 1 else signal.SIGKILL)
+            while running := [c for c in children if c.process.poll() is None]:
+                live.update(_view(children, rounds, lines))
+                if len(asked) > 1 or (asked and time.monotonic() - asked[0] > GRACE):
+                    _signal(running, signal.SIGKILL)
+                elif len(asked) > passed_on:
+                    passed_on = len(asked)
+                    _signal(running, signal.SIGINT)
+                time.sleep(0.25)
+            live.update(_view(children, rounds, lines))
         console.print()  # what follows begins on a line of its own
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         _end(children)
         for reader in readers:
             reader.join(timeout=5)
