@@ -75,8 +75,8 @@ class Gradual:
             self.undo()
         place = slice(start, start + len(piece))
         received = {k: value[place] for k, value in others.items()}
+        self.done = place.stop  # even if it fails halfway
         combine(self.w[place], None, received | {neighbour: piece}, self.weights)
-        self.done = place.stop
 
     def undo(self) -> None:
         """``w`` as it stood."""

@@ -11,7 +11,7 @@ _LARGEST = 2**25  # what glibc allows
 
 
 def keep_freed_memory() -> None:
-    """Let the C library hold on to up to a GiB that is freed, where it can be told so (glibc).
+    """Let the C library keep what is freed, a GiB a thread at most, as long as we run (glibc).
 
     A step frees its activations, and the next one wants as many. Threads other than the first give
     them back to the kernel in between, and a sixth of their time goes into clearing new pages.

@@ -92,14 +92,17 @@ class Mixer:
                 sources[mix.process.id].copy_(value)
             return
         targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
-        self._in_place(A, W, targets.to(W.device))
+        if W.device.type == "cpu":
+            self._in_place(A, W, targets)
+        else:
+            W[targets.to(W.device)] = A @ W
 
     def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
         """``W[targets] = A W``, a strip of columns a thread, each block by block."""
         length = W.shape[1]
         strips = self.threads if W.nbytes >= LEAST_BYTES else 1
         ends = [length * i // strips for i in range(strips + 1)]
-        width = length if W.is_cuda else max(1024, COLUMNS_BYTES // (4 * len(W)))
+        width = max(1024, COLUMNS_BYTES // (4 * len(W)))
         is_all = len(targets) == len(W)  # then they are in order
 
         def mix(strip: int) -> None:

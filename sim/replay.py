@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from sim.linear import Together
 
@@ -29,19 +29,27 @@ class Recordings:
     def __init__(self) -> None:
         self._known: dict[Hashable, GraphModule | None] = {}
 
+    @property
+    def are_full(self) -> bool:
+        """Whether no further one is kept."""
+        return len(self._known) >= MOST
+
     def call(self, key: Hashable, function: Function, *args: Any, record: bool = False) -> Any:
         """``function(*args)``, as it was recorded if it was.
 
         Args:
             key: what the function depends on, but for the tensors in ``args``.
-            function: it draws nothing and reads no tensor's value.
+            function: it draws nothing, reads no tensor's value, and does the same at every call: of
+                what a module of somebody's own counts in plain Python, a recording knows nothing.
             args: nested dicts of tensors.
             record: whether to record it if it is not; by one thread, while no other computes.
         """
         if not self._known and not record:
             return function(*args)
-        key = key, tuple((x.shape, x.stride()) for x in tree_leaves(args))
-        if record and key not in self._known and len(self._known) < MOST:
+        leaves, structure = tree_flatten(args)
+        like = tuple((x.shape, x.stride(), x.dtype, x.device) for x in leaves)
+        key = key, structure, like
+        if record and key not in self._known and not self.are_full:
             self._known[key] = _recorded(function, args)
         recording = self._known.get(key)
         if recording is None:
@@ -55,9 +63,9 @@ def _recorded(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
     try:
         with torch.autograd.set_multithreading_enabled(False), Together():
             recording = make_fx(function)(*args)
+        _simplify(recording)
     except Exception:  # a user's module may do anything; only speed is lost
         return None
-    _simplify(recording)
     return recording
 
 

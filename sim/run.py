@@ -198,7 +198,7 @@ def make_states(
 
 
 def check_states(experiment: Experiment) -> None:
-    """Refuse what :func:`make_states` would refuse, without making any.
+    """Refuse what :func:`make_states` would refuse of data, nets and settings, without making any.
 
     Raises:
         UserError: the experiment says something that cannot be.

@@ -177,21 +177,31 @@ class Stacked:
             way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
             stacked = way.next()
             began = time.perf_counter()
-            results = self._together(kind, tasks) if stacked else self._side_by_side(tasks)
-            way.measured(stacked, (time.perf_counter() - began) / len(tasks))
+            recorded = False
+            if stacked:
+                results, recorded = self._together(kind, tasks)
+            else:
+                results = self._side_by_side(tasks)
+            if not recorded:  # that takes longer, and happens once
+                way.measured(stacked, (time.perf_counter() - began) / len(tasks))
         for ticket, result in zip(tickets, results, strict=True):
             ticket.result, ticket.is_done = result, True
 
-    def _together(self, kind: Hashable, tasks: Sequence[Task]) -> list[Any]:
-        """Block by block of rows, such that what one works on stays in a core's caches."""
+    def _together(self, kind: Hashable, tasks: Sequence[Task]) -> tuple[list[Any], bool]:
+        """Block by block of rows, such that what one works on stays in a core's caches.
+
+        Returns the results, and whether steps were recorded.
+        """
         parts = blocks(tasks, self.threads)
         met = kind, tuple(map(len, parts))
         self._met[met] += 1
-        records = self._met[met] == RECORD_AFTER + 1
+        records = self._met[met] == RECORD_AFTER + 1 and not self._workbench.recordings.are_full
         if self._pool is None or len(parts) == 1 or records:
             self._workbench.records = records
-            return [result for part in parts for result in carry_out_all(part, self._workbench)]
-        return [result for of in self._pool.map(_carry_out_block, parts) for result in of]
+            found = [carry_out_all(part, self._workbench) for part in parts]
+        else:
+            found = list(self._pool.map(_carry_out_block, parts))
+        return [result for of in found for result in of], records
 
     def _side_by_side(self, tasks: Sequence[Task]) -> list[Any]:
         """Each task as the event engine would, a thread a task."""

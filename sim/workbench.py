@@ -13,8 +13,9 @@ from peer.state import Net
 from sim.replay import Recordings
 from sim.rows import Rows
 
-MOST_OPTIMIZERS = 64
-"""Optimizers that are kept; they hold nothing but what their nets hold."""
+MOST = 64
+"""Templates, and optimizers, that are kept: where peers have nets of their own, or a server samples
+others every time, there is no end of them."""
 
 
 class Workbench:
@@ -37,6 +38,8 @@ class Workbench:
     def template(self, module: nn.Module) -> nn.Module:
         """A copy of ``module``, in training mode, the same one every time."""
         if id(module) not in self._templates:
+            if len(self._templates) >= MOST:
+                self._templates.clear()
             self._templates[id(module)] = module, copy.deepcopy(module).train()
         return self._templates[id(module)][1]
 
@@ -52,8 +55,8 @@ class Workbench:
         """One over ``nets``; what it remembers of each, its step count too, is the net's own."""
         known = tuple(nets)
         if known not in self._optimizers:
-            if len(self._optimizers) >= MOST_OPTIMIZERS:  # a server samples others every time
-                self._optimizers.clear()
+            if len(self._optimizers) >= MOST:
+                self._optimizers.clear()  # what they remember is their nets'
             rows = [net.arena.parameters for net in nets]
             optimizer = make_optimizer(nets[0].spec.name, nets[0].spec.settings, rows)
             optimizer.state.update(zip(rows, (net.moments for net in nets), strict=True))

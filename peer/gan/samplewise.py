@@ -37,9 +37,23 @@ def is_samplewise(net: object) -> bool:
     """
     modules: Callable[[], Iterable[nn.Module]] | None = getattr(net, "modules", None)
     return modules is not None and all(
-        type(part) in SAMPLEWISE and not part._forward_hooks and not part._forward_pre_hooks
+        type(part) in SAMPLEWISE
+        and not part._forward_hooks
+        and not part._forward_pre_hooks
+        and _first_dimension(part) > 0
         for part in modules()
     )
+
+
+def _first_dimension(part: nn.Module) -> int:
+    """The first that it folds or unfolds; 0 is that of the samples."""
+    match part:
+        case nn.Flatten():
+            return part.start_dim
+        case nn.Unflatten():
+            return part.dim if isinstance(part.dim, int) else 0
+        case _:
+            return 1
 
 
 def of_both(

@@ -127,6 +127,7 @@ class Own(nn.Linear):
         (torch.nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), False),
         (torch.nn.utils.spectral_norm(nn.Linear(4, 4)), False),
         (Own(4, 4), False),
+        (nn.Flatten(0), False),
     ],
 )
 def test_two_batches_pass_at_once_only_where_that_is_the_same(
