@@ -173,6 +173,8 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     parser.add_argument("--record", type=Path, default=Path("benchmarks/peers.json"))
     arguments = parser.parse_args()
+    if "sharded" in arguments.sides and "stacked" not in arguments.sides:
+        parser.error("--sides: sharded is set against stacked; name both")
     found = {}
     for net in arguments.nets:
         for peers in arguments.peers:

@@ -77,15 +77,15 @@ def up(
         asked.append(time.monotonic())
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    passed_on = 0
+    told = False
     try:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
             while running := [c for c in children if c.process.poll() is None]:
                 live.update(_view(children, rounds, lines))
                 if len(asked) > 1 or (asked and time.monotonic() - asked[0] > GRACE):
                     _signal(running, signal.SIGKILL)
-                elif len(asked) > passed_on:
-                    passed_on = len(asked)
+                elif asked and not told:
+                    told = True
                     _signal(running, signal.SIGINT)
                 time.sleep(0.25)
             live.update(_view(children, rounds, lines))

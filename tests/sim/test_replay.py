@@ -128,6 +128,7 @@ class Own(nn.Linear):
         (torch.nn.utils.spectral_norm(nn.Linear(4, 4)), False),
         (Own(4, 4), False),
         (nn.Flatten(0), False),
+        (nn.Unflatten(1, (2, 2)), True),
     ],
 )
 def test_two_batches_pass_at_once_only_where_that_is_the_same(
