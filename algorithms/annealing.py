@@ -59,7 +59,7 @@ class Annealed:
     def observe(self, d: StepResult, g: StepResult) -> None:
         """What an iteration gave."""
         self.t += 1
-        if self.how.gamma and self._holds(float(d.loss), float(g.loss)):
+        if self.how.gamma and self._holds(d.loss, g.loss):
             self.peer.facts["tau"] = self.peer.facts.get("tau", 0) + 1
             self.literal *= self.how.alpha ** (self.t / self.steps)
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.limit [--peers 100] [--nets mlp-digits] [--ring 20 100 1000]
 
-The arithmetic limit: one GAN on the mini-batches of all peers at once, which neither draws nor
-combines nor records. The limit of combining: copying the matrix of all peers' parameters once, on
-all cores; what is timed is all that the engine does between the last peer's arrival and the first
-one's going on. Medians over turns, both sides in every turn.
+The arithmetic limit: one GAN on mini-batches as large as all peers' together, which it draws from
+one stream; it neither combines nor records. The limit of combining: copying the matrix of all
+peers' parameters once, on all cores; what is timed is all that the engine does between the last
+peer's arrival and the first one's going on. Medians over turns, both sides in every turn.
 """
 
 from __future__ import annotations

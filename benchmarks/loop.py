@@ -65,14 +65,17 @@ def flat_loop(experiment: Experiment, threads: int) -> Seconds:
 
 
 def one_gan(experiment: Experiment, threads: int) -> Seconds:
-    """The arithmetic limit: one GAN on all the peers' mini-batches at once."""
+    """The arithmetic limit: one GAN on mini-batches as large as all the peers' together.
+
+    It draws them from one stream of its own and from one peer's images, and combines nothing.
+    """
     device = torch.device(experiment.device)
     gan = _gan(experiment)
     g, d = gan.generator.to(device), gan.discriminator.to(device)
     many = experiment.peers * experiment.batch
-    images, _ = shards(experiment)[0]
-    real = images.take(torch.arange(many).remainder(len(images)).numpy()).to(device)
-    z = torch.randn(many, gan.z_dim, device=device)
+    images, part = shards(experiment)[0]
+    assert part is not None
+    data = images.take(part).to(device)
     loss = experiment.loss_functions()
     of_g, of_d = (
         torch.optim.Adam(net.parameters(), lr=0.001, betas=(0.5, 0.999), fused=True)
@@ -80,10 +83,11 @@ def one_gan(experiment: Experiment, threads: int) -> Seconds:
     )
 
     def round_() -> None:
+        real = data[torch.randint(len(data), (many,), device=device)]
         with torch.no_grad():
-            fake = g(z)
+            fake = g(torch.randn(many, gan.z_dim, device=device))
         _step(loss.discriminator(d(real), d(fake)), d, of_d)
-        _step(loss.generator(d(g(z))), g, of_g)
+        _step(loss.generator(d(g(torch.randn(many, gan.z_dim, device=device)))), g, of_g)
 
     return _timed(round_, threads, device)
 

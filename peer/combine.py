@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -31,21 +31,37 @@ def combine(
     """
     if not received:
         return
-    block = BLOCK if w.device.type == "cpu" else max(1, len(w))
-    order = sorted(received)
+    shares = [weights[k] for k in sorted(received)]
+    values = [received[k] for k in sorted(received)]
+    block = BLOCK if w.device.type == "cpu" else len(w)
     scratch = torch.empty_like(w[:block])
-    kept = torch.empty_like(scratch) if own is None and len(order) > 1 else None
+    kept = torch.empty_like(scratch) if own is None and len(values) > 1 else None
+    if len(w) <= block:
+        _move(w, own, values, shares, scratch, kept)
+        return
     # Element by element the same operations in the same order as over the whole: the same bits.
     for start in range(0, len(w), block):
         part = slice(start, start + block)
-        w_block = w[part]
-        transfer = scratch[: len(w_block)]
-        own_block = w_block if own is None else own[part]
-        if kept is not None:
-            own_block = kept[: len(w_block)].copy_(w_block)
-        for neighbour in order:
-            torch.sub(received[neighbour][part], own_block, out=transfer)
-            w_block.add_(transfer, alpha=weights[neighbour])
+        of_own = None if own is None else own[part]
+        _move(w[part], of_own, [value[part] for value in values], shares, scratch, kept)
+
+
+def _move(
+    w: torch.Tensor,
+    own: torch.Tensor | None,
+    values: Sequence[torch.Tensor],
+    shares: Sequence[float],
+    scratch: torch.Tensor,
+    kept: torch.Tensor | None,
+) -> None:
+    """:func:`combine` over a part that the caches hold; ``kept`` is memory for w as it stands."""
+    if len(w) < len(scratch):
+        scratch, kept = scratch[: len(w)], None if kept is None else kept[: len(w)]
+    if own is None:
+        own = w if kept is None else kept.copy_(w)
+    for value, share in zip(values, shares, strict=True):
+        torch.sub(value, own, out=scratch)
+        w.add_(scratch, alpha=share)
 
 
 class Gradual:

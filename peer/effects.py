@@ -9,6 +9,7 @@ snapshots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -31,13 +32,10 @@ BEFORE_ALL = Moment(-1, -1)
 
 
 class StepResult(NamedTuple):
-    """What local steps report: the mean loss and the mean squared gradient norm over the steps.
+    """What local steps report: the mean loss and the mean squared gradient norm over the steps."""
 
-    Both are scalars on the peer's device; reading them is left to the round's record.
-    """
-
-    loss: torch.Tensor  # ()
-    gradient_norm_sq: torch.Tensor  # ()
+    loss: float
+    gradient_norm_sq: float
 
     @classmethod
     def mean(cls, results: Sequence[StepResult]) -> StepResult:
@@ -45,7 +43,7 @@ class StepResult(NamedTuple):
         if len(results) == 1:
             return results[0]
         losses, norms = zip(*results, strict=True)
-        return cls(torch.stack(losses).mean(), torch.stack(norms).mean())
+        return cls(math.fsum(losses) / len(losses), math.fsum(norms) / len(norms))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def _gradient(
         trained = len(gradient)  # buffers, at the tail, are not pulled
         gradient.add_(net.arena.vector[:trained], alpha=proximal.mu)
         gradient.sub_(proximal.anchor[:trained], alpha=proximal.mu)
-    return StepResult(loss.detach(), gradient.dot(gradient))
+    return StepResult(loss.item(), gradient.dot(gradient).item())
 
 
 def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:

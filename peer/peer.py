@@ -301,8 +301,7 @@ class Peer:
         """What this round's steps and exchanges gave; read once, then forgotten."""
         losses, norms = {}, {}
         for net, results in self._results.items():
-            losses[net] = math.fsum(float(r.loss) for r in results) / len(results)
-            norms_sq = math.fsum(float(r.gradient_norm_sq) for r in results) / len(results)
+            losses[net], norms_sq = StepResult.mean(results)
             norms[net] = math.sqrt(norms_sq)
         measures = {
             "losses": losses,

@@ -106,8 +106,10 @@ class Shard:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def draw(self, batch: int, rng: np.random.Generator) -> torch.Tensor:
-        """The next mini-batch, (batch, c, h, w)."""
+    def draw(
+        self, batch: int, rng: np.random.Generator, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The next mini-batch, (batch, c, h, w); written ``into`` that memory, if it is given."""
         n = len(self)
         if n < batch:
             chosen = rng.integers(0, n, batch)
@@ -117,7 +119,8 @@ class Shard:
                 self.position = 0
             chosen = self.order[self.position : self.position + batch]
             self.position += batch
-        return self.pixels[torch.from_numpy(chosen)]
+        numbers = torch.from_numpy(chosen).to(self.pixels.device)
+        return torch.index_select(self.pixels, 0, numbers, out=into)
 
 
 @dataclass
@@ -185,36 +188,49 @@ class PeerState:
         return generator, discriminator
 
     def draw_batch(
-        self, sees_data: bool, inputs: Mapping[str, Any] | None = None, prefix: str = ""
+        self,
+        sees_data: bool,
+        inputs: Mapping[str, Any] | None = None,
+        prefix: str = "",
+        into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
         """One mini-batch from this peer's own streams; real images first, then CutMix, then z.
 
         What ``inputs`` give is not drawn; noise is not, either, where the fakes are given. Each
         pair of nets, by its ``prefix``, has streams of its own: one does not move another's draws.
+        What is drawn is written ``into`` that memory, where it holds any.
         """
         given = dict(inputs or {})
         if sees_data and "real" not in given:
-            given["real"] = self.draw_real(prefix)
+            given["real"] = self.draw_real(prefix, into.real)
         if sees_data and self.gan.judges_pixels:
             shape = (self.batch, UNIFORMS)
             cuts = self.streams[prefix + "cuts"].random(shape, dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
         if "z" not in given and "fake" not in given:
-            given["z"] = self.draw_noise(self.batch, prefix)
+            given["z"] = self.draw_noise(self.batch, prefix, into.z)
         return Batch(**given)
 
-    def draw_real(self, prefix: str = "") -> torch.Tensor:
+    def draw_real(self, prefix: str = "", into: torch.Tensor | None = None) -> torch.Tensor:
         """The next mini-batch of this peer's own images, (batch, c, h, w)."""
         shard = self.shard
         assert shard is not None, f"peer {self.peer} holds no data"
         if prefix:
             shard = self._shards.setdefault(prefix, Shard(shard.pixels, shard.labels))
-        return shard.draw(self.batch, self.streams[prefix + "batches"])
+        return shard.draw(self.batch, self.streams[prefix + "batches"], into)
 
-    def draw_noise(self, count: int, prefix: str = "") -> torch.Tensor:
-        """z ~ N(0, I), (count, z_dim), from this peer's noise stream."""
-        shape = (count, self.gan.z_dim)
-        z = self.streams[prefix + "noise"].standard_normal(shape, dtype=np.float32)
+    def draw_noise(
+        self, count: int, prefix: str = "", into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """z ~ N(0, I), (count, z_dim), from this peer's noise stream.
+
+        On the peer's device; or, written ``into`` the host's memory, there.
+        """
+        draws = self.streams[prefix + "noise"]
+        if into is not None:
+            draws.standard_normal(dtype=np.float32, out=into.numpy())
+            return into
+        z = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
 
     def dump(self) -> Snapshot:

@@ -8,7 +8,7 @@ of the same shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +77,15 @@ def carry_out_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
     """
     carry_out = _WAYS[type(tasks[0].effect)]
     return list(carry_out(tasks, workbench))
+
+
+def record_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
+    """The same, and record steps that are not yet; to be done while no other thread computes."""
+    workbench.records = True
+    try:
+        return carry_out_all(tasks, workbench)
+    finally:
+        workbench.records = False
 
 
 def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
@@ -161,8 +170,7 @@ def _gradients(
     for of, rows in held.items():
         rows.put_back(moved[of])
     norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
-    results = zip(losses.unbind(), norms.unbind(), strict=True)
-    return [StepResult(*result) for result in results], gradients
+    return list(map(StepResult._make, torch.stack((losses, norms), 1).tolist())), gradients
 
 
 def _descent(
@@ -225,21 +233,42 @@ class Functional:
         return y
 
 
-def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, torch.Tensor]:
+def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
     """Everybody's mini-batch, by field, (b, ...) each."""
-    batches = [
-        task.state.draw_batch(sees_data, task.effect.inputs, prefix)  # type: ignore[attr-defined]
-        for task in tasks
-    ]
+    memory = _memory(tasks, sees_data)
+    batches = []
+    for i, (state, effect) in enumerate(tasks):
+        into = Batch(_row(memory.real, i), _row(memory.z, i))
+        batches.append(state.draw_batch(sees_data, effect.inputs, prefix, into))  # type: ignore[attr-defined]
     device = tasks[0].state.device
-    fields: dict[str, torch.Tensor] = {}
+    fields: Tensors = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
-        if isinstance(values[0], torch.Tensor):
+        rows = getattr(memory, name)
+        if isinstance(rows, torch.Tensor):
+            fields[name] = rows.to(device)
+        elif isinstance(values[0], torch.Tensor):
             fields[name] = torch.stack(values)
         elif values[0] is not None:
             fields[name] = torch.tensor(values, device=device)
     return fields
+
+
+def _row(rows: torch.Tensor | None, i: int) -> torch.Tensor | None:
+    return None if rows is None else rows[i]
+
+
+def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
+    """What mini-batches are drawn into, a row a peer; noise is drawn on the host."""
+    state, effect = tasks[0]
+    given: Mapping[str, Any] = effect.inputs  # type: ignore[attr-defined]
+    real = z = None
+    if sees_data and "real" not in given and state.shard is not None:
+        pixels = state.shard.pixels  # (n, c, h, w)
+        real = pixels.new_empty(len(tasks), state.batch, *pixels.shape[1:])
+    if "z" not in given and "fake" not in given:
+        z = torch.empty(len(tasks), state.batch, state.gan.z_dim)
+    return Batch(real, z)
 
 
 def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor]:

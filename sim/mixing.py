@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from peer.combine import combine
+from sim.crew import Crew
 from sim.event import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
 COLUMNS_BYTES = 2**20
 """A block of columns, of all rows, is to stay in a cache while it is mixed."""
+
+WHOLE_BYTES = 2**24
+"""A matrix that the last cache holds is mixed a strip a thread, without blocks."""
 
 LEAST_BYTES = 2**22
 """Of a matrix that several threads mix: to wake one takes as long as to mix a small one."""
@@ -43,13 +46,11 @@ class Mixer:
     """Carries out combines, in memory that it keeps.
 
     Args:
-        threads: of ``pool``, that mix strips of columns.
-        pool: absent where this thread does it all.
+        crew: whose threads mix strips of columns.
     """
 
-    def __init__(self, threads: int = 1, pool: ThreadPoolExecutor | None = None) -> None:
-        self.threads = threads
-        self.pool = pool
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
         self._scratch: dict[int, torch.Tensor] = {}  # by strip
 
     def mix(self, mixes: Sequence[Mix]) -> None:
@@ -100,13 +101,14 @@ class Mixer:
     def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
         """``W[targets] = A W``, a strip of columns a thread, each block by block."""
         length = W.shape[1]
-        strips = self.threads if W.nbytes >= LEAST_BYTES else 1
+        strips = self.crew.threads if W.nbytes >= LEAST_BYTES else 1
         ends = [length * i // strips for i in range(strips + 1)]
-        width = max(1024, COLUMNS_BYTES // (4 * len(W)))
+        width = length if W.nbytes <= WHOLE_BYTES else max(1024, COLUMNS_BYTES // (4 * len(W)))
         is_all = len(targets) == len(W)  # then they are in order
 
         def mix(strip: int) -> None:
-            mixed = self._memory(strip, len(targets) * width, W)
+            most = min(width, ends[strip + 1] - ends[strip])
+            mixed = self._memory(strip, len(targets) * most, W)
             for start in range(ends[strip], ends[strip + 1], width):
                 block = W[:, start : min(start + width, ends[strip + 1])]
                 part = mixed[: len(targets) * block.shape[1]].view(len(targets), -1)
@@ -116,11 +118,7 @@ class Mixer:
                 else:
                     block.index_copy_(0, targets, part)
 
-        if self.pool is None or strips == 1:
-            for strip in range(strips):
-                mix(strip)
-        else:
-            list(self.pool.map(mix, range(strips)))
+        self.crew.each(mix, strips)
 
     def _memory(self, strip: int, size: int, W: torch.Tensor) -> torch.Tensor:
         """Floats that a strip's thread may write to: new memory costs more than what it is for."""

@@ -7,26 +7,25 @@ slower (convolutions on a processor) or cannot be, side by side, a peer a thread
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.nn.modules.conv import _ConvNd
 
 from peer.effects import Combine, Effect
-from peer.local import carry_out, prepare_compute_thread
+from peer.local import carry_out
 from peer.state import PeerState
-from sim.batched import Task, carry_out_all, kind_of
+from sim.batched import Task, carry_out_all, kind_of, record_all
+from sim.crew import Crew
 from sim.event import Process
-from sim.memory import keep_freed_memory
 from sim.mixing import Mix, Mixer
-from sim.replay import Recordings
 from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench
@@ -41,14 +40,25 @@ TRIALS = 3
 """How often ``auto`` times each way of carrying out a kind of local step, after a first time."""
 
 
+class Block(NamedTuple):
+    """Tasks that are carried out in one go: how many, and their results."""
+
+    size: int
+    results: Future[list[Any]]
+
+
 @dataclass
 class Ticket:
-    """A local effect that was taken on, and its result once it is there."""
+    """A local effect that was taken on, and where its result will be."""
 
     process: Process
     effect: Effect
-    result: Any = None
-    is_done: bool = False
+    place: tuple[Future[list[Any]], int] | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is to be done, and to whom."""
+        return Task(self.process.peer.state, self.effect)
 
 
 @dataclass
@@ -106,14 +116,8 @@ class Stacked:
         self.convolutions = convolutions
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
-        if threads > 1:
-            keep_freed_memory()
-        recordings = Recordings()
-        self._workbench = Workbench(recordings)
-        self._pool = (
-            ThreadPoolExecutor(threads, "stacked", _prepare, (recordings,)) if threads > 1 else None
-        )
-        self._mixer = Mixer(threads, self._pool)
+        self._crew = Crew(threads)
+        self._mixer = Mixer(self._crew)
         self._met: Counter[Hashable] = Counter()  # kinds of steps, with the sizes of their blocks
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
@@ -124,9 +128,11 @@ class Stacked:
         self._waiting.append(ticket)
 
         def result() -> Any:
-            if not ticket.is_done:
+            if ticket.place is None:
                 self._carry_out()
-            return ticket.result
+            assert ticket.place is not None
+            results, place = ticket.place
+            return results.result()[place]  # other blocks may still be under way
 
         return result
 
@@ -158,57 +164,54 @@ class Stacked:
         return found
 
     def _carry_out(self) -> None:
-        """Everything that waits, kind by kind."""
+        """Begin with everything that waits, kind by kind."""
         waiting, self._waiting = self._waiting, []
         kinds: dict[Hashable, list[Ticket]] = {}
         for ticket in waiting:
             ticket.process.snapshots.keep()
-            kind = kind_of(Task(ticket.process.peer.state, ticket.effect))
-            kinds.setdefault(kind, []).append(ticket)
+            kinds.setdefault(kind_of(ticket.task), []).append(ticket)
         for kind, tickets in kinds.items():
             tickets.sort(key=lambda ticket: ticket.process.id)
-            self._carry_out_kind(kind, tickets)
+            begun = self._carry_out_kind(kind, [ticket.task for ticket in tickets])
+            places = ((block.results, i) for block in begun for i in range(block.size))
+            for ticket, place in zip(tickets, places, strict=True):
+                ticket.place = place
 
-    def _carry_out_kind(self, kind: Hashable, tickets: list[Ticket]) -> None:
-        tasks = [Task(ticket.process.peer.state, ticket.effect) for ticket in tickets]
+    def _carry_out_kind(self, kind: Hashable, tasks: list[Task]) -> list[Block]:
+        """Begin with ``tasks``, all of one kind."""
         if kind is None or len(tasks) == 1:
-            results = self._side_by_side(tasks)
-        else:
-            way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
-            stacked = way.next()
-            began = time.perf_counter()
-            recorded = False
-            if stacked:
-                results, recorded = self._together(kind, tasks)
-            else:
-                results = self._side_by_side(tasks)
-            if not recorded:  # that takes longer, and happens once
-                way.measured(stacked, (time.perf_counter() - began) / len(tasks))
-        for ticket, result in zip(tickets, results, strict=True):
-            ticket.result, ticket.is_done = result, True
+            return self._side_by_side(tasks)
+        way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
+        stacked, parts = way.next(), blocks(tasks, self.threads)
+        records = stacked and self._is_to_be_recorded(kind, parts)
+        is_timed = way.stacked is None and not records  # to record takes longer, and happens once
+        if records or is_timed:
+            self._crew.wait()  # nothing else is to compute meanwhile
+        began = time.perf_counter()
+        begun = self._together(parts, records) if stacked else self._side_by_side(tasks)
+        if is_timed:
+            self._crew.wait()
+            way.measured(stacked, (time.perf_counter() - began) / len(tasks))
+        return begun
 
-    def _together(self, kind: Hashable, tasks: Sequence[Task]) -> tuple[list[Any], bool]:
-        """Block by block of rows, such that what one works on stays in a core's caches.
-
-        Returns the results, and whether steps were recorded.
-        """
-        parts = blocks(tasks, self.threads)
+    def _is_to_be_recorded(self, kind: Hashable, parts: Sequence[Sequence[Task]]) -> bool:
         met = kind, tuple(map(len, parts))
         self._met[met] += 1
-        records = self._met[met] == RECORD_AFTER + 1 and not self._workbench.recordings.are_full
-        if self._pool is None or len(parts) == 1 or records:
-            self._workbench.records = records
-            found = [carry_out_all(part, self._workbench) for part in parts]
-        else:
-            found = list(self._pool.map(_carry_out_block, parts))
-        return [result for of in found for result in of], records
+        return self._met[met] == RECORD_AFTER + 1 and not self._crew.recordings.are_full
 
-    def _side_by_side(self, tasks: Sequence[Task]) -> list[Any]:
+    def _together(self, parts: Sequence[Sequence[Task]], records: bool) -> list[Block]:
+        """Block by block of rows, such that what one works on stays in a core's caches."""
+        work = record_all if records else carry_out_all
+        here = records or len(parts) == 1
+        return [
+            Block(len(part), self._crew.begin(partial(work, part), here=here)) for part in parts
+        ]
+
+    def _side_by_side(self, tasks: Sequence[Task]) -> list[Block]:
         """Each task as the event engine would, a thread a task."""
         draws = tasks[0].state.gan.draws  # from torch's one generator: then one after another
-        if self._pool is None or len(tasks) == 1 or draws:
-            return [_alone(task) for task in tasks]
-        return list(self._pool.map(_alone, tasks))
+        here = len(tasks) == 1 or draws
+        return [Block(1, self._crew.begin(partial(_alone, task), here=here)) for task in tasks]
 
     def _way(self, tasks: list[Task]) -> Way:
         """How to begin with a kind that was not met before."""
@@ -243,18 +246,5 @@ def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     return [tasks[a:b] for a, b in pairwise(ends) if b > a]
 
 
-_own = threading.local()
-"""Each computing thread's. Threads hold no engine, so that they end when it is forgotten."""
-
-
-def _prepare(recordings: Recordings) -> None:
-    prepare_compute_thread(1)
-    _own.workbench = Workbench(recordings)
-
-
-def _carry_out_block(tasks: Sequence[Task]) -> list[Any]:
-    return carry_out_all(tasks, _own.workbench)
-
-
-def _alone(task: Task) -> Any:
-    return carry_out(task.effect, task.state)
+def _alone(task: Task, _workbench: Workbench) -> Any:
+    return [carry_out(task.effect, task.state)]

@@ -147,7 +147,7 @@ def test_a_probe_learns_nothing_and_draws_nothing() -> None:
             answer = seconds
         elif isinstance(effect, Gradient):
             seconds += 0.5 + 0.01 * len(effect.inputs["z"])
-            answer = StepResult(torch.zeros(()), torch.zeros(()))
+            answer = StepResult(0.0, 0.0)
         try:
             effect = running.send(answer)
         except StopIteration as ended:
@@ -267,7 +267,7 @@ def test_what_cannot_be_grouped_is_one_group() -> None:
 
 
 def result(loss: float) -> StepResult:
-    return StepResult(torch.tensor(loss), torch.tensor(0.0))
+    return StepResult(loss, 0.0)
 
 
 def test_the_golden_annealing() -> None:

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from algorithms.annealing import Annealed, Annealing
@@ -396,8 +395,7 @@ def test_annealing(loss: str, delta: float | None, trigger: Any, literal: bool) 
             assert theirs.weight() == pytest.approx(ours.weight())
             l_g = float(at + rng.uniform(-1, 1))
             l_d = float(l_g + at + rng.uniform(-1, 1))
-            of_both = torch.tensor([l_d, l_g], dtype=torch.float64)
-            theirs.observe(*(StepResult(loss, torch.tensor(0.0)) for loss in of_both))
+            theirs.observe(StepResult(l_d, 0.0), StepResult(l_g, 0.0))
             ours.observe(l_d, l_g)
         assert theirs.weight() == pytest.approx(ours.weight())
     assert 0 < sum(ours.seen) < len(ours.seen)

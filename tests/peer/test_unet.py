@@ -362,7 +362,7 @@ def state(width: int, seed: int = 0, **settings: Any) -> PeerState:
 
 def steps(peer: PeerState, count: int) -> list[float]:
     return [
-        carry_out(Train(net, net, 1), peer).loss.item()
+        carry_out(Train(net, net, 1), peer).loss
         for _ in range(count)
         for net in ("discriminator", "generator")
     ]
@@ -384,9 +384,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 def test_a_discriminator_learns_to_tell_the_two_apart() -> None:
     peer = state(width=16)
-    losses = [
-        carry_out(Train("discriminator", "discriminator", 1), peer).loss.item() for _ in range(16)
-    ]
+    losses = [carry_out(Train("discriminator", "discriminator", 1), peer).loss for _ in range(16)]
     # single losses jump: a mixed image may be nearly all real, and is to be called fake
     assert statistics.median(losses[8:]) < 0.75 * losses[0]
 
