@@ -11,11 +11,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten
 
 from sim.linear import Together
+from sim.reuse import reuse_memory
 
 Function = Callable[..., Any]
 
@@ -70,18 +71,25 @@ def _recorded(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
 
 
 def _simplify(recording: GraphModule) -> None:
-    """Leave out what gives back its own argument."""
+    """Leave out what gives back its own argument, and write over what is not needed any more."""
     ops = torch.ops.aten
     idle = {
         ops.view.default,
         ops._unsafe_view.default,
         ops.expand.default,
         ops.detach.default,
+        ops.permute.default,
     }
     for node in recording.graph.nodes:
-        if node.target in idle:
+        turns = node.target is ops.permute.default and list(node.args[1]) != _in_order(node)
+        if node.target in idle and not turns:
             (source, *_) = node.args
             if source.meta["val"].shape == node.meta["val"].shape:
                 node.replace_all_uses_with(source)
     recording.graph.eliminate_dead_code()
+    reuse_memory(recording.graph)
     recording.recompile()
+
+
+def _in_order(node: Node) -> list[int]:
+    return list(range(node.meta["val"].dim()))

@@ -49,9 +49,8 @@ class Rows:
 
     def gather(self, gradients: Sequence[torch.Tensor], into: torch.Tensor) -> None:
         """Write gradients of :meth:`leaves` into rows (b, trained)."""
-        trained = (slot for slot in self.layout.slots if slot.trained)
-        for slot, gradient in zip(trained, gradients, strict=True):
-            self.layout.view(into, slot).copy_(gradient)
+        views = [self.layout.view(into, slot) for slot in self.layout.slots if slot.trained]
+        torch._foreach_copy_(views, list(gradients))
 
     def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
         """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import linear
 
 import sim.stacked
 from peer.gan.samplewise import is_samplewise, of_both
 from sim.linear import Together
 from sim.replay import Recordings
+from sim.reuse import reuse_memory
 from tests.sim.test_stacked import BATCH_NORM, DIFFUSION, SGD, assert_close, end
 from tests.systems import PLAIN, keys_of
 
@@ -159,3 +161,78 @@ def test_two_batches_in_one_pass_are_two_passes() -> None:
         found = of_both(net, real, fake)
     assert calls == [8]
     torch.testing.assert_close(found, (net(real), net(fake)))
+
+
+def kept_by_an_output(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    y = 2 * x
+    return y, torch.tanh(y)
+
+
+def kept_by_a_view(x: torch.Tensor) -> torch.Tensor:
+    y = 2 * x
+    seen = y.view(-1)[1:]
+    return torch.tanh(y).sum() + seen.sum()
+
+
+def given(x: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(x)
+
+
+def of_a_view(x: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(x.view(6, 4)).view(4, 6)
+
+
+def twice(x: torch.Tensor) -> torch.Tensor:
+    y = 2 * x
+    return torch.tanh(y) + torch.sigmoid(y)
+
+
+def expanded(x: torch.Tensor) -> torch.Tensor:
+    return torch.tanh((2 * x[:1]).expand(4, 6))
+
+
+def slopes(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The same input under leaky ReLUs of different slopes, and needed in between."""
+    leaf = x.detach().requires_grad_()
+    y = 2 * leaf
+    one = nn.functional.leaky_relu(y, 0.2)
+    other = nn.functional.leaky_relu(y, 0.3)
+    steep = nn.functional.leaky_relu(3 * leaf, -0.5)  # by its result, signs would be lost
+    flat = nn.functional.leaky_relu(3 * leaf, 0.0)
+    value = (one * other).sum() + (y + steep * one).square().sum() + flat.square().sum()
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return gradient, one.detach(), steep.detach()
+
+
+TURN = draws(6, 6)
+
+
+def activations(x: torch.Tensor) -> torch.Tensor:
+    leaf = x.detach().requires_grad_()
+    y = leaf
+    for of in (torch.tanh, torch.relu, torch.sigmoid, nn.functional.leaky_relu):
+        y = of(y @ TURN)
+    (gradient,) = torch.autograd.grad(y.square().sum(), leaf)
+    return gradient
+
+
+@pytest.mark.parametrize(
+    "function",
+    [kept_by_an_output, kept_by_a_view, given, of_a_view, twice, expanded, slopes, activations],
+)
+def test_what_is_written_over_is_not_needed_any_more(function: Any) -> None:
+    recordings = Recordings()
+    for seed in range(3):
+        x = draws(4, 6, seed=seed)
+        before = x.clone()
+        found = recordings.call(function, function, x, record=seed == 0)
+        torch.testing.assert_close(found, function(before), rtol=0, atol=0)
+        assert torch.equal(x, before)
+
+
+def test_activations_and_their_gradients_are_written_over_products() -> None:
+    recording = make_fx(activations)(draws(4, 6))
+    reuse_memory(recording.graph)
+    names = [str(node.target) for node in recording.graph.nodes]
+    in_place = [name for name in names if "_." in name or name.endswith("grad_input")]
+    assert len(in_place) == 8, names

@@ -1,0 +1,73 @@
+"""The threads that compute for an engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+from peer.local import prepare_compute_thread
+from sim.memory import keep_freed_memory
+from sim.replay import Recordings
+from sim.workbench import Workbench
+
+T = TypeVar("T")
+
+
+class Crew:
+    """So many threads, each with a workbench of its own; one alone is the caller's.
+
+    Attributes:
+        threads: how many.
+        recordings: what they all may replay.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+        self.recordings = Recordings()
+        self._workbench = Workbench(self.recordings)
+        self._pool = (
+            ThreadPoolExecutor(threads, "crew", _prepare, (self.recordings,))
+            if threads > 1
+            else None
+        )
+        self._begun: list[Future[Any]] = []
+        keep_freed_memory()
+
+    def begin(self, work: Callable[[Workbench], T], *, here: bool = False) -> Future[T]:
+        """Let one of the threads do ``work``; or do it ``here`` and now."""
+        if self._pool is not None and not here:
+            future = self._pool.submit(_at_its_workbench, work)
+            self._begun.append(future)
+            return future
+        done: Future[T] = Future()
+        done.set_result(work(self._workbench))
+        return done
+
+    def wait(self) -> None:
+        """Until all that was begun is done, well or not."""
+        wait(self._begun)
+        self._begun.clear()
+
+    def each(self, work: Callable[[int], None], count: int) -> None:
+        """Do ``work`` for 0 to ``count - 1``, and wait for it."""
+        if self._pool is None or count == 1:
+            for number in range(count):
+                work(number)
+        else:
+            for _ in self._pool.map(work, range(count)):
+                pass
+
+
+_own = threading.local()
+"""A computing thread's. It holds no crew, so that threads end when their crew is forgotten."""
+
+
+def _prepare(recordings: Recordings) -> None:
+    prepare_compute_thread(1)
+    _own.workbench = Workbench(recordings)
+
+
+def _at_its_workbench(work: Callable[[Workbench], T]) -> T:
+    return work(_own.workbench)

@@ -1,0 +1,91 @@
+"""A recording's results written over what is not needed any more.
+
+An activation is computed from a product that nothing else needs, a gradient from another: in place,
+they leave more of a core's caches to what comes next. The same operations on the same numbers.
+"""
+
+from __future__ import annotations
+
+from operator import getitem
+
+import torch
+from torch.fx import Graph, Node
+
+_ops = torch.ops.aten
+
+IN_PLACE = {
+    _ops.leaky_relu.default: _ops.leaky_relu_.default,
+    _ops.relu.default: _ops.relu_.default,
+    _ops.sigmoid.default: _ops.sigmoid_.default,
+    _ops.tanh.default: _ops.tanh_.default,
+}
+"""Functions of one tensor, element by element, whose gradient needs no more than the result."""
+
+INTO = {
+    _ops.leaky_relu_backward.default: _ops.leaky_relu_backward.grad_input,
+    _ops.sigmoid_backward.default: _ops.sigmoid_backward.grad_input,
+    _ops.tanh_backward.default: _ops.tanh_backward.grad_input,
+    _ops.threshold_backward.default: _ops.threshold_backward.grad_input,
+}
+"""Their gradients; the first argument is the gradient by the result."""
+
+SLOPE = 2
+"""Its place among the arguments of leaky ReLU's gradient."""
+
+
+def reuse_memory(graph: Graph) -> None:
+    """Let ``graph``, of tensor operations, write over its own intermediate results."""
+    _know_leaky_by_result(graph)
+    roots = _roots(graph)
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    last = dict.fromkeys(roots.values(), 0)
+    for node, root in roots.items():
+        last[root] = max([last[root], *(place[user] for user in node.users)])
+    for node in graph.nodes:
+        if node.target not in IN_PLACE and node.target not in INTO:
+            continue
+        spent = node.args[0]
+        is_whole = roots[spent] is spent and spent.op == "call_function"  # no view, no argument
+        if not is_whole or last[spent] > place[node] or not _alike(spent, node):
+            continue
+        if node.target in IN_PLACE:
+            node.target = IN_PLACE[node.target]
+        else:
+            node.target = INTO[node.target]
+            node.kwargs = {**node.kwargs, "grad_input": spent}
+
+
+def _know_leaky_by_result(graph: Graph) -> None:
+    """Take leaky ReLU's gradient from its result: the signs are the same, its input is not kept."""
+    for node in graph.nodes:
+        if node.target is not _ops.leaky_relu.default:
+            continue
+        for user in list(node.args[0].users):
+            if (
+                user.target is _ops.leaky_relu_backward.default
+                and user.args[1] is node.args[0]
+                and user.args[SLOPE] == (node.args[1] if len(node.args) > 1 else 0.01)
+                and user.args[SLOPE] > 0
+            ):
+                user.args = (user.args[0], node, user.args[SLOPE], True)
+
+
+def _roots(graph: Graph) -> dict[Node, Node]:
+    """For every node the one whose memory its value lies in: itself, unless it is a view."""
+    roots: dict[Node, Node] = {}
+    for node in graph.nodes:
+        source = node.args[0] if node.args else None
+        roots[node] = roots[source] if isinstance(source, Node) and _is_view(node) else node
+    return roots
+
+
+def _is_view(node: Node) -> bool:
+    if node.target in (getitem, _ops._unsafe_view.default, _ops.contiguous.default):
+        return True
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(value.alias_info is not None for value in schema.returns)
+
+
+def _alike(one: Node, other: Node) -> bool:
+    x, y = one.meta["val"], other.meta["val"]
+    return bool(x.shape == y.shape and x.dtype == y.dtype)
