@@ -94,8 +94,12 @@ DIFFUSION = PLAIN | {"graph": "ring", "algorithm": {"name": "diffusion", "rounds
     ],
     ids=["jitter", "loss", "away", "gone", "compressed", "overlapping"],
 )
-def test_whatever_the_network_does_the_result_is_the_same(changes: dict[str, Any]) -> None:
-    assert_close(end(DIFFUSION | changes, Stacked()), end(DIFFUSION | changes, None))
+@pytest.mark.parametrize("threads", [1, 3])
+def test_whatever_the_network_does_the_result_is_the_same(
+    changes: dict[str, Any], threads: int
+) -> None:
+    """With several threads, peers go on while others' blocks are still computed."""
+    assert_close(end(DIFFUSION | changes, Stacked(threads)), end(DIFFUSION | changes, None))
 
 
 def test_every_optimizer_is_stacked_with_a_step_count_a_row() -> None:
