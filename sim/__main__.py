@@ -98,7 +98,7 @@ def _in_processes(
 ) -> None:
     """Several processes: new ones of this machine, or those that torchrun started."""
     if ranks_here() > 1:
-        mesh = join()
+        mesh = join(experiment.device)
         try:
             done = run_as_rank(mesh, experiment, run_dir=run_dir, name=name, engine=engine)
         finally:

@@ -119,27 +119,32 @@ class EventDriver:
         self.deadline = deadline
         self.observer = observer
         self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
+        self.own = dict(self.processes)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
     def run(self) -> None:
         """Carry out everything, in the order of virtual time."""
-        for process in self.processes.values():
+        for process in self.own.values():
             self._resume_at(process, 0.0)
         gc.freeze()  # what is there stays: ten thousand peers are not to be looked through for ever
         try:
-            while self._agenda:
-                _, _, action = heapq.heappop(self._agenda)
-                action()
+            self._carry_on()
         finally:
             gc.unfreeze()
-            for process in self.processes.values():
+            for process in self.own.values():
                 process.running.close()  # who is away for ever goes no further
                 self.engine.settle(process)
-        stuck = [p.id for p in self.processes.values() if self._will_act(p)]
+        stuck = [p.id for p in self.own.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
+
+    def _carry_on(self, until: float = math.inf) -> None:
+        """Carry out what is to be done up to that time, and what that entails."""
+        while self._agenda and self._agenda[0][0] <= until:
+            _, _, action = heapq.heappop(self._agenda)
+            action()
 
     def _will_act(self, process: Process) -> bool:
         """Whether it has more to do, and is not away for ever sooner or later."""

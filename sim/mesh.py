@@ -1,18 +1,19 @@
-"""Processes that share one simulation: what torch.distributed's gloo does for them.
+"""Processes that share one simulation: what torch.distributed's gloo and NCCL do for them.
 
-Whatever crosses is bytes of our own making (msgpack, the wire's letters, float32 rows): nothing is
-pickled. Started by ``torchrun``, or by :func:`launch` on this machine.
+Whatever crosses is bytes of our own making (msgpack, the wire's letters) and float32 rows: nothing
+is pickled. Started by ``torchrun``, or by :func:`launch` on this machine.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,23 +26,87 @@ PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others; one that dies ends them all much sooner."""
 
 
+class Parcel(NamedTuple):
+    """What one rank hands to another when they meet."""
+
+    content: bytes = b""
+    rows: torch.Tensor = torch.empty(0)  # (n,), parameters one behind the other
+
+
 class Mesh:
     """This process among all.
+
+    Args:
+        device: where the peers of this rank live.
 
     Attributes:
         rank: which one it is, from 0.
         size: how many there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
+        self.device = device
+        # Parameters go from GPU to GPU where every rank has one of its own, else through the host.
+        self._by_nccl: dist.ProcessGroup | None = None
+        crosses = device.type == "cuda" and dist.is_nccl_available()
+        can = self.gather(_gpu_of(device) if crosses else "")
+        if all(can) and len(set(can)) == self.size:
+            torch.cuda.set_device(device)
+            self._by_nccl = dist.new_group(backend="nccl")
 
-    def least(self, *values: float) -> list[float]:
-        """The smallest of all ranks' values, each by itself."""
-        found = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(found, dist.ReduceOp.MIN)
-        return found.tolist()
+    def meet(
+        self, said: Sequence[float], outgoing: Mapping[int, Parcel]
+    ) -> tuple[list[list[float]], dict[int, Parcel]]:
+        """Hand parcels to other ranks and take theirs; what every rank has ``said`` comes along.
+
+        Returns that, by rank, and the parcels of those who had one, in the order of ranks.
+        """
+        sizes = [[0.0] * self.size, [0.0] * self.size]  # bytes and floats, by rank
+        for other, parcel in outgoing.items():
+            sizes[0][other], sizes[1][other] = len(parcel.content), len(parcel.rows)
+        mine = torch.tensor([*said, *sizes[0], *sizes[1]], dtype=torch.float64)
+        table = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(table, mine)
+        came = [row.tolist() for row in table]
+        contents, rows = {}, {}
+        for other, row in enumerate(came):
+            nbytes, floats = (int(row[len(said) + self.rank + at]) for at in (0, self.size))
+            if nbytes:
+                contents[other] = torch.empty(nbytes, dtype=torch.uint8)
+            if floats:
+                rows[other] = torch.empty(floats, device=self._crossing)
+        self._swap({to: _as_tensor(p.content) for to, p in outgoing.items()}, contents)
+        self._swap({to: p.rows.to(self._crossing) for to, p in outgoing.items()}, rows)
+        parcels = {
+            other: Parcel(
+                contents[other].numpy().tobytes(),
+                rows.get(other, torch.empty(0)).to(self.device),
+            )
+            for other in contents
+        }
+        return [row[: len(said)] for row in came], parcels
+
+    @property
+    def _crossing(self) -> torch.device:
+        return torch.device("cpu") if self._by_nccl is None else self.device
+
+    def _swap(
+        self, outgoing: Mapping[int, torch.Tensor], incoming: Mapping[int, torch.Tensor]
+    ) -> None:
+        """Send tensors to other ranks, and fill those that come from them."""
+        operations = []
+        for to, tensor in outgoing.items():
+            group = self._by_nccl if tensor.device.type == "cuda" else None
+            if len(tensor):
+                operations.append(dist.P2POp(dist.isend, tensor, to, group))
+        for sender, tensor in incoming.items():
+            group = self._by_nccl if tensor.device.type == "cuda" else None
+            operations.append(dist.P2POp(dist.irecv, tensor, sender, group))
+        if operations:
+            for work in dist.batch_isend_irecv(operations):
+                work.wait()
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """The sum of all ranks' arrays of float64, element by element."""
@@ -55,9 +120,10 @@ class Mesh:
 
     def gather(self, text: str) -> list[str]:
         """What every rank says, by rank, at every rank."""
-        said = self.exchange({r: text.encode() for r in range(self.size) if r != self.rank})
-        said[self.rank] = text.encode()
-        return [said.get(r, b"").decode() for r in range(self.size)]
+        others = (r for r in range(self.size) if r != self.rank)
+        _, parcels = self.meet((), {r: Parcel(text.encode()) for r in others})
+        said = {r: parcel.content.decode() for r, parcel in parcels.items()} | {self.rank: text}
+        return [said.get(r, "") for r in range(self.size)]
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -74,25 +140,19 @@ class Mesh:
         if problems:
             raise UserError(problems[0])
 
-    def exchange(self, outgoing: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Hand bytes to other ranks; take what they have for this one, by rank."""
-        sizes = torch.tensor([len(outgoing.get(r, b"")) for r in range(self.size)])
-        table = [torch.empty_like(sizes) for _ in range(self.size)]
-        dist.all_gather(table, sizes)
-        waiting, received = [], {}
-        for r in range(self.size):
-            if r == self.rank:
-                continue
-            if int(table[r][self.rank]):
-                received[r] = torch.empty(int(table[r][self.rank]), dtype=torch.uint8)
-                waiting.append(dist.irecv(received[r], r))
-            if outgoing.get(r):
-                sent = torch.from_numpy(np.frombuffer(bytearray(outgoing[r]), dtype=np.uint8))
-                waiting.append(dist.isend(sent, r))
-        for each in waiting:
-            if each is not None:
-                each.wait()
-        return {r: value.numpy().tobytes() for r, value in sorted(received.items())}
+
+def _as_tensor(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content) or bytearray(1), dtype=torch.uint8)[: len(content)]
+
+
+def _gpu_of(device: torch.device) -> str:
+    """Which GPU of all machines' it is."""
+    return f"{socket.gethostname()} {device.index or 0}"
+
+
+def place(device: str, rank: int) -> str:
+    """Where the peers of a machine's ``rank`` live: ``cuda`` stands for all the GPUs it has."""
+    return f"cuda:{rank % torch.cuda.device_count()}" if device == "cuda" else device
 
 
 def ranks_here() -> int:
@@ -100,10 +160,10 @@ def ranks_here() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
-def join() -> Mesh:
-    """Meet the processes that ``torchrun`` started."""
+def join(device: str = "cpu") -> Mesh:
+    """Meet the processes that ``torchrun`` started; each has its part of ``device``."""
     dist.init_process_group("gloo", timeout=PATIENCE)
-    return Mesh()
+    return Mesh(torch.device(place(device, int(os.environ.get("LOCAL_RANK", "0")))))
 
 
 def leave() -> None:
@@ -111,8 +171,10 @@ def leave() -> None:
     dist.destroy_process_group()
 
 
-def launch(task: Callable[..., None], processes: int, *arguments: Any) -> None:
+def launch(task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu") -> None:
     """Run ``task(mesh, *arguments)`` in new processes of this machine; if one fails, none goes on.
+
+    Each has its part of ``device``.
 
     Raises:
         RuntimeError: one failed; the message holds what it said.
@@ -120,18 +182,23 @@ def launch(task: Callable[..., None], processes: int, *arguments: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "ranks")
         try:
-            spawn(_begin, (processes, meeting, task, arguments), processes)  # type: ignore[no-untyped-call]
+            spawn(_begin, (processes, meeting, device, task, arguments), processes)  # type: ignore[no-untyped-call]
         except ProcessRaisedException as problem:
             raise RuntimeError(str(problem)) from None
 
 
 def _begin(
-    rank: int, processes: int, meeting: str, task: Callable[..., None], arguments: tuple[Any, ...]
+    rank: int,
+    processes: int,
+    meeting: str,
+    device: str,
+    task: Callable[..., None],
+    arguments: tuple[Any, ...],
 ) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes, timeout=PATIENCE
     )
     try:
-        task(Mesh(), *arguments)
+        task(Mesh(torch.device(place(device, rank))), *arguments)
     finally:
         leave()

@@ -51,7 +51,8 @@ def run_in_processes(
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
     threads = max(1, cores() // processes)
-    launch(_run_rank_of, processes, keys, base, str(folder), engine, threads)
+    device = experiment.device
+    launch(_run_rank_of, processes, keys, base, str(folder), engine, threads, device=device)
     return _left(folder, experiment, time.monotonic() - began)
 
 
@@ -74,10 +75,7 @@ def run_as_rank(
     with mesh.as_one():
         make_engine(engine, 1)
         experiment = _fitting(experiment, mesh.size)
-        device = experiment.device
-        if device == "cuda":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        placed = experiment.varied(device=device)
+        placed = experiment.varied(device=str(mesh.device))
         states = _own_states(mesh, placed)
     with mesh.as_one():
         own = prepare_run_dir(run_dir, name) if mesh.rank == 0 else ""
@@ -154,7 +152,7 @@ class _Observer:
 def _run_rank_of(
     mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str, threads: int
 ) -> None:
-    experiment = from_mapping(keys, folder=Path(base))
+    experiment = from_mapping(keys, folder=Path(base)).varied(device=str(mesh.device))
     run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine, threads)
 
 

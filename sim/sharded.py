@@ -8,7 +8,6 @@ process, up to rounding.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from peer.peer import Peer
 from peer.program import Program
 from sim.engine import Engine
 from sim.event import EventDriver, Observer, Process, Value
-from sim.mesh import Mesh
+from sim.mesh import Mesh, Parcel
 from sim.network import Network
 from sim.snapshots import Snapshot
 from topology.errors import UserError
@@ -94,71 +93,85 @@ class ShardedDriver(EventDriver):
         self.shared = shared
         super().__init__(peers, program, network, deadline, observer, engine)
         self.mesh = mesh
-        self.own = dict(self.processes)
         for k, rank in rank_of.items():
             if rank != mesh.rank:
                 self.processes[k] = Elsewhere(k, rank)  # type: ignore[assignment]
-        self._parcels: dict[int, list[tuple[dict[str, Any], bytes]]] = {}
+        self._bags: dict[int, Bag] = {}  # by rank
 
-    def run(self) -> None:
-        """Carry out everything, moment by moment, together with the other ranks."""
-        for process in self.own.values():
-            self._resume_at(process, 0.0)
-        try:
-            while True:
-                begin = self._agenda[0][0] if self._agenda else math.inf
-                reached = self.shared.reached if self.shared else 0
-                now, reached_by_all = self.mesh.least(begin, reached)
-                if self.shared:
-                    self.shared.measure(int(reached_by_all))
-                if now == math.inf:
-                    break
-                while self._agenda and self._agenda[0][0] <= now:
-                    heapq.heappop(self._agenda)[2]()
-                self._meet()
-        finally:
-            for process in self.own.values():
-                process.running.close()
-                self.engine.settle(process)
-        stuck = [k for k, process in self.own.items() if not process.finished]
-        if stuck:
-            raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
+    def _carry_on(self, until: float = math.inf) -> None:
+        """Moment by moment, together with the other ranks."""
+        now = 0.0
+        while now <= until and now < math.inf:
+            super()._carry_on(now)
+            now = self._meet()
 
     def _deliver(
         self, other: Process, sender: int, t: Moment, arrival: float, value: Value
     ) -> None:
-        if not isinstance(other, Elsewhere):
-            super()._deliver(other, sender, t, arrival, value)
-            return
-        is_row = isinstance(value, Snapshot)
-        header = {"to": other.id, "from": sender, "t": list(t), "at": arrival, "row": is_row}
-        if isinstance(value, Snapshot):
-            content = value.tensor.cpu().numpy().tobytes()
+        if isinstance(other, Elsewhere):
+            bag = self._bags.setdefault(other.rank, Bag())
+            bag.add({"to": other.id, "from": sender, "t": list(t), "at": arrival}, value)
         else:
-            content = bytes(value)
-        self._parcels.setdefault(other.rank, []).append((header, content))
+            super()._deliver(other, sender, t, arrival, value)
 
-    def _meet(self) -> None:
-        """Hand over what has become due for other ranks' peers, and deliver what comes."""
-        packed = {
-            rank: msgpack.packb([[header, content] for header, content in parcels])
-            for rank, parcels in self._parcels.items()
-        }
-        self._parcels.clear()
-        for _, content in sorted(self.mesh.exchange(packed).items()):
-            for header, value in msgpack.unpackb(content, max_bin_len=2**32 - 1):
-                process = self.own[header["to"]]
-                t, at = Moment(*header["t"]), header["at"]
-                super()._deliver(process, header["from"], t, at, self._read(process, header, value))
+    def _meet(self) -> float:
+        """Hand over what goes to other ranks' peers, deliver what comes; the next moment of all.
 
-    @staticmethod
-    def _read(process: Process, header: Mapping[str, Any], content: bytes) -> Value:
-        if not header["row"]:
-            return memoryview(content)
-        row = torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.float32))
-        came = Snapshot(row.to(process.peer.state.device))
-        came.is_live = False
-        return came
+        Nothing can happen sooner than what is on some rank's agenda, or than a value is there that
+        is handed over now.
+        """
+        sent = [bag.earliest for bag in self._bags.values()]
+        begin = min([math.inf, *sent, *(entry[0] for entry in self._agenda[:1])])
+        reached = self.shared.reached if self.shared else 0
+        packed = {rank: bag.pack() for rank, bag in sorted(self._bags.items())}
+        self._bags.clear()
+        said, parcels = self.mesh.meet((begin, reached), packed)
+        for parcel in parcels.values():
+            for header, value in unpack_bag(parcel):
+                process, t = self.own[header["to"]], Moment(*header["t"])
+                super()._deliver(process, header["from"], t, header["at"], value)
+        begins, all_reached = zip(*said, strict=True)
+        if self.shared:
+            self.shared.measure(int(min(all_reached)))
+        return float(min(begins))
+
+
+class Bag:
+    """What this rank's peers send to another's: every value once, to however many it goes."""
+
+    def __init__(self) -> None:
+        self.earliest = math.inf  # when the first of it arrives
+        self._headers: list[dict[str, Any]] = []
+        self._places: dict[int, tuple[bool, int]] = {}  # of a value: whether a row, and which
+        self._rows: list[Snapshot] = []
+        self._letters: list[memoryview] = []
+
+    def add(self, header: dict[str, Any], value: Value) -> None:
+        """A value for one peer; ``header`` says for whom, from whom and when."""
+        if id(value) not in self._places:
+            values: list[Any] = self._rows if isinstance(value, Snapshot) else self._letters
+            self._places[id(value)] = isinstance(value, Snapshot), len(values)
+            values.append(value)
+        self._headers.append({**header, "value": self._places[id(value)]})
+        self.earliest = min(self.earliest, header["at"])
+
+    def pack(self) -> Parcel:
+        """All of it."""
+        rows = [row.tensor for row in self._rows]
+        letters = [bytes(letter) for letter in self._letters]
+        content = msgpack.packb([self._headers, letters, [len(row) for row in rows]])
+        return Parcel(content, torch.cat(rows)) if rows else Parcel(content)
+
+
+def unpack_bag(parcel: Parcel) -> list[tuple[dict[str, Any], Value]]:
+    """What a :class:`Bag` of another rank held: headers, each with its value."""
+    headers, letters, lengths = msgpack.unpackb(parcel.content, max_bin_len=2**32 - 1)
+    rows = [Snapshot.of_value(row) for row in torch.split(parcel.rows, lengths)]
+    found: list[tuple[dict[str, Any], Value]] = []
+    for header in headers:
+        is_row, place = header.pop("value")
+        found.append((header, rows[place] if is_row else memoryview(letters[place])))
+    return found
 
 
 class SharedDisagreement:
@@ -219,7 +232,7 @@ def _sums(arenas: Sequence[Snapshot], length: int) -> np.ndarray:
     """The sum of the arenas, of their squared norms, and how many: (length + 2,), float64."""
     found = np.zeros(length + 2)
     for arena in arenas:
-        w = arena.tensor.detach().cpu().numpy().astype(np.float64)
-        found[:length] += w
-        found[length:] += np.array([w @ w, 1.0])
+        w = arena.tensor.detach().double()  # by torch, which keeps to this process's threads
+        found[:length] += w.cpu().numpy()
+        found[length:] += np.array([float(w @ w), 1.0])
     return found
