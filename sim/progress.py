@@ -1,9 +1,10 @@
-"""How quality grows while a simulation runs: ``quality.jsonl``, every ``metrics.quality_every``."""
+"""How quality grows in a simulation: ``quality.jsonl``, every ``metrics.quality_every`` rounds."""
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,39 +15,46 @@ from peer.experiment import Experiment
 from peer.gan import build_gan
 from peer.program import Program
 from peer.records import round_to
-from peer.state import PeerState
+from sim.event import Process
 from sim.metrics.mixture import final_generator
 from sim.metrics.pace import time_to_score
 from sim.metrics.quality import Source
 from topology.errors import UserError
 
-NAME = "quality.jsonl"
+FILES = "quality*.jsonl"
+"""One a run, or one for each of its processes."""
 
 
 class QualityLog:
     """Judges the generators that a system is for, as they are after every n-th round.
 
+    Args:
+        experiment: says how often, and by which data.
+        program: says whose generators.
+        path: the file, one of a run's :data:`FILES`; it is appended to.
+
+    Attributes:
+        judging: seconds of this machine that went into it, and not into training.
+
     Raises:
         UserError: there is no labelled common source to judge by.
     """
 
-    def __init__(self, experiment: Experiment, program: Program, folder: Path) -> None:
+    def __init__(self, experiment: Experiment, program: Program, path: Path) -> None:
         self.every = experiment.metrics.quality_every
         self.program = program
-        self.path = folder / NAME
+        self.path = path
+        self.judging = 0.0
         try:
             self._source = Source(experiment)
         except UserError as problem:
             raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
         self._z_dim = build_gan(experiment, self._source.images.shape).z_dim
+        self._began = time.monotonic()  # now that the judge is there
 
-    def write(
-        self, state: PeerState, round: int, seconds: float, bytes_out: int, wall_seconds: float
-    ) -> None:
-        """Judge one peer after ``round``, if it is time to.
-
-        ``seconds`` are virtual; ``wall_seconds`` this machine's, for all peers, without judging.
-        """
+    def write(self, process: Process, round: int) -> None:
+        """Judge one peer after ``round``, if it is time to."""
+        state, began = process.peer.state, time.monotonic()
         if round % self.every and round != self.program.rounds:
             return
         if not self.program.makes_product(state.peer, state.peers):
@@ -55,14 +63,15 @@ class QualityLog:
         record = {
             "peer": state.peer,
             "round": round,
-            "seconds": round_to(seconds, 6),
-            "wall_seconds": round_to(wall_seconds, 6),
-            "bytes_out": bytes_out,
+            "seconds": round_to(process.now, 6),  # virtual
+            "wall_seconds": round_to(began - self._began - self.judging, 6),
+            "bytes_out": process.bytes_out,
             "covered": quality.coverage[state.peer],
             "cfid": _finite(quality.cfid[state.peer]),
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self.judging += time.monotonic() - began
 
 
 class Progress(NamedTuple):
@@ -76,10 +85,9 @@ class Progress(NamedTuple):
 
 def read_progress(folder: Path) -> Progress | None:
     """What a run logged of its quality; None where it logged nothing."""
-    try:
-        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
+    lines: list[str] = []
+    for path in sorted(folder.glob(FILES)):
+        lines += path.read_text(encoding="utf-8").splitlines()
     by_round: dict[int, list[Mapping[str, float]]] = {}
     for line in lines:
         try:

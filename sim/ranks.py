@@ -20,8 +20,9 @@ from peer.state import PeerState
 from sim.event import Process
 from sim.mesh import Mesh, launch
 from sim.network import Network
+from sim.progress import QualityLog
 from sim.records import read_run
-from sim.run import Run, check_states, cores, make_engine, make_states
+from sim.run import Run, check_states, cores, make_engine, make_states, quality_log
 from sim.sharded import ShardedDriver, SharedDisagreement, check, homes
 from sim.writing import describe, record, write_engine, write_peers
 from topology.errors import UserError
@@ -47,6 +48,7 @@ def run_in_processes(
     experiment = _fitting(experiment, processes)
     check_states(experiment)  # here, where a refusal is one line and nothing has been launched
     folder = prepare_run_dir(run_dir, name)
+    quality_log(experiment, algorithms.find(experiment), folder)  # its judge is trained once, here
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
@@ -112,6 +114,8 @@ def run_rank(
     layouts = next(iter(states.values())).gan.layouts
     lengths = {net: layout.length for net, layout in zip(NETS, layouts, strict=True)}
     shared = SharedDisagreement(mesh, lengths, len(states), write)
+    with mesh.as_one():
+        quality = quality_log(experiment, program, folder / f"quality-{mesh.rank}.jsonl")
     with recorder:
         peers = {
             k: Peer(state, experiment.schedule, experiment.weights) for k, state in states.items()
@@ -123,12 +127,12 @@ def run_rank(
             program,
             Network(experiment),
             experiment.deadline,
-            _Observer(recorder, shared),
+            _Observer(recorder, shared, quality),
             computing,
             shared,
         )
         driver.run()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
         chosen = mesh.gather(json.dumps(describe(engine, computing)))
         if mesh.rank == 0:
             sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
@@ -139,14 +143,19 @@ def run_rank(
 class _Observer:
     """Records this rank's peers."""
 
-    def __init__(self, recorder: Recorder, shared: SharedDisagreement) -> None:
+    def __init__(
+        self, recorder: Recorder, shared: SharedDisagreement, quality: QualityLog | None
+    ) -> None:
         self.recorder = recorder
         self.shared = shared
+        self.quality = quality
 
     def reported(self, process: Process, report: Report) -> None:
         record(self.recorder, process, report)
         if self.recorder.wants(report.round):
             self.shared.reported(process, report.round)
+        if self.quality:
+            self.quality.write(process, report.round)
 
 
 def _run_rank_of(

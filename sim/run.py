@@ -105,17 +105,13 @@ def run(
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
     states = make_states(experiment)
-    quality = None
-    if experiment.metrics.quality_every:
-        from sim.progress import QualityLog  # the judge loads only where it is needed
-
-        quality = QualityLog(experiment, program, folder)
+    quality = quality_log(experiment, program, folder / "quality.jsonl")
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         observer = _Observer(experiment, states, recorder, folder, progress, quality)
         driver = drive(experiment, states, program, observer, computing)
-        seconds = time.monotonic() - began - observer.judging
+        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
         write_engine(folder, describe(engine, computing))
         write_peers(folder, driver.processes, program, recorder, seconds, cores())
     sent = sum(process.bytes_out for process in driver.processes.values())
@@ -155,6 +151,19 @@ def drive(
     driver = EventDriver(peers, program, network, deadline, observer, engine)
     driver.run()
     return driver
+
+
+def quality_log(experiment: Experiment, program: Program, path: Path) -> QualityLog | None:
+    """What judges generators while the simulation runs, if ``metrics.quality_every`` asks for it.
+
+    Raises:
+        UserError: there is nothing to judge by.
+    """
+    if not experiment.metrics.quality_every:
+        return None
+    from sim.progress import QualityLog  # the judge loads only where it is needed
+
+    return QualityLog(experiment, program, path)
 
 
 def make_engine(name: str, threads: int | None = None) -> Engine:
@@ -258,8 +267,6 @@ class _Observer:
         quality: QualityLog | None,
     ) -> None:
         self.quality = quality
-        self.began = time.monotonic()
-        self.judging = 0.0  # seconds that went into it, and not into training
         self.experiment = experiment
         self.states = states
         self.recorder = recorder
@@ -273,10 +280,7 @@ class _Observer:
         if self.recorder.wants(report.round):
             self._measure(process, report.round)
         if self.quality:
-            paused, state = time.monotonic(), process.peer.state
-            wall = paused - self.began - self.judging
-            self.quality.write(state, report.round, process.now, process.bytes_out, wall)
-            self.judging += time.monotonic() - paused
+            self.quality.write(process, report.round)
         if self.progress:
             self.progress(process.id, report.round, report.measures)
 

@@ -56,7 +56,6 @@ def check(experiment: Experiment) -> None:
         ("network.loss", network.loss or any(link.loss for link in network.links)),
         ("network.downlink", network.downlink or any(end.downlink for end in network.ends)),
         ("network.channel", network.channel),
-        ("metrics.quality_every", experiment.metrics.quality_every),
     ):
         if given:
             raise UserError(f"{key}: several processes cannot simulate that; use one")

@@ -21,6 +21,7 @@ from peer.console import run_app
 from peer.data import load_source
 from peer.experiment import from_mapping
 from sim.__main__ import app
+from sim.progress import read_progress
 from sim.ranks import run_in_processes
 from sim.records import read_run
 from sim.run import check_states, shards
@@ -194,7 +195,7 @@ def test_homes_cut_few_links() -> None:
     [
         ({"faults": [{"peer": 1, "down": 1.0}]}, "faults"),
         ({"network": {"loss": 0.1}}, "network.loss"),
-        ({"metrics": {"quality_every": 1}}, "metrics.quality_every"),
+        ({"network": {"channel": 10.0}}, "network.channel"),
     ],
 )
 def test_what_needs_one_process_is_said(keys: dict[str, Any], key: str, tmp_path: Path) -> None:
@@ -204,3 +205,22 @@ def test_what_needs_one_process_is_said(keys: dict[str, Any], key: str, tmp_path
         run_in_processes(experiment, 2, run_dir=tmp_path / "run")
     with pytest.raises(UserError, match="--processes 9: there are 5 peers"):
         run_in_processes(experiment, 9, run_dir=tmp_path / "run")
+
+
+def test_ranks_judge_their_own_peers_on_the_way(tmp_path: Path) -> None:
+    keys = diffusion(4) | SGD | {"metrics": {"quality_every": 2, "samples": 50}}
+    sim.run(from_mapping(keys), run_dir=tmp_path / "one", report=False)
+    run_in_processes(from_mapping(keys), 2, run_dir=tmp_path / "two")
+    one, two = read_progress(tmp_path / "one"), read_progress(tmp_path / "two")
+    assert one is not None
+    assert two is not None
+    assert one.rounds.tolist() == two.rounds.tolist() == [2, 4]
+    np.testing.assert_allclose(one.seconds, two.seconds, atol=1e-5)
+    np.testing.assert_allclose(one.cfid, two.cfid, rtol=1e-2)
+
+
+def test_nothing_to_judge_by_is_said_before_anything_is_launched(tmp_path: Path) -> None:
+    synthetic = {"source": "synthetic", "images": 20, "size": 8, "partition": "own"}
+    keys = diffusion(1) | {"data": synthetic, "metrics": {"quality_every": 1}}
+    with pytest.raises(UserError, match=r"metrics.quality_every: nothing to judge by"):
+        run_in_processes(from_mapping(keys), 2, run_dir=tmp_path / "run")
