@@ -9,7 +9,6 @@ snapshots.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -32,7 +31,10 @@ BEFORE_ALL = Moment(-1, -1)
 
 
 class StepResult(NamedTuple):
-    """What local steps report: the mean loss and the mean squared gradient norm over the steps."""
+    """What local steps report: the mean loss and the mean squared gradient norm over the steps.
+
+    Numbers, not tensors: on a GPU, a step ends when it has computed them.
+    """
 
     loss: float
     gradient_norm_sq: float
@@ -43,7 +45,7 @@ class StepResult(NamedTuple):
         if len(results) == 1:
             return results[0]
         losses, norms = zip(*results, strict=True)
-        return cls(math.fsum(losses) / len(losses), math.fsum(norms) / len(norms))
+        return cls(sum(losses) / len(losses), sum(norms) / len(norms))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,15 @@ class Crew:
             if threads > 1
             else None
         )
-        self._begun: list[Future[Any]] = []
+        self._begun: set[Future[Any]] = set()  # and not done
         keep_freed_memory()
 
     def begin(self, work: Callable[[Workbench], T], *, here: bool = False) -> Future[T]:
         """Let one of the threads do ``work``; or do it ``here`` and now."""
         if self._pool is not None and not here:
             future = self._pool.submit(_at_its_workbench, work)
-            self._begun.append(future)
+            self._begun.add(future)
+            future.add_done_callback(self._begun.discard)
             return future
         done: Future[T] = Future()
         done.set_result(work(self._workbench))
@@ -47,8 +48,7 @@ class Crew:
 
     def wait(self) -> None:
         """Until all that was begun is done, well or not."""
-        wait(self._begun)
-        self._begun.clear()
+        wait(list(self._begun))
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """Do ``work`` for 0 to ``count - 1``, and wait for it."""

@@ -32,6 +32,9 @@ class Engine(Protocol):
     def settle(self, process: Process) -> None:
         """Carry out what is taken on: the peer's arenas are about to be read."""
 
+    def finish(self) -> None:
+        """The run is over, well or not: nothing computes any more, and what waits is forgotten."""
+
 
 class OneByOne:
     """The engine that computes as the ZeroMQ driver does: the same functions, the same bits."""
@@ -60,3 +63,6 @@ class OneByOne:
 
     def settle(self, process: Process) -> None:
         """Nothing is ever put off."""
+
+    def finish(self) -> None:
+        """Nothing ever computes on its own."""

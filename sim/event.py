@@ -89,8 +89,12 @@ class Process:
 
     def is_past(self, neighbour: int, t: Moment) -> bool:
         """Whether it has settled exchange ``t`` on the link with ``neighbour``, or never will."""
-        over = self.finished or t.round < self.peer.round
-        return over or self.passed.get(neighbour, BEFORE_ALL) >= t
+        return is_past(t, self.passed.get(neighbour), self.peer.round, self.finished)
+
+
+def is_past(t: Moment, passed: Moment | None, round: int, finished: bool) -> bool:
+    """Whether a peer in ``round``, that has last settled ``passed`` on a link, is beyond ``t``."""
+    return finished or t.round < round or (passed or BEFORE_ALL) >= t
 
 
 class EventDriver:
@@ -136,6 +140,7 @@ class EventDriver:
             for process in self.own.values():
                 process.running.close()  # who is away for ever goes no further
                 self.engine.settle(process)
+            self.engine.finish()
         stuck = [p.id for p in self.own.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
@@ -322,10 +327,13 @@ class EventDriver:
         if process.pending is not pending or neighbour not in pending.open:
             return
         self._do_without(pending, neighbour)
-        t = pending.moments[neighbour]
-        self.processes[neighbour].inbox.pop((process.id, t), None)
+        self._withdraw(process, neighbour, pending.moments[neighbour], now)
         pending.ready = max(pending.ready, now)
         self._settle(process)
+
+    def _withdraw(self, process: Process, neighbour: int, t: Moment, _now: float) -> None:
+        """The value that waits at the neighbour is not to be used any more."""
+        self.processes[neighbour].inbox.pop((process.id, t), None)
 
     def _settle(self, process: Process) -> None:
         """Once every neighbour is settled: combine, or hand the letters over, and go on."""

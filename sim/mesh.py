@@ -7,7 +7,6 @@ is pickled. Started by ``torchrun``, or by :func:`launch` on this machine.
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +54,8 @@ class Mesh:
         if all(can) and len(set(can)) == self.size:
             torch.cuda.set_device(device)
             self._by_nccl = dist.new_group(backend="nccl")
+            # NCCL's first exchange needs everybody.
+            dist.all_reduce(torch.zeros(1, device=device), group=self._by_nccl)
 
     def meet(
         self, said: Sequence[float], outgoing: Mapping[int, Parcel]
@@ -146,13 +147,14 @@ def _as_tensor(content: bytes) -> torch.Tensor:
 
 
 def _gpu_of(device: torch.device) -> str:
-    """Which GPU of all machines' it is."""
-    return f"{socket.gethostname()} {device.index or 0}"
+    """Which GPU it is, of all machines'."""
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 def place(device: str, rank: int) -> str:
     """Where the peers of a machine's ``rank`` live: ``cuda`` stands for all the GPUs it has."""
-    return f"cuda:{rank % torch.cuda.device_count()}" if device == "cuda" else device
+    gpus = torch.cuda.device_count()
+    return f"cuda:{rank % gpus}" if device == "cuda" and gpus else device
 
 
 def ranks_here() -> int:

@@ -71,6 +71,9 @@ class Network:
         flawed = any(_said(self._default).values()) or self._links or self.absences
         self.is_ideal = not flawed and not any(busy)
         """Whether values are there at once, and everybody always: nothing need be asked below."""
+        lossy = any(link.loss for link in (self._default, *self._links.values()))
+        self.is_reliable = not lossy and not self.absences
+        """Whether every value arrives, be it late: nobody ever does without a neighbour."""
 
     def arrival(
         self,

@@ -122,7 +122,7 @@ def run_rank(
         }
         driver = ShardedDriver(
             mesh,
-            homes(experiment.graph_of_peers, mesh.size),
+            experiment.graph_of_peers,
             peers,
             program,
             Network(experiment),

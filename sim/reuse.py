@@ -35,9 +35,9 @@ SLOPE = 2
 
 def reuse_memory(graph: Graph) -> None:
     """Let ``graph``, of tensor operations, write over its own intermediate results."""
-    _know_leaky_by_result(graph)
     roots = _roots(graph)
     place = {node: i for i, node in enumerate(graph.nodes)}
+    _know_leaky_by_result(graph, roots, place)
     last = dict.fromkeys(roots.values(), 0)
     for node, root in roots.items():
         last[root] = max([last[root], *(place[user] for user in node.users)])
@@ -55,19 +55,29 @@ def reuse_memory(graph: Graph) -> None:
             node.kwargs = {**node.kwargs, "grad_input": spent}
 
 
-def _know_leaky_by_result(graph: Graph) -> None:
-    """Take leaky ReLU's gradient from its result: the signs are the same, its input is not kept."""
+def _know_leaky_by_result(graph: Graph, roots: dict[Node, Node], place: dict[Node, int]) -> None:
+    """Take leaky ReLU's gradient from its result: the signs are the same, its input is not kept.
+
+    Unless somebody writes over the result, as it is a net's right as long as the input is kept.
+    """
+    written = {roots[node] for node in graph.nodes if _writes(node)}
     for node in graph.nodes:
-        if node.target is not _ops.leaky_relu.default:
+        if node.target is not _ops.leaky_relu.default or node in written:
             continue
         for user in list(node.args[0].users):
             if (
                 user.target is _ops.leaky_relu_backward.default
                 and user.args[1] is node.args[0]
+                and place[user] > place[node]
                 and user.args[SLOPE] == (node.args[1] if len(node.args) > 1 else 0.01)
                 and user.args[SLOPE] > 0
             ):
                 user.args = (user.args[0], node, user.args[SLOPE], True)
+
+
+def _writes(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
 
 
 def _roots(graph: Graph) -> dict[Node, Node]:
@@ -88,4 +98,4 @@ def _is_view(node: Node) -> bool:
 
 def _alike(one: Node, other: Node) -> bool:
     x, y = one.meta["val"], other.meta["val"]
-    return bool(x.shape == y.shape and x.dtype == y.dtype)
+    return bool(x.shape == y.shape and x.stride() == y.stride() and x.dtype == y.dtype)

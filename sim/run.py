@@ -199,7 +199,7 @@ def make_states(
     for name, holders in owners.items():
         W = torch.zeros(len(holders), lengths[role_of(name)], device=experiment.device)
         for k, row in zip(holders, W, strict=True):
-            rows[k][name] = row
+            rows[k][name] = row.data  # to autograd, what is done to one row is not done to others
     return {
         k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
         for k, (images, indices) in zip(peers, sources, strict=True)

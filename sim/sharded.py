@@ -20,12 +20,13 @@ import numpy as np
 import scipy.sparse.csgraph
 import torch
 
+import algorithms
 from peer.effects import Moment
 from peer.experiment import Experiment
 from peer.peer import Peer
 from peer.program import Program
 from sim.engine import Engine
-from sim.event import EventDriver, Observer, Process, Value
+from sim.event import EventDriver, Observer, Process, Value, is_past
 from sim.mesh import Mesh, Parcel
 from sim.network import Network
 from sim.snapshots import Snapshot
@@ -50,28 +51,40 @@ def check(experiment: Experiment) -> None:
     Raises:
         UserError: which key it is.
     """
-    network = experiment.network
-    for key, given in (
-        ("faults", experiment.faults),
-        ("network.loss", network.loss or any(link.loss for link in network.links)),
-        ("network.downlink", network.downlink or any(end.downlink for end in network.ends)),
-        ("network.channel", network.channel),
-    ):
+    network, name = experiment.network, experiment.algorithm.name
+    # Who only sends is done at once, and whether others know at that moment is an order of events
+    # that ranks do not share.
+    one_way = not algorithms.find(experiment).mutual
+    loss = network.loss or any(link.loss for link in network.links)
+    downlink = network.downlink or any(end.downlink for end in network.ends)
+    refused: dict[str, object] = {
+        f"faults: several processes cannot simulate that for {name}": one_way and experiment.faults,
+        f"network.loss: several processes cannot simulate that for {name}": one_way and loss,
+        "network.downlink: several processes cannot simulate that": downlink,
+        "network.channel: several processes cannot simulate that": network.channel,
+    }
+    for words, given in refused.items():
         if given:
-            raise UserError(f"{key}: several processes cannot simulate that; use one")
+            raise UserError(f"{words}; use one")
 
 
 @dataclass
 class Elsewhere:
-    """A peer that lives on another rank: values for it are handed over when ranks meet."""
+    """A peer that lives on another rank: values for it are handed over when ranks meet.
+
+    How far it is, is known where somebody may do without it: where the network is not reliable.
+    """
 
     id: int
     rank: int
+    round: int = 0
+    finished: bool = False
+    passed: dict[int, Moment] = field(default_factory=dict)
     inbox: dict[Any, Any] = field(default_factory=dict)
 
-    def is_past(self, _neighbour: int, _t: Moment) -> bool:
-        """Nobody gives anything up in a sharded simulation."""
-        return False
+    def is_past(self, neighbour: int, t: Moment) -> bool:
+        """As :meth:`Process.is_past`."""
+        return is_past(t, self.passed.get(neighbour), self.round, self.finished)
 
 
 class ShardedDriver(EventDriver):
@@ -80,7 +93,7 @@ class ShardedDriver(EventDriver):
     def __init__(
         self,
         mesh: Mesh,
-        rank_of: Mapping[int, int],
+        graph: nx.Graph[int],
         peers: Mapping[int, Peer],
         program: Program,
         network: Network,
@@ -92,9 +105,12 @@ class ShardedDriver(EventDriver):
         self.shared = shared
         super().__init__(peers, program, network, deadline, observer, engine)
         self.mesh = mesh
+        rank_of = homes(graph, mesh.size)
         for k, rank in rank_of.items():
             if rank != mesh.rank:
                 self.processes[k] = Elsewhere(k, rank)  # type: ignore[assignment]
+        near = {k: {rank_of[other] for other in graph.neighbors(k)} - {mesh.rank} for k in self.own}
+        self._near = {} if network.is_reliable else near  # ranks to tell how far a peer is
         self._bags: dict[int, Bag] = {}  # by rank
 
     def _carry_on(self, until: float = math.inf) -> None:
@@ -113,6 +129,27 @@ class ShardedDriver(EventDriver):
         else:
             super()._deliver(other, sender, t, arrival, value)
 
+    def _withdraw(self, process: Process, neighbour: int, t: Moment, now: float) -> None:
+        other = self.processes[neighbour]
+        if isinstance(other, Elsewhere):
+            bag = self._bags.setdefault(other.rank, Bag())
+            bag.withdraw({"to": neighbour, "from": process.id, "t": list(t), "at": now})
+        else:
+            super()._withdraw(process, neighbour, t, now)
+
+    def _release(self, process: Process, time: float) -> None:
+        super()._release(process, time)
+        for rank in sorted(self._near.get(process.id, ())):
+            self._bags.setdefault(rank, Bag()).tell(process, time)
+
+    def _is_told(self, k: int, news: Mapping[str, Any]) -> None:
+        """How far peer ``k`` of another rank is: who waits for it in vain, goes on without it."""
+        elsewhere: Any = self.processes[k]
+        elsewhere.round, elsewhere.finished = news["round"], news["finished"]
+        for neighbour, round, exchange in news["passed"]:
+            elsewhere.passed[neighbour] = Moment(round, exchange)
+        super()._release(elsewhere, news["at"])
+
     def _meet(self) -> float:
         """Hand over what goes to other ranks' peers, deliver what comes; the next moment of all.
 
@@ -127,8 +164,14 @@ class ShardedDriver(EventDriver):
         said, parcels = self.mesh.meet((begin, reached), packed)
         for parcel in parcels.values():
             for header, value in unpack_bag(parcel):
-                process, t = self.own[header["to"]], Moment(*header["t"])
-                super()._deliver(process, header["from"], t, header["at"], value)
+                sender, at = header["from"], header["at"]
+                if "to" not in header:
+                    self._is_told(sender, header)
+                elif value is None:
+                    self.own[header["to"]].inbox.pop((sender, Moment(*header["t"])), None)
+                else:
+                    process, t = self.own[header["to"]], Moment(*header["t"])
+                    super()._deliver(process, sender, t, at, value)
         begins, all_reached = zip(*said, strict=True)
         if self.shared:
             self.shared.measure(int(min(all_reached)))
@@ -136,7 +179,10 @@ class ShardedDriver(EventDriver):
 
 
 class Bag:
-    """What this rank's peers send to another's: every value once, to however many it goes."""
+    """What this rank's peers send to another's: every value once, to however many it goes.
+
+    In the order in which it is said; with how far peers are, where that is told.
+    """
 
     def __init__(self) -> None:
         self.earliest = math.inf  # when the first of it arrives
@@ -154,6 +200,18 @@ class Bag:
         self._headers.append({**header, "value": self._places[id(value)]})
         self.earliest = min(self.earliest, header["at"])
 
+    def withdraw(self, header: dict[str, Any]) -> None:
+        """A value that was added earlier is not to be used any more."""
+        self._headers.append(header)
+        self.earliest = min(self.earliest, header["at"])
+
+    def tell(self, process: Process, time: float) -> None:
+        """How far ``process`` is, at ``time``."""
+        passed = [[neighbour, *t] for neighbour, t in process.passed.items()]
+        news = {"round": process.peer.round, "finished": process.finished, "passed": passed}
+        self._headers.append({"from": process.id, "at": time, **news})
+        self.earliest = min(self.earliest, time)
+
     def pack(self) -> Parcel:
         """All of it."""
         rows = [row.tensor for row in self._rows]
@@ -162,14 +220,19 @@ class Bag:
         return Parcel(content, torch.cat(rows)) if rows else Parcel(content)
 
 
-def unpack_bag(parcel: Parcel) -> list[tuple[dict[str, Any], Value]]:
-    """What a :class:`Bag` of another rank held: headers, each with its value."""
+def unpack_bag(parcel: Parcel) -> list[tuple[dict[str, Any], Value | None]]:
+    """What a :class:`Bag` of another rank held: headers, each with its value, if it has one."""
     headers, letters, lengths = msgpack.unpackb(parcel.content, max_bin_len=2**32 - 1)
     rows = [Snapshot.of_value(row) for row in torch.split(parcel.rows, lengths)]
-    found: list[tuple[dict[str, Any], Value]] = []
+    found: list[tuple[dict[str, Any], Value | None]] = []
     for header in headers:
-        is_row, place = header.pop("value")
-        found.append((header, rows[place] if is_row else memoryview(letters[place])))
+        match header.get("value"):
+            case [True, place]:
+                found.append((header, rows[place]))
+            case [False, place]:
+                found.append((header, memoryview(bytearray(letters[place]))))
+            case _:
+                found.append((header, None))
     return found
 
 

@@ -152,6 +152,12 @@ class Stacked:
             mixes, self._mixes = list(self._mixes.values()), {}
             self._mixer.mix(mixes)
 
+    def finish(self) -> None:
+        """Wait for blocks that are under way; forget what was not begun."""
+        self._crew.wait()
+        self._waiting.clear()
+        self._mixes.clear()
+
     def chosen(self) -> dict[str, str]:
         """How every kind of local effect is carried out, in words; for the run's folder."""
         found: dict[str, str] = {}

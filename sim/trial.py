@@ -54,7 +54,7 @@ def _copies(tasks: Sequence[Task]) -> list[Task]:
 def _tensors(result: Any) -> list[torch.Tensor]:
     match result:
         case StepResult(loss, norm):
-            return [torch.tensor([loss, norm])]
+            return [torch.tensor(loss), torch.tensor(norm)]
         case torch.Tensor():
             return [result]
         case _:

@@ -204,6 +204,15 @@ def slopes(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return gradient, one.detach(), steep.detach()
 
 
+def written_over(x: torch.Tensor) -> torch.Tensor:
+    """A residual in place, which leaky ReLU's gradient, by its input, knows nothing of."""
+    leaf = x.detach().requires_grad_()
+    y = nn.functional.leaky_relu(2 * leaf, 0.2)
+    y += 3 * leaf.flip(0)
+    (gradient,) = torch.autograd.grad(y.square().sum(), leaf)
+    return gradient
+
+
 TURN = draws(6, 6)
 
 
@@ -218,7 +227,17 @@ def activations(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "function",
-    [kept_by_an_output, kept_by_a_view, given, of_a_view, twice, expanded, slopes, activations],
+    [
+        kept_by_an_output,
+        kept_by_a_view,
+        given,
+        of_a_view,
+        twice,
+        expanded,
+        slopes,
+        written_over,
+        activations,
+    ],
 )
 def test_what_is_written_over_is_not_needed_any_more(function: Any) -> None:
     recordings = Recordings()

@@ -33,7 +33,8 @@ SGD = {"optimizer": {"name": "sgd", "lr": 0.01}}
 
 
 def assert_equal_runs(one: Path, other: Path, peers: int) -> None:
-    assert read_run(one).unfinished == read_run(other).unfinished == ()
+    left = [read_run(run) for run in (one, other)]
+    assert left[0].unfinished == left[1].unfinished
     for k in range(peers):
         file = f"peer-{k}/generator.safetensors"
         assert (one / file).exists() == (other / file).exists()
@@ -43,6 +44,9 @@ def assert_equal_runs(one: Path, other: Path, peers: int) -> None:
                 torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
         said = [json.loads((run / f"peer-{k}/summary.json").read_text()) for run in (one, other)]
         assert said[0]["bytes_out"] == said[1]["bytes_out"]
+        assert said[0]["missing"] == said[1]["missing"]
+        times = [[record.seconds for record in run.records[k]] for run in left]
+        assert times[0] == pytest.approx(times[1], abs=1e-5)
 
 
 def network_of(run: Path) -> list[dict[str, Any]]:
@@ -54,10 +58,22 @@ def diffusion(rounds: int) -> dict[str, Any]:
 
 
 CASES = {
-    "diffusion, delays": (
-        PLAIN | {"graph": "ring", "algorithm": {"name": "diffusion", "rounds": 3}}
-    )
-    | {"network": {"delay": 0.1, "jitter": 0.5}},
+    "delays": diffusion(3) | {"network": {"delay": 0.1, "jitter": 0.5}},
+    "losses": diffusion(8) | {"network": {"loss": 0.3}, "deadline": 1.0},
+    "losses, delays": diffusion(8)
+    | {"network": {"loss": 0.3, "delay": 0.1, "jitter": 0.5}, "deadline": 1.0},
+    "away": diffusion(8) | {"faults": [{"peer": 2, "down": 0.0045, "up": 40.0}], "deadline": 3.0},
+    "gone": diffusion(8) | {"faults": [{"peer": 1, "down": 0.0045}], "deadline": 3.0},
+    "everything": diffusion(12)
+    | {
+        "network": {"loss": 0.2, "delay": 0.05, "jitter": 2.0},
+        "faults": [
+            {"peer": 2, "down": 3.1, "up": 9.7},
+            {"peer": 0, "down": 5.3},
+            {"peer": 4, "down": 1.9, "up": 4.1},
+        ],
+        "deadline": 1.7,
+    },
     "fedavg": keys_of("fedavg, half of them", 3),
     "mdgan": keys_of("mdgan", 3),
     "serverless": keys_of("sequential, serverless", 3),
@@ -193,8 +209,9 @@ def test_homes_cut_few_links() -> None:
 @pytest.mark.parametrize(
     ("keys", "key"),
     [
-        ({"faults": [{"peer": 1, "down": 1.0}]}, "faults"),
-        ({"network": {"loss": 0.1}}, "network.loss"),
+        ({"network": {"downlink": 10.0}}, "network.downlink"),
+        ({"network": {"loss": 0.1}, **keys_of("fedavg", 1)}, "network.loss"),
+        ({"faults": [{"peer": 1, "down": 1.0}], **keys_of("gossip", 1)}, "faults"),
         ({"network": {"channel": 10.0}}, "network.channel"),
     ],
 )

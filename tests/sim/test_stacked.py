@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -212,3 +214,29 @@ def test_auto_times_both_ways_and_says_what_it_chose(tmp_path: Path) -> None:
         assert chosen[f"Train {net}"].endswith("times as fast")
     with pytest.raises(UserError, match="there is no 'fast'; choose one of event, stacked, auto"):
         sim.run(from_mapping(keys), engine="fast")
+
+
+def test_what_is_done_to_one_peer_is_to_autograd_not_done_to_others() -> None:
+    """A peer's parameters move while another one's gradient is worked out in another thread."""
+    states = make_states(from_mapping(DIFFUSION))
+    one, other = (states[k].nets["generator"].arena.vector for k in (0, 1))
+    before = other._version
+    one.add_(1.0)
+    assert other._version == before
+    assert one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()  # rows of one
+
+
+def test_nothing_computes_after_a_run_that_failed() -> None:
+    begun, ended = threading.Event(), []
+
+    def slow(_: object) -> None:
+        begun.set()
+        time.sleep(0.2)
+        ended.append(True)
+
+    engine = Stacked(threads=2)
+    engine._crew.begin(slow)
+    begun.wait(5)
+    engine.finish()
+    assert ended
+    assert not engine._crew._begun
