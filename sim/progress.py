@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ class QualityLog:
         experiment: says how often, and by which data.
         program: says whose generators.
         path: the file, one of a run's :data:`FILES`; it is appended to.
+        clock: seconds of this machine.
 
     Attributes:
         judging: seconds of this machine that went into it, and not into training.
@@ -40,21 +40,24 @@ class QualityLog:
         UserError: there is no labelled common source to judge by.
     """
 
-    def __init__(self, experiment: Experiment, program: Program, path: Path) -> None:
+    def __init__(
+        self, experiment: Experiment, program: Program, path: Path, clock: Callable[[], float]
+    ) -> None:
         self.every = experiment.metrics.quality_every
         self.program = program
         self.path = path
+        self.clock = clock
         self.judging = 0.0
         try:
             self._source = Source(experiment)
         except UserError as problem:
             raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
         self._z_dim = build_gan(experiment, self._source.images.shape).z_dim
-        self._began = time.monotonic()  # now that the judge is there
+        self._began = self.clock()  # now that the judge is there
 
     def write(self, process: Process, round: int) -> None:
         """Judge one peer after ``round``, if it is time to."""
-        state, began = process.peer.state, time.monotonic()
+        state, began = process.peer.state, self.clock()
         if round % self.every and round != self.program.rounds:
             return
         if not self.program.makes_product(state.peer, state.peers):
@@ -71,7 +74,7 @@ class QualityLog:
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        self.judging += time.monotonic() - began
+        self.judging += self.clock() - began
 
 
 class Progress(NamedTuple):

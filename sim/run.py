@@ -163,7 +163,7 @@ def quality_log(experiment: Experiment, program: Program, path: Path) -> Quality
         return None
     from sim.progress import QualityLog  # the judge loads only where it is needed
 
-    return QualityLog(experiment, program, path)
+    return QualityLog(experiment, program, path, time.monotonic)
 
 
 def make_engine(name: str, threads: int | None = None) -> Engine:
