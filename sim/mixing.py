@@ -15,11 +15,9 @@ from sim.event import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
-COLUMNS_BYTES = 2**20
-"""A block of columns, of all rows, is to stay in a cache while it is mixed."""
-
-WHOLE_BYTES = 2**24
-"""A matrix that the last cache holds is mixed a strip a thread, without blocks."""
+COLUMNS = 4096
+"""Of a row, mixed at a time: its sums stay in a core's first cache, the rows near it in its second.
+"""
 
 LEAST_BYTES = 2**22
 """Of a matrix that several threads mix: to wake one takes as long as to mix a small one."""
@@ -37,9 +35,8 @@ class Mix:
 
     @property
     def is_live(self) -> bool:
-        """Whether all its values still lie in the arenas."""
-        values = self.received.values()
-        return self.own.is_live and False not in [value.is_live for value in values]
+        """Whether its own value, and one that it received, still lie in arenas."""
+        return self.own.is_live and True in [value.is_live for value in self.received.values()]
 
 
 class Mixer:
@@ -55,30 +52,36 @@ class Mixer:
 
     def mix(self, mixes: Sequence[Mix]) -> None:
         """Carry out combines of different peers, as if at one moment."""
-        for net in sorted({mix.net for mix in mixes}):
-            of_net = [mix for mix in mixes if mix.net == net]
+        by_net: dict[str, list[Mix]] = {}
+        for mix in mixes:
+            by_net.setdefault(mix.net, []).append(mix)
+        for _, of_net in sorted(by_net.items()):
             of_net.sort(key=lambda mix: mix.process.id)
-            live: list[Mix] = []
-            others: list[Mix] = []
-            for mix in of_net:
-                (live if mix.is_live else others).append(mix)
+            live = [mix for mix in of_net if mix.is_live]
+            others = of_net if len(live) < 2 else [mix for mix in of_net if not mix.is_live]
             if len(live) > 1:
                 self._product(live)  # what others still need of these rows is copied first
-                live = []
-            _one_by_one(live + others)
+            _one_by_one(others)
 
     def _product(self, mixes: Sequence[Mix]) -> None:
-        """By one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l of a_lk w_l``."""
-        sources: dict[int, torch.Tensor] = {}
+        """By one matrix A: ``w_k = (1 - sum over l of a_lk) w_k + sum over l of a_lk w_l``.
+
+        It takes what lies in arenas; values that lie elsewhere are added one by one.
+        """
+        sources = {mix.process.id: mix.own.tensor for mix in mixes}
         starts, who, values = [0], [], []  # A's rows, in the form of compressed sparse rows
+        apart: list[tuple[torch.Tensor, torch.Tensor, float]] = []
         for mix in mixes:
-            sources[mix.process.id] = mix.own.tensor
-            taken = [mix.weights[k] for k in mix.received]
-            who += [mix.process.id, *mix.received]
-            values += [1 - sum(taken), *taken]
-            starts.append(len(who))
+            who.append(mix.process.id)
+            values.append(1 - sum([mix.weights[k] for k in mix.received]))
             for k, value in mix.received.items():
-                sources[k] = value.tensor
+                if value.is_live:
+                    who.append(k)
+                    values.append(mix.weights[k])
+                    sources[k] = value.tensor
+                else:
+                    apart.append((mix.own.tensor, value.tensor, mix.weights[k]))
+            starts.append(len(who))
         for mix in mixes:  # who else needs a value that is about to change, gets a copy
             del mix.own
             mix.received.clear()
@@ -88,29 +91,29 @@ class Mixer:
         columns = np.searchsorted(ids, who)
         W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
         A = _csr(starts, columns, values, (len(mixes), len(ids))).to(W.device)
-        if not is_view:
-            for mix, value in zip(mixes, A @ W, strict=True):
-                sources[mix.process.id].copy_(value)
-            return
         targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
-        if W.device.type == "cpu":
+        if not is_view:
+            for mix, mixed in zip(mixes, A @ W, strict=True):
+                sources[mix.process.id].copy_(mixed)
+        elif W.device.type == "cpu":
             self._in_place(A, W, targets)
         else:
             W[targets.to(W.device)] = A @ W
+        for w, q, share in apart:
+            w.add_(q, alpha=share)
 
     def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
         """``W[targets] = A W``, a strip of columns a thread, each block by block."""
         length = W.shape[1]
         strips = self.crew.threads if W.nbytes >= LEAST_BYTES else 1
         ends = [length * i // strips for i in range(strips + 1)]
-        width = length if W.nbytes <= WHOLE_BYTES else max(1024, COLUMNS_BYTES // (4 * len(W)))
         is_all = len(targets) == len(W)  # then they are in order
 
         def mix(strip: int) -> None:
-            most = min(width, ends[strip + 1] - ends[strip])
+            most = min(COLUMNS, ends[strip + 1] - ends[strip])
             mixed = self._memory(strip, len(targets) * most, W)
-            for start in range(ends[strip], ends[strip + 1], width):
-                block = W[:, start : min(start + width, ends[strip + 1])]
+            for start in range(ends[strip], ends[strip + 1], COLUMNS):
+                block = W[:, start : min(start + COLUMNS, ends[strip + 1])]
                 part = mixed[: len(targets) * block.shape[1]].view(len(targets), -1)
                 torch.addmm(part, A, block, beta=0, out=part)
                 if is_all:
