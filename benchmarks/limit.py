@@ -23,8 +23,9 @@ from benchmarks.record import write
 from peer.effects import Combine
 from peer.peer import Peer
 from sim.event import Process
+from sim.processors import cores
 from sim.rows import matrix_of
-from sim.run import cores, make_states
+from sim.run import make_states
 from sim.stacked import Stacked
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from benchmarks.record import write
 from peer.experiment import Experiment, from_mapping
 from peer.local import prepare_compute_thread
 from sim.engine import Engine, OneByOne
+from sim.processors import cores
 from sim.ranks import run_in_processes
 from sim.run import drive, make_states
 from sim.stacked import TRIALS, Stacked
@@ -119,10 +119,9 @@ def compare(
     net: str, peers: int, repeats: int, device: str, names: Collection[str] = SIDES
 ) -> dict[str, float]:
     """Median seconds a round, by side, of the best number of threads."""
-    cores = len(os.sched_getaffinity(0))
     experiment = experiment_of(net, peers, 0, device)
     sides: dict[tuple[str, int], Callable[[int], float]] = {}
-    for threads in sorted({1, cores}):
+    for threads in sorted({1, cores()}):
         if "stacked" in names:
             sides["stacked", threads] = of_engine(experiment, lambda t=threads: Stacked(t), 1)  # type: ignore[misc]
         if "auto" in names:

@@ -14,7 +14,7 @@ import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
 from peer.experiment import Experiment
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
-from sim.mesh import join, leave, ranks_here
+from sim.mesh import join, ranks_here
 from sim.present import present
 from sim.ranks import run_as_rank, run_in_processes
 from sim.run import run
@@ -98,11 +98,8 @@ def _in_processes(
 ) -> None:
     """Several processes: new ones of this machine, or those that torchrun started."""
     if ranks_here() > 1:
-        mesh = join(experiment.device)
-        try:
+        with join(experiment.device) as mesh:
             done = run_as_rank(mesh, experiment, run_dir=run_dir, name=name, engine=engine)
-        finally:
-            leave()
         if mesh.rank > 0:
             return
     else:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
+from sim.processors import let_others_first, share
 from topology.errors import UserError
 
 PATIENCE = timedelta(minutes=30)
@@ -37,16 +38,18 @@ class Mesh:
 
     Args:
         device: where the peers of this rank live.
+        threads: that it may compute with.
 
     Attributes:
         rank: which one it is, from 0.
         size: how many there are.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, threads: int = 1) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
         self.device = device
+        self.threads = threads
         # Parameters go from GPU to GPU where every rank has one of its own, else through the host.
         self._by_nccl: dist.ProcessGroup | None = None
         crosses = device.type == "cuda" and dist.is_nccl_available()
@@ -162,15 +165,26 @@ def ranks_here() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
-def join(device: str = "cpu") -> Mesh:
+@contextmanager
+def join(device: str = "cpu") -> Iterator[Mesh]:
     """Meet the processes that ``torchrun`` started; each has its part of ``device``."""
-    dist.init_process_group("gloo", timeout=PATIENCE)
-    return Mesh(torch.device(place(device, int(os.environ.get("LOCAL_RANK", "0")))))
+    here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    with _joined(*here, device) as mesh:
+        yield mesh
 
 
-def leave() -> None:
-    """Part from the others."""
-    dist.destroy_process_group()
+@contextmanager
+def _joined(number: int, of: int, device: str, **settings: Any) -> Iterator[Mesh]:
+    """Be a rank, the one of that ``number`` of this machine's; ``settings`` are torch's."""
+    with share(number, of) as threads:
+        dist.init_process_group("gloo", timeout=PATIENCE, **settings)
+        # While another thread holds its lock, gloo's receiving thread spins: were it to take the
+        # core from just that one, both would stand still until the kernel's next tick.
+        let_others_first("gloo_tcp_loop")
+        try:
+            yield Mesh(torch.device(place(device, number)), threads)
+        finally:
+            dist.destroy_process_group()
 
 
 def launch(task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu") -> None:
@@ -197,10 +211,6 @@ def _begin(
     task: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes, timeout=PATIENCE
-    )
-    try:
-        task(Mesh(torch.device(place(device, rank))), *arguments)
-    finally:
-        leave()
+    where = {"init_method": f"file://{meeting}", "rank": rank, "world_size": processes}
+    with _joined(rank, processes, device, **where) as mesh:
+        task(mesh, *arguments)

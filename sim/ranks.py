@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from sim.mesh import Mesh, launch
 from sim.network import Network
 from sim.progress import QualityLog
 from sim.records import read_run
-from sim.run import Run, check_states, cores, make_engine, make_states, quality_log
+from sim.run import Run, check_states, make_engine, make_states, quality_log
 from sim.sharded import ShardedDriver, SharedDisagreement, check, homes
 from sim.writing import describe, record, write_engine, write_peers
 from topology.errors import UserError
@@ -52,9 +51,7 @@ def run_in_processes(
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    threads = max(1, cores() // processes)
-    device = experiment.device
-    launch(_run_rank_of, processes, keys, base, str(folder), engine, threads, device=device)
+    launch(_run_rank_of, processes, keys, base, str(folder), engine, device=experiment.device)
     return _left(folder, experiment, time.monotonic() - began)
 
 
@@ -85,8 +82,7 @@ def run_as_rank(
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(experiment, folder)
     began = time.monotonic()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    run_rank(mesh, placed, states, folder, engine, max(1, cores() // here))
+    run_rank(mesh, placed, states, folder, engine)
     mesh.wait()  # all have written what they leave
     return _left(folder, experiment, time.monotonic() - began)
 
@@ -97,11 +93,10 @@ def run_rank(
     states: Mapping[int, PeerState],
     folder: Path,
     engine: str,
-    threads: int,
 ) -> None:
     """Simulate the peers of this rank from their ``states``, and write what they leave."""
     program = algorithms.find(experiment)
-    computing = make_engine(engine, threads)
+    computing = make_engine(engine, mesh.threads)
     began = time.monotonic()
     recorder = Recorder(
         folder / f"metrics-{mesh.rank}.jsonl", experiment.metrics.every, program.rounds
@@ -137,7 +132,7 @@ def run_rank(
         if mesh.rank == 0:
             sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
             write_engine(folder, {rank: section for rank, section in sections.items() if section})
-        write_peers(folder, driver.own, program, recorder, seconds, threads)
+        write_peers(folder, driver.own, program, recorder, seconds, mesh.threads)
 
 
 class _Observer:
@@ -158,11 +153,9 @@ class _Observer:
             self.quality.write(process, report.round)
 
 
-def _run_rank_of(
-    mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str, threads: int
-) -> None:
+def _run_rank_of(mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str) -> None:
     experiment = from_mapping(keys, folder=Path(base)).varied(device=str(mesh.device))
-    run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine, threads)
+    run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine)
 
 
 def _own_states(mesh: Mesh, experiment: Experiment) -> dict[int, PeerState]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -34,6 +33,7 @@ from sim.engine import Engine, OneByOne
 from sim.event import EventDriver, Observer, Process
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
+from sim.processors import cores
 from sim.records import read_run
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
@@ -247,11 +247,6 @@ def shards(
         parts.update(zip(workers, partition(data, images, len(workers), seed), strict=True))
     anyone = next(iter(sources.values()))  # a server needs to know the images' shape
     return [(sources.get(k, anyone), parts.get(k)) for k in peers]
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class _Observer:

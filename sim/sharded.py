@@ -8,6 +8,7 @@ process, up to rounding.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -111,14 +112,43 @@ class ShardedDriver(EventDriver):
                 self.processes[k] = Elsewhere(k, rank)  # type: ignore[assignment]
         near = {k: {rank_of[other] for other in graph.neighbors(k)} - {mesh.rank} for k in self.own}
         self._near = {} if network.is_reliable else near  # ranks to tell how far a peer is
+        self._ashore = [self.own[k] for k, ranks in near.items() if ranks]
         self._bags: dict[int, Bag] = {}  # by rank
 
     def _carry_on(self, until: float = math.inf) -> None:
-        """Moment by moment, together with the other ranks."""
+        """Moment by moment together with the other ranks, as far as they have to do with it."""
         now = 0.0
         while now <= until and now < math.inf:
-            super()._carry_on(now)
+            if self.network.is_reliable:
+                self._take_turn(now)
+                while self._is_on_its_own and self._agenda[0][0] <= until:
+                    self._take_turn(self._agenda[0][0])
+            else:
+                super()._carry_on(now)
             now = self._meet()
+
+    def _take_turn(self, now: float) -> None:
+        """Carry out what is on the agenda up to ``now``, but not yet what that entails."""
+        later = self._entries
+        while self._agenda and self._agenda[0][0] <= now and self._agenda[0][1] < later:
+            _, _, action = heapq.heappop(self._agenda)
+            action()
+
+    @property
+    def _is_on_its_own(self) -> bool:
+        """Whether this rank may take its next turn without a meeting.
+
+        Where every value arrives, what peers compute depends on no order of events between ranks.
+        But others are to get soon what they wait for; and who waits for them, is to go on together
+        with the other peers of its rank.
+        """
+        if self._bags or not self._agenda:
+            return False
+        return not any(self._waits(process) for process in self._ashore)
+
+    def _waits(self, process: Process) -> bool:
+        """Whether a peer waits for one of another rank."""
+        return process.pending is not None and not process.pending.open <= self.own.keys()
 
     def _deliver(
         self, other: Process, sender: int, t: Moment, arrival: float, value: Value
