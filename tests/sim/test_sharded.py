@@ -77,6 +77,8 @@ CASES = {
     "fedavg": keys_of("fedavg, half of them", 3),
     "mdgan": keys_of("mdgan", 3),
     "serverless": keys_of("sequential, serverless", 3),
+    "fegan, slow links": keys_of("fegan", 3)
+    | {"network": {"delay": 0.1, "jitter": 0.5, "bandwidth": 10.0, "uplink": 20.0}},
 }
 
 
