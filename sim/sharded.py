@@ -1,9 +1,10 @@
-"""One simulation over several processes: every peer lives on one rank, and ranks keep time.
+"""One simulation over several processes: every peer lives on one rank, and ranks meet.
 
-All ranks carry out what happens at one moment of virtual time, hand over what crosses between
-them, again until nothing is left to do at that moment, and go on to the next. So the peers of a
-rank still wait on the same local step together, and the same seed gives the same run as one
-process, up to rounding.
+Where values may be lost or peers away, ranks keep time: all carry out what happens at one moment of
+virtual time, hand over what crosses between them, again until nothing is left to do at that moment,
+and go on to the next. Where every value arrives, a rank goes on by itself until one of its peers
+waits for another rank's. In both ways the peers of a rank wait on the same local step together, and
+the same seed gives the same run as one process, up to rounding.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class ShardedDriver(EventDriver):
         But others are to get soon what they wait for; and who waits for them, is to go on together
         with the other peers of its rank.
         """
-        if self._bags or not self._agenda:
+        if self._bags or not self._agenda or (self.shared and self.shared.is_behind):
             return False
         return not any(self._waits(process) for process in self._ashore)
 
@@ -305,6 +306,11 @@ class SharedDisagreement:
             sums = {name: _sums(taken[name], length) for name, length in self.lengths.items()}
             self._sums.append((round, sums))
             self.reached += 1
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether sums, each as large as a net, pile up here for want of the other ranks'."""
+        return len(self._sums) > 1
 
     def measure(self, reached: int) -> None:
         """Put the ranks' sums together, up to the round number ``reached`` of the measured."""
