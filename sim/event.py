@@ -145,9 +145,13 @@ class EventDriver:
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
 
-    def _carry_on(self, until: float = math.inf) -> None:
-        """Carry out what is to be done up to that time, and what that entails."""
-        while self._agenda and self._agenda[0][0] <= until:
+    def _carry_on(self) -> None:
+        """Carry out everything."""
+        self._take_turn(math.inf)
+
+    def _take_turn(self, until: float, before: float = math.inf) -> None:
+        """Carry out what is to be done up to that time, and was planned ``before`` that entry."""
+        while self._agenda and self._agenda[0][0] <= until and self._agenda[0][1] < before:
             _, _, action = heapq.heappop(self._agenda)
             action()
 

@@ -190,7 +190,7 @@ def _joined(number: int, of: int, device: str, **settings: Any) -> Iterator[Mesh
 def launch(task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu") -> None:
     """Run ``task(mesh, *arguments)`` in new processes of this machine; if one fails, none goes on.
 
-    Each has its part of ``device``.
+    Each has its part of ``device``, and of the processors.
 
     Raises:
         RuntimeError: one failed; the message holds what it said.

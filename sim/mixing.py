@@ -16,7 +16,9 @@ from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
 COLUMNS = 4096
-"""Of a row, mixed at a time: its sums stay in a core's first cache, the rows near it in its second.
+"""Floats of a row that are mixed at a time.
+
+The sums stay in a core's first cache, the rows near them in its second.
 """
 
 LEAST_BYTES = 2**22
@@ -57,10 +59,14 @@ class Mixer:
             by_net.setdefault(mix.net, []).append(mix)
         for _, of_net in sorted(by_net.items()):
             of_net.sort(key=lambda mix: mix.process.id)
-            live = [mix for mix in of_net if mix.is_live]
-            others = of_net if len(live) < 2 else [mix for mix in of_net if not mix.is_live]
+            live: list[Mix] = []
+            others: list[Mix] = []
+            for mix in of_net:
+                (live if mix.is_live else others).append(mix)
             if len(live) > 1:
                 self._product(live)  # what others still need of these rows is copied first
+            else:
+                others = of_net
             _one_by_one(others)
 
     def _product(self, mixes: Sequence[Mix]) -> None:

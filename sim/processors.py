@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -25,11 +25,13 @@ def share(number: int, of: int) -> Iterator[int]:
     if not size:
         yield max(1, cores() // of)
         return
-    os.sched_setaffinity(0, before[size * number : size * (number + 1)])
+    with suppress(OSError):  # it is not allowed everywhere, and only makes things faster
+        os.sched_setaffinity(0, before[size * number : size * (number + 1)])
     try:
         yield size
     finally:
-        os.sched_setaffinity(0, before)
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def let_others_first(thread: str) -> None:
@@ -40,8 +42,9 @@ def let_others_first(thread: str) -> None:
     if not hasattr(os, "SCHED_BATCH"):
         return
     for task in Path("/proc/self/task").iterdir():
-        if (task / "comm").read_text(encoding="utf-8").strip() == thread:
-            os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+        with suppress(OSError):  # it has just ended, or that is not allowed
+            if (task / "comm").read_text(encoding="utf-8").strip() == thread:
+                os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def _own() -> set[int]:

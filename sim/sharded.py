@@ -9,7 +9,6 @@ the same seed gives the same run as one process, up to rounding.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -116,24 +115,17 @@ class ShardedDriver(EventDriver):
         self._ashore = [self.own[k] for k, ranks in near.items() if ranks]
         self._bags: dict[int, Bag] = {}  # by rank
 
-    def _carry_on(self, until: float = math.inf) -> None:
+    def _carry_on(self) -> None:
         """Moment by moment together with the other ranks, as far as they have to do with it."""
         now = 0.0
-        while now <= until and now < math.inf:
-            if self.network.is_reliable:
-                self._take_turn(now)
-                while self._is_on_its_own and self._agenda[0][0] <= until:
-                    self._take_turn(self._agenda[0][0])
+        while now < math.inf:
+            if self.network.is_reliable:  # a turn does not begin with what it entails
+                self._take_turn(now, self._entries)
+                while self._is_on_its_own:
+                    self._take_turn(self._agenda[0][0], self._entries)
             else:
-                super()._carry_on(now)
+                self._take_turn(now)
             now = self._meet()
-
-    def _take_turn(self, now: float) -> None:
-        """Carry out what is on the agenda up to ``now``, but not yet what that entails."""
-        later = self._entries
-        while self._agenda and self._agenda[0][0] <= now and self._agenda[0][1] < later:
-            _, _, action = heapq.heappop(self._agenda)
-            action()
 
     @property
     def _is_on_its_own(self) -> bool:

@@ -22,7 +22,7 @@ def test_a_share_is_kept_to_and_given_back() -> None:
         with share(number, 2) as threads:
             shares.append(os.sched_getaffinity(0))
             found: list[set[int]] = []
-            began = threading.Thread(target=lambda found=found: found.append(_own()))
+            began = threading.Thread(target=lambda of=found: of.append(os.sched_getaffinity(0)))
             began.start()
             began.join()
             assert found == [shares[-1]]
@@ -30,10 +30,6 @@ def test_a_share_is_kept_to_and_given_back() -> None:
         assert threads == max(1, len(before) // 2)
     if len(before) > 1:
         assert not shares[0] & shares[1]
-
-
-def _own() -> set[int]:
-    return os.sched_getaffinity(0)
 
 
 @linux

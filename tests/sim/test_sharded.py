@@ -21,11 +21,12 @@ from peer.console import run_app
 from peer.data import load_source
 from peer.experiment import from_mapping
 from sim.__main__ import app
+from sim.mesh import Mesh, launch
 from sim.progress import read_progress
-from sim.ranks import run_in_processes
+from sim.ranks import run_in_processes, run_rank
 from sim.records import read_run
-from sim.run import check_states, shards
-from sim.sharded import homes
+from sim.run import check_states, make_states, shards
+from sim.sharded import SharedDisagreement, homes
 from tests.systems import PLAIN, keys_of
 from topology import UserError
 
@@ -97,6 +98,36 @@ def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
         assert one["round"] == two["round"]
         for net, value in one["disagreement"].items():
             assert two["disagreement"][net] == pytest.approx(value, rel=1e-3, abs=1e-9)
+
+
+def _counting(mesh: Mesh, keys: dict[str, Any], folder: str, most: int) -> None:
+    """Run one rank's part; it meets the others so often at ``most``, and no sums pile up."""
+    meetings, waiting = [], []
+    meet, reported = mesh.meet, SharedDisagreement.reported
+
+    def counted(*said: Any) -> Any:
+        meetings.append(said)
+        return meet(*said)
+
+    def watched(shared: SharedDisagreement, *of: Any) -> None:
+        reported(shared, *of)
+        waiting.append(len(shared._sums))
+
+    mesh.meet, SharedDisagreement.reported = counted, watched  # type: ignore[method-assign]
+    experiment = from_mapping(keys)
+    rank_of = homes(experiment.graph_of_peers, mesh.size)
+    own = make_states(experiment, [k for k, rank in rank_of.items() if rank == mesh.rank])
+    run_rank(mesh, experiment, own, Path(folder), "stacked")
+    assert len(meetings) <= most
+    assert 0 < max(waiting) <= 2
+
+
+@pytest.mark.parametrize(("name", "a_round"), [("diffusion", 2), ("local", 1)])
+def test_ranks_meet_only_where_a_peer_waits(name: str, a_round: int, tmp_path: Path) -> None:
+    """Two combines a round; and who needs nothing of others meets them to measure alone."""
+    rounds = 20
+    keys = diffusion(rounds) | {"algorithm": {"name": name, "rounds": rounds}}
+    launch(_counting, 2, keys | {"metrics": {"every": 1}}, str(tmp_path), a_round * rounds + 8)
 
 
 def torchrun(keys: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
