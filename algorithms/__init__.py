@@ -66,9 +66,7 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
         _check_links(name, config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
-    said = {
-        key: getattr(config, key) for key in ("nets", "products", "mutual") if hasattr(config, key)
-    }
+    said = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
     return replace(program, **said)
 
 

@@ -10,7 +10,7 @@ consensus).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,7 +21,6 @@ class DiffusionConfig(BaseModel):
     """Settings of ``algorithm: {name: diffusion, ...}``; the paper's are n_d = 5, n_g = 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    mutual: ClassVar[bool] = True
 
     rounds: int = Field(ge=0, description="Rounds, each of n_d + n_g exchanges.")
     n_d: int = Field(1, ge=0, description="Discriminator updates a round.")

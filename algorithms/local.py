@@ -6,8 +6,6 @@ same with ``peers: 1`` and ``partition: all``, one GAN with the union of the dat
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from peer.peer import Peer
@@ -17,7 +15,6 @@ class LocalConfig(BaseModel):
     """Settings of ``algorithm: {name: local, ...}``, named as diffusion's are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    mutual: ClassVar[bool] = True
 
     rounds: int = Field(ge=0, description="Rounds of n_d + n_g updates.")
     n_d: int = Field(1, ge=0, description="Discriminator updates a round.")

@@ -22,7 +22,7 @@ from benchmarks.peers import NETS, compare, experiment_of, show
 from benchmarks.record import write
 from peer.effects import Combine
 from peer.peer import Peer
-from sim.event import Process
+from sim.process import Process
 from sim.processors import cores
 from sim.rows import matrix_of
 from sim.run import make_states

@@ -27,7 +27,6 @@ class Program:
         server: the peer that plays the server and holds no data, if there is one.
         nets: the names of the nets that a peer holds.
         products: of how many peers there are, those whose generator the system is for; all if None.
-        mutual: whether all that is exchanged goes both ways at once (``peer.combine``).
         settings: the experiment's ``algorithm:``, validated.
     """
 
@@ -37,7 +36,6 @@ class Program:
     server: int | None = None
     nets: Callable[[int], Sequence[str]] = _a_pair
     products: Callable[[int], Sequence[int]] | None = None
-    mutual: bool = False
     settings: Any = None
 
     def makes_product(self, peer: int, peers: int) -> bool:

@@ -11,7 +11,7 @@ from peer.local import carry_out
 from sim.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from sim.event import Process
+    from sim.process import Process
 
 
 class Engine(Protocol):

@@ -11,33 +11,23 @@ from __future__ import annotations
 import gc
 import heapq
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 
 from peer.compression import compress, decompress
-from peer.effects import (
-    BEFORE_ALL,
-    Combine,
-    Effect,
-    Exchange,
-    Letter,
-    Moment,
-    Now,
-    Post,
-    Report,
-    Sleep,
-)
+from peer.effects import Combine, Effect, Exchange, Letter, Now, Post, Report, Sleep
 from peer.net.letters import pack, unpack
 from peer.net.wire import WireError
 from peer.peer import Peer
-from peer.program import Program, Running
+from peer.program import Program
 from sim.engine import Engine, OneByOne
-from sim.network import SUSPECT_AFTER, Network
-from sim.snapshots import Snapshot, Snapshots
+from sim.exchanges import Exchanges
+from sim.network import Network
+from sim.process import Pending, Process, Value
+from sim.snapshots import Snapshot
 
 
 class Observer(Protocol):
@@ -45,56 +35,6 @@ class Observer(Protocol):
 
     def reported(self, process: Process, report: Report) -> None:
         """``process`` has completed ``report.round`` rounds."""
-
-
-Value = Snapshot | memoryview
-"""What is under way on a link: an arena's value, or a letter's bytes."""
-
-
-@dataclass
-class Pending:
-    """One peer's part in one exchange, from its effect until every neighbour is settled."""
-
-    effect: Combine | Exchange
-    moments: Mapping[int, Moment]  # on the link with each neighbour
-    outgoing: Mapping[int, Value]  # q_k for whom it is sent to
-    ready: float  # when the last of what has come so far came
-    open: set[int]  # neighbours whose value is wanted, and of whom nothing is known yet
-    received: dict[int, Value] = field(default_factory=dict)
-    missing: set[int] = field(default_factory=set)
-    meanwhile: Callable[[], Any] | None = None  # local steps while values are under way
-
-
-@dataclass
-class Process:
-    """One peer's coroutine and what waits for it."""
-
-    peer: Peer
-    running: Running
-    now: float = 0.0
-    pending: Pending | None = None
-    passed: dict[int, Moment] = field(default_factory=dict)  # settled last, on each link
-    inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
-    snapshots: Snapshots = field(default_factory=Snapshots)
-    finished: bool = False
-    bytes_in: int = 0
-    bytes_out: int = 0
-
-    def __post_init__(self) -> None:
-        self.id = self.peer.id
-
-    def snapshot(self, net: str) -> Snapshot:
-        """The value of one of its nets at this moment."""
-        return self.snapshots.take(net, self.peer.state.nets[net])
-
-    def is_past(self, neighbour: int, t: Moment) -> bool:
-        """Whether it has settled exchange ``t`` on the link with ``neighbour``, or never will."""
-        return is_past(t, self.passed.get(neighbour), self.peer.round, self.finished)
-
-
-def is_past(t: Moment, passed: Moment | None, round: int, finished: bool) -> bool:
-    """Whether a peer in ``round``, that has last settled ``passed`` on a link, is beyond ``t``."""
-    return finished or t.round < round or (passed or BEFORE_ALL) >= t
 
 
 class EventDriver:
@@ -123,31 +63,32 @@ class EventDriver:
         self.deadline = deadline
         self.observer = observer
         self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
-        self.own = dict(self.processes)
+        self.exchanges = Exchanges(self.processes, network, deadline, self._at, self._settled)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
-        self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
     def run(self) -> None:
         """Carry out everything, in the order of virtual time."""
-        for process in self.own.values():
+        for process in self.processes.values():
             self._resume_at(process, 0.0)
         gc.freeze()  # what is there stays: ten thousand peers are not to be looked through for ever
         try:
             self._carry_on()
         finally:
             gc.unfreeze()
-            for process in self.own.values():
+            for process in self.processes.values():
                 process.running.close()  # who is away for ever goes no further
                 self.engine.settle(process)
             self.engine.finish()
-        stuck = [p.id for p in self.own.values() if self._will_act(p)]
+        stuck = [p.id for p in self.processes.values() if self._will_act(p)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
 
     def _carry_on(self) -> None:
-        """Carry out everything."""
-        self._take_turn(math.inf)
+        """Moment by moment: all that is to be done in it, and then what comes of what was said."""
+        while self._agenda:
+            self._take_turn(self._agenda[0][0])
+            self.exchanges.hand_over(self.exchanges.take_said())
 
     def _take_turn(self, until: float, before: float = math.inf) -> None:
         """Carry out what is to be done up to that time, and was planned ``before`` that entry."""
@@ -186,16 +127,17 @@ class EventDriver:
             try:
                 effect = process.running.send(result)
             except StopIteration:
-                self._finish(process)
+                process.finished = True
+                self.exchanges.tell(process, time)  # nobody waits for it any more
                 return
             match effect:
                 case Combine() | Exchange():
-                    self._begin(process, effect)
+                    self._exchange(process, effect)
                     return
                 case Report():
                     if self.observer:
                         self.observer.reported(process, effect)
-                    self._release(process, time)
+                    self.exchanges.tell(process, time)
                     self._resume_at(process, time)  # when all who are as far have reported, too
                     return
                 case Now():
@@ -212,151 +154,26 @@ class EventDriver:
         done = process.now + self.network.compute(process.peer.state, effect)
         self._go_on_at(process, done, lambda: self.engine.submit(process, effect))
 
-    # --- exchanges --------------------------------------------------------------------------------
-
-    def _begin(self, process: Process, effect: Combine | Exchange) -> None:
-        """Send this peer's values to its neighbours, and wait for theirs."""
-        k, now = process.id, process.now
-        moments, outgoing = effect.moments, self._outgoing(process, effect)
-        wanted = effect.senders if isinstance(effect, Exchange) else effect.weights
-        process.pending = pending = Pending(effect, moments, outgoing, now, set(wanted))
-        for neighbour, t in sorted(moments.items()):
-            other = self.processes[neighbour]
-            arrived = process.inbox.pop((neighbour, t), None)
-            if neighbour not in wanted:
-                pass
-            elif arrived is not None:
-                self._receive(process, pending, neighbour, *arrived)
-            elif other.is_past(k, t):
-                self._do_without(pending, neighbour)  # it went on without us
-            else:
-                self._expect(process, neighbour, now)
-            if neighbour in outgoing:
-                self._send(process, other, t)
+    def _exchange(self, process: Process, effect: Combine | Exchange) -> None:
+        """Begin an exchange, and the local steps that are taken meanwhile."""
+        pending = Pending(effect, _outgoing(process, effect), process.now)
         if isinstance(effect, Combine) and effect.meanwhile is not None:
-            took = self.network.compute(process.peer.state, effect.meanwhile)
-            pending.ready = max(pending.ready, now + took)
+            pending.ready += self.network.compute(process.peer.state, effect.meanwhile)
             pending.meanwhile = self.engine.submit(process, effect.meanwhile)
-        self._settle(process)
+        self.exchanges.begin(process, pending)
 
-    @staticmethod
-    def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
-        """What goes to whom: snapshots, the same one to many where it is the same."""
-        if isinstance(effect, Combine):
-            state = process.peer.state
-            if state.codec is not None:
-                return dict(compress(state, effect.net, effect.weights))
-            return dict.fromkeys(effect.weights, process.snapshot(effect.net))
-        packed: dict[int, memoryview] = {}
-        for letter in effect.letters.values():
-            if id(letter) not in packed:
-                packed[id(letter)] = pack(letter)
-        return {neighbour: packed[id(letter)] for neighbour, letter in effect.letters.items()}
-
-    def _send(self, process: Process, other: Process, t: Moment) -> None:
-        """Put a value on its way; who only sends, waits until it is there or given up."""
-        pending, k, now = process.pending, process.id, process.now
-        assert pending is not None
-        value = pending.outgoing[other.id]
-        process.bytes_out += value.nbytes
-        crossing = isinstance(pending.effect, Combine) or other.id in pending.effect.senders
-        arrival, lost, back = now, False, now
-        if not self.network.is_ideal:
-            arrival = self.network.arrival(k, other.id, t, now, pending.outgoing, crossing)
-            lost = self.network.loses(k, other.id, t)
-            back = self.network.back_at(other.id, arrival)
-        if other.id not in pending.open and other.id not in pending.received:
-            past = other.is_past(k, t)  # it says so at once
-            away = back > max(arrival, now + self.deadline)  # a long way is no absence
-            if lost or away or past:
-                pending.missing.add(other.id)
-                if lost and not past:
-                    pending.ready = max(pending.ready, now + self.deadline)
-                lost = True
-            else:
-                pending.ready = max(pending.ready, arrival)
-        if not lost:
-            self._deliver(other, k, t, arrival, value)
-
-    def _deliver(
-        self, other: Process, sender: int, t: Moment, arrival: float, value: Value
-    ) -> None:
-        """Hand a value over: into the exchange that waits for it, or for one that will."""
-        if other.is_past(sender, t):
-            return  # late: dropped
-        pending = other.pending
-        if pending and pending.moments.get(sender) == t:
-            if sender in pending.open:
-                self._receive(other, pending, sender, arrival, value)
-                self._settle(other)
-        else:
-            other.inbox[sender, t] = (arrival, value)
-
-    def _receive(
-        self, process: Process, pending: Pending, sender: int, arrival: float, value: Value
-    ) -> None:
-        pending.open.discard(sender)
-        pending.received[sender] = value
-        pending.ready = max(pending.ready, arrival)
-        process.bytes_in += value.nbytes
-
-    @staticmethod
-    def _do_without(pending: Pending, neighbour: int) -> None:
-        pending.open.discard(neighbour)
-        pending.missing.add(neighbour)
-
-    def _expect(self, process: Process, neighbour: int, now: float) -> None:
-        """Plan when to stop waiting for a neighbour that is away, or whose message is lost."""
-        pending = process.pending
-        assert pending is not None
-        self._waiters[neighbour].add(process.id)
-        if self.network.is_ideal:
-            return
-        if self.network.loses(process.id, neighbour, pending.moments[neighbour]):
-            self._give_up_at(now + self.deadline, process, pending, neighbour)
-        for down, up in self.network.absences.get(neighbour, []):
-            if up <= now:
-                continue
-            suspected = down + SUSPECT_AFTER <= now
-            end = now if suspected else max(now, down) + self.deadline
-            if end < up:
-                self._give_up_at(end, process, pending, neighbour)
-                return
-
-    def _give_up_at(self, end: float, process: Process, pending: Pending, neighbour: int) -> None:
-        self._at(end, lambda: self._give_up(end, process, pending, neighbour))
-
-    def _give_up(self, now: float, process: Process, pending: Pending, neighbour: int) -> None:
-        """The deadline: the neighbour's weight stays on oneself, and it will not get our value."""
-        if process.pending is not pending or neighbour not in pending.open:
-            return
-        self._do_without(pending, neighbour)
-        self._withdraw(process, neighbour, pending.moments[neighbour], now)
-        pending.ready = max(pending.ready, now)
-        self._settle(process)
-
-    def _withdraw(self, process: Process, neighbour: int, t: Moment, _now: float) -> None:
-        """The value that waits at the neighbour is not to be used any more."""
-        self.processes[neighbour].inbox.pop((process.id, t), None)
-
-    def _settle(self, process: Process) -> None:
-        """Once every neighbour is settled: combine, or hand the letters over, and go on."""
-        pending = process.pending
-        if pending is None or pending.open:
-            return
+    def _settled(self, process: Process, pending: Pending) -> None:
+        """Nothing more comes: combine, or hand the letters over, and go on."""
         effect = pending.effect
-        process.pending = None
-        process.passed.update(pending.moments)
-        if isinstance(effect, Combine) and pending.meanwhile is not None:
+        if isinstance(effect, Exchange):
+            post = _post(pending, effect, process.peer.state.device)
+            self._resume_at(process, pending.ready, post)
+        elif pending.meanwhile is not None:
             self._go_on_at(
                 process, pending.ready, lambda: lambda: self._join(process, pending, effect)
             )
-        elif isinstance(effect, Combine):
-            self._resume_at(process, pending.ready, self._combine(process, pending, effect))
         else:
-            post = _post(pending, effect, process.peer.state.device)
-            self._resume_at(process, pending.ready, post)
-        self._release(process, pending.ready)
+            self._resume_at(process, pending.ready, self._combine(process, pending, effect))
 
     def _join(self, process: Process, pending: Pending, effect: Combine) -> Any:
         """What was done meanwhile, and upon it the combine."""
@@ -387,25 +204,19 @@ class EventDriver:
             self.engine.combine(process, scaled, Snapshot.of_value(mixture.own), received)
         return frozenset(pending.missing) | mixture.unusable
 
-    def _finish(self, process: Process) -> None:
-        """The coroutine has ended: nobody waits for this peer any more."""
-        process.finished = True
-        self._release(process, process.now)
 
-    def _release(self, process: Process, time: float) -> None:
-        """Let those go on who wait for what this peer, being past it, will never send."""
-        k = process.id
-        for waiter in sorted(self._waiters.pop(k, ())):
-            other = self.processes[waiter]
-            pending = other.pending
-            if pending is None or k not in pending.open:
-                continue
-            if process.is_past(waiter, pending.moments[k]):
-                self._do_without(pending, k)
-                pending.ready = max(pending.ready, time)
-                self._settle(other)
-            else:
-                self._waiters[k].add(waiter)
+def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
+    """What goes to whom: snapshots, the same one to many where it is the same."""
+    if isinstance(effect, Combine):
+        state = process.peer.state
+        if state.codec is not None:
+            return dict(compress(state, effect.net, effect.weights))
+        return dict.fromkeys(effect.weights, process.snapshot(effect.net))
+    packed: dict[int, memoryview] = {}
+    for letter in effect.letters.values():
+        if id(letter) not in packed:
+            packed[id(letter)] = pack(letter)
+    return {neighbour: packed[id(letter)] for neighbour, letter in effect.letters.items()}
 
 
 def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:

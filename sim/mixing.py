@@ -11,7 +11,7 @@ import torch
 
 from peer.combine import combine
 from sim.crew import Crew
-from sim.event import Process
+from sim.process import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
 
 from peer.clock import LinkProfile
 from peer.effects import Moment
@@ -16,18 +16,33 @@ from peer.profiles import link_of
 from peer.streams import stream
 from sim.channels import Channel
 from sim.devices import Devices
+from sim.process import Value
 
 SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
 
 
-class Value(Protocol):
-    """Something that is sent."""
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A value on its way.
 
-    @property
-    def nbytes(self) -> int:
-        """Its size."""
-        ...
+    Attributes:
+        soonest: when it is there, if nothing is in its way that other senders use, too.
+        delay: the part of that in which it takes up nothing.
+        nbytes: that it takes of what other senders use, too.
+        crossing: whether its sender wants one back, at the same moment.
+        value: None where neither end of it is in this process.
+    """
+
+    sender: int
+    receiver: int
+    t: Moment
+    at: float
+    soonest: float
+    delay: float
+    nbytes: float
+    crossing: bool
+    value: Value | None
 
 
 class Network:
@@ -61,7 +76,7 @@ class Network:
         self._downlinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in down.items()}
         self._channel = Channel(spec.channel) if spec.channel else None
         self._sending: dict[int, tuple[Mapping[int, Value], float]] = {}  # by its uplink, till when
-        self._ways: dict[tuple[int, int], tuple[Channel, ...]] = {}
+        self._directions: dict[tuple[int, int], Channel | None] = {}  # of links
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
             until = math.inf if fault.up is None else fault.up
@@ -74,8 +89,10 @@ class Network:
         lossy = any(link.loss for link in (self._default, *self._links.values()))
         self.is_reliable = not lossy and not self.absences
         """Whether every value arrives, be it late: nobody ever does without a neighbour."""
+        self.is_shared = any([*self._downlinks.values(), self._channel])
+        """Whether values of several senders go through the same: one is in another's way."""
 
-    def arrival(
+    def send(
         self,
         sender: int,
         receiver: int,
@@ -83,23 +100,38 @@ class Network:
         now: float,
         outgoing: Mapping[int, Value],
         crossing: bool = False,
-    ) -> float:
-        """When ``outgoing[receiver]``, sent at ``now``, is there.
+    ) -> Sent:
+        """Put ``outgoing[receiver]`` on its way: through its link, and its sender's uplink.
 
         What a peer sends in one exchange shares its uplink side by side, and is all through at
         once. To be asked once for every value: what it goes through is busy meanwhile.
         ``crossing``: whether the receiver sends one, too, at that moment.
         """
+        value = outgoing[receiver]
+        if self.is_ideal:
+            return Sent(sender, receiver, t, now, now, 0.0, 0.0, crossing, value)
         slower = 1 / (self._of(sender, receiver).duplex or 1.0) if crossing else 1.0
-        nbytes = slower * outgoing[receiver].nbytes
-        sent = max((of.carry(now, nbytes) for of in self._way(sender, receiver)), default=now)
-        uplink = self._uplinks[sender]
+        nbytes = slower * value.nbytes
+        link, uplink = self._link(sender, receiver), self._uplinks[sender]
+        through = link.carry(now, nbytes) if link else now
         if uplink is not None:
             if self._sending.get(sender, (None, 0.0))[0] is not outgoing:
                 total = slower * sum(value.nbytes for value in outgoing.values())
                 self._sending[sender] = outgoing, uplink.carry(now, total)
-            sent = max(sent, self._sending[sender][1])
-        return sent + self.delay(sender, receiver, t)
+            through = max(through, self._sending[sender][1])
+        delay = self.delay(sender, receiver, t)
+        return Sent(sender, receiver, t, now, through + delay, delay, nbytes, crossing, value)
+
+    def arrival(self, sent: Sent) -> float:
+        """When a value is there: through its receiver's downlink and the common channel, too.
+
+        To be asked once for every value that any peer sends, in the same order everywhere.
+        """
+        if not self.is_shared:
+            return sent.soonest
+        ways = [way for way in (self._downlinks[sent.receiver], self._channel) if way is not None]
+        through = [way.carry(sent.at, sent.nbytes) + sent.delay for way in ways]
+        return max([sent.soonest, *through])
 
     def delay(self, sender: int, receiver: int, t: Moment) -> float:
         """Seconds that a message sent at ``t`` is under way, whatever its size."""
@@ -135,14 +167,12 @@ class Network:
             return self._default
         return self._links.get(frozenset((one, other)), self._default)
 
-    def _way(self, sender: int, receiver: int) -> tuple[Channel, ...]:
-        """What a value goes through on its way, behind the sender's uplink."""
-        if (sender, receiver) not in self._ways:
+    def _link(self, sender: int, receiver: int) -> Channel | None:
+        """One direction of a link, where its bandwidth is limited."""
+        if (sender, receiver) not in self._directions:
             bandwidth = self._of(sender, receiver).bandwidth
-            own = Channel(bandwidth) if bandwidth else None
-            through = (own, self._downlinks[receiver], self._channel)
-            self._ways[sender, receiver] = tuple(each for each in through if each is not None)
-        return self._ways[sender, receiver]
+            self._directions[sender, receiver] = Channel(bandwidth) if bandwidth else None
+        return self._directions[sender, receiver]
 
 
 def _said(link: LinkProfile) -> dict[str, float]:

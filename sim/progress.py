@@ -14,10 +14,10 @@ from peer.experiment import Experiment
 from peer.gan import build_gan
 from peer.program import Program
 from peer.records import round_to
-from sim.event import Process
 from sim.metrics.mixture import final_generator
 from sim.metrics.pace import time_to_score
 from sim.metrics.quality import Source
+from sim.process import Process
 from topology.errors import UserError
 
 FILES = "quality*.jsonl"

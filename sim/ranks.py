@@ -16,13 +16,14 @@ from peer.peer import Peer
 from peer.profiles import with_profiles
 from peer.records import Recorder, prepare_run_dir, write_experiment
 from peer.state import PeerState
-from sim.event import Process
 from sim.mesh import Mesh, launch
 from sim.network import Network
+from sim.process import Process
 from sim.progress import QualityLog
 from sim.records import read_run
 from sim.run import Run, check_states, make_engine, make_states, quality_log
-from sim.sharded import ShardedDriver, SharedDisagreement, check, homes
+from sim.sharded import ShardedDriver, homes
+from sim.sums import SharedDisagreement
 from sim.writing import describe, record, write_engine, write_peers
 from topology.errors import UserError
 
@@ -132,7 +133,7 @@ def run_rank(
         if mesh.rank == 0:
             sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
             write_engine(folder, {rank: section for rank, section in sections.items() if section})
-        write_peers(folder, driver.own, program, recorder, seconds, mesh.threads)
+        write_peers(folder, driver.processes, program, recorder, seconds, mesh.threads)
 
 
 class _Observer:
@@ -177,5 +178,4 @@ def _fitting(experiment: Experiment, ranks: int) -> Experiment:
     if ranks > experiment.peers:
         peers = f"there are {experiment.peers} peers"
         raise UserError(f"--processes {ranks}: {peers}, and each process needs one")
-    check(experiment)
     return with_profiles(experiment)

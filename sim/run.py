@@ -30,9 +30,10 @@ from peer.records import (
 )
 from peer.state import PeerState, make_state
 from sim.engine import Engine, OneByOne
-from sim.event import EventDriver, Observer, Process
+from sim.event import EventDriver, Observer
 from sim.metrics.disagreement import disagreement
 from sim.network import Network
+from sim.process import Process
 from sim.processors import cores
 from sim.records import read_run
 from sim.rows import matrix_of

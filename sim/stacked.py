@@ -24,8 +24,8 @@ from peer.local import carry_out
 from peer.state import PeerState
 from sim.batched import Task, carry_out_all, kind_of, record_all
 from sim.crew import Crew
-from sim.event import Process
 from sim.mixing import Mix, Mixer
+from sim.process import Process
 from sim.snapshots import Snapshot
 from sim.trial import refusal
 from sim.workbench import Workbench

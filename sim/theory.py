@@ -30,10 +30,10 @@ from peer.gan.objectives import OBJECTIVES, Batch
 from peer.local import prepare_compute_thread
 from peer.state import PeerState
 from peer.streams import stream
-from sim.event import Process
 from sim.metrics.disagreement import disagreement
 from sim.metrics.theory import disagreement_bound
 from sim.plots.style import FAINT, PALETTE, save, styled
+from sim.process import Process
 from sim.run import drive, make_states
 
 NET = "discriminator"

@@ -12,7 +12,7 @@ from peer.effects import Report
 from peer.program import Program
 from peer.records import Recorder, write_peer
 from sim.engine import Engine
-from sim.event import Process
+from sim.process import Process
 from sim.stacked import Stacked
 
 

@@ -21,7 +21,7 @@ from peer.experiment import Experiment, from_mapping
 from peer.gan.arena import Arena
 from peer.state import PeerState
 from peer.streams import stream
-from sim.event import Process
+from sim.process import Process
 from sim.run import drive, make_states
 
 Array = NDArray[np.float64]
