@@ -103,11 +103,9 @@ class Exchanges:
                     pending.do_without(neighbour, process.now)  # it went on without us
                 else:
                     self._expect(process, pending, neighbour)
-            if neighbour in pending.outgoing:
-                process.bytes_out += pending.outgoing[neighbour].nbytes
-                crossing, way = neighbour in pending.wanted, (process.id, neighbour, t)
-                sent = self.network.send(*way, process.now, pending.outgoing, crossing)
-                self._said.sent.append(sent)
+        outgoing, sending = pending.outgoing, (process.id, pending.moments, process.now)
+        process.bytes_out += sum([value.nbytes for value in outgoing.values()])
+        self._said.sent += self.network.send(*sending, outgoing, pending.wanted)
         self._settle(process)
 
     def tell(self, process: Process, at: float, passed: Mapping[int, Moment] | None = None) -> None:

@@ -6,7 +6,7 @@ Everything is drawn from (seed, link, moment), never from the order in which thi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from peer.clock import LinkProfile
@@ -75,7 +75,6 @@ class Network:
         self._uplinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in up.items()}
         self._downlinks = {k: Channel(mbit_s) if mbit_s else None for k, mbit_s in down.items()}
         self._channel = Channel(spec.channel) if spec.channel else None
-        self._sending: dict[int, tuple[Mapping[int, Value], float]] = {}  # by its uplink, till when
         self._directions: dict[tuple[int, int], Channel | None] = {}  # of links
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
@@ -95,32 +94,40 @@ class Network:
     def send(
         self,
         sender: int,
-        receiver: int,
-        t: Moment,
+        moments: Mapping[int, Moment],
         now: float,
         outgoing: Mapping[int, Value],
-        crossing: bool = False,
-    ) -> Sent:
-        """Put ``outgoing[receiver]`` on its way: through its link, and its sender's uplink.
+        wanted: Collection[int],
+    ) -> list[Sent]:
+        """Put what a peer sends in one exchange on its way: through its uplink, and each link.
 
-        What a peer sends in one exchange shares its uplink side by side, and is all through at
-        once. To be asked once for every value: what it goes through is busy meanwhile.
-        ``crossing``: whether the receiver sends one, too, at that moment.
+        On the uplink all of it goes side by side, and is through at once. To be asked once: what
+        values go through is busy meanwhile.
+
+        Args:
+            sender: the peer.
+            moments: of the exchange, by neighbour.
+            now: when it begins.
+            outgoing: the value for each neighbour to whom one goes.
+            wanted: the neighbours who send one, too, at that moment.
         """
-        value = outgoing[receiver]
         if self.is_ideal:
-            return Sent(sender, receiver, t, now, now, 0.0, 0.0, crossing, value)
-        slower = 1 / (self._of(sender, receiver).duplex or 1.0) if crossing else 1.0
-        nbytes = slower * value.nbytes
-        link, uplink = self._link(sender, receiver), self._uplinks[sender]
-        through = link.carry(now, nbytes) if link else now
-        if uplink is not None:
-            if self._sending.get(sender, (None, 0.0))[0] is not outgoing:
-                total = slower * sum(value.nbytes for value in outgoing.values())
-                self._sending[sender] = outgoing, uplink.carry(now, total)
-            through = max(through, self._sending[sender][1])
-        delay = self.delay(sender, receiver, t)
-        return Sent(sender, receiver, t, now, through + delay, delay, nbytes, crossing, value)
+            return [
+                Sent(sender, k, moments[k], now, now, 0.0, 0.0, k in wanted, outgoing[k])
+                for k in sorted(outgoing)
+            ]
+        nbytes = {k: outgoing[k].nbytes * self._share(sender, k, wanted) for k in sorted(outgoing)}
+        uplink = self._uplinks[sender]
+        up = uplink.carry(now, sum(nbytes.values())) if uplink else now
+        found = []
+        for k, size in nbytes.items():
+            link, delay = self._link(sender, k), self.delay(sender, k, moments[k])
+            through = max(up, link.carry(now, size)) if link else up
+            soonest = through + delay
+            found.append(
+                Sent(sender, k, moments[k], now, soonest, delay, size, k in wanted, outgoing[k])
+            )
+        return found
 
     def arrival(self, sent: Sent) -> float:
         """When a value is there: through its receiver's downlink and the common channel, too.
@@ -161,6 +168,10 @@ class Network:
     def away_since(self, peer: int, now: float) -> float | None:
         """When the absence that ``peer`` is in began, if it is away."""
         return next((d for d, up in self.absences.get(peer, []) if d <= now < up), None)
+
+    def _share(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
+        """How many times as much a value counts where it meets another on its link."""
+        return 1 / (self._of(sender, receiver).duplex or 1.0) if receiver in wanted else 1.0
 
     def _of(self, one: int, other: int) -> LinkProfile:
         if not self._links:

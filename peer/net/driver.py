@@ -20,7 +20,8 @@ from peer.compression import compress, decompress
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.local import carry_out, prepare_compute_thread
 from peer.net.letters import PREFIX, pack, unpack
-from peer.net.network import Arriving, Network, Outcome, Part, Snapshot
+from peer.net.network import Arriving, Network, Outcome, Part
+from peer.net.snapshots import Snapshots
 from peer.peer import Peer
 from peer.program import Program
 
@@ -50,7 +51,7 @@ class ZmqDriver:
         self.network = network
         self.report = report
         self.stop = stop
-        self._snapshots: dict[str, list[Snapshot]] = {}
+        self._snapshots = Snapshots()
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
@@ -100,7 +101,7 @@ class ZmqDriver:
         if self.peer.state.codec is not None:
             return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
-        own = self._snapshot(effect.net, len(w))
+        own = self._snapshots.take(effect.net, len(w))
         waits = effect.meanwhile is None  # then w is what was sent
         self.network.begin(
             {
@@ -183,16 +184,6 @@ class ZmqDriver:
                     return result
                 case _:
                     raise result
-
-    def _snapshot(self, net: str, length: int) -> Snapshot:
-        """Memory for a snapshot that nobody sends from any more: two do, as a rule."""
-        ring = self._snapshots.setdefault(net, [])
-        free = next((s for s in ring if not s.readers), None)
-        if free is None:
-            free = Snapshot(torch.empty(length, dtype=torch.float32))
-            ring.append(free)
-        free.expect()
-        return free
 
 
 def _both(effect: Combine, missing: frozenset[int], step: Any) -> Any:

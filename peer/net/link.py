@@ -86,9 +86,13 @@ class Settled:
 
 @dataclass(frozen=True)
 class Delivered:
-    """Our value for ``t`` is needed no more: it arrived, or it is not wanted."""
+    """Our value for ``t`` is needed no more: it arrived, or it is not wanted.
+
+    In the second case it is ``adrift`` if parts of it may still lie in a socket.
+    """
 
     t: Moment
+    adrift: bool = False
 
 
 Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch
@@ -334,7 +338,7 @@ class Link:
             case "whole" if outgoing is not None:
                 self._speed = outgoing.speed(now)
                 self._arrived.append(ack.t)
-                self._delivered(ack.t)
+                self._delivered(ack.t, arrived=True)
             case "late":
                 self._undone(ack.t, "it went on without us")
             case "abort":
@@ -362,10 +366,11 @@ class Link:
                 self._say(outgoing.offer)  # it may be the offer that was lost
             self._pump(outgoing)
 
-    def _delivered(self, t: Moment, reason: str = "") -> None:
-        """Our value for ``t`` is on its way no more: it is there, or, for a reason, is not."""
-        if self._sending.pop(t, None) is not None:
-            self.events.append(Delivered(t))
+    def _delivered(self, t: Moment, reason: str = "", arrived: bool = False) -> None:
+        """Our value for ``t`` is on its way no more: it ``arrived``, or, for a reason, did not."""
+        outgoing = self._sending.pop(t, None)
+        if outgoing is not None:
+            self.events.append(Delivered(t, outgoing.begun and not arrived))
             if self._sole == t:
                 self._sole, self._settled = None, t
                 self.events.append(Settled(t, None, reason))

@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import zmq
 
 from peer.effects import Moment
 from peer.net.link import Delivered, Link, Piece, Settled
+from peer.net.snapshots import Snapshot
 from peer.net.sockets import Arrival, Sockets
 from peer.net.standing import Changed, Mismatch, Phase, Reconnect
 from peer.net.transfer import Payload, Sums
@@ -37,53 +37,6 @@ STRANGERS = 16
 """Peers without a link to us that are named in the log, at most."""
 
 Log = Callable[[str], None]
-
-
-class Snapshot:
-    """What a net was at one exchange, while it is sent from.
-
-    Its beginning may be sent while the rest is still being taken: as a :class:`Payload`, it hands
-    out what is there, and waits for what is not.
-
-    Args:
-        vector: float32 (P,), on the CPU.
-    """
-
-    STEP = 2**18
-    """Floats that are taken at a time."""
-
-    PATIENCE = 60.0
-    """Seconds to wait for the compute thread, which takes milliseconds."""
-
-    def __init__(self, vector: torch.Tensor) -> None:
-        self.vector = vector
-        self.readers: set[int] = set()
-        self._bytes = vector.numpy().data.cast("B")
-        self._taken = len(vector)
-        self._more = threading.Condition()
-
-    def expect(self) -> None:
-        """What it holds is out of date until :meth:`take`."""
-        self._taken = 0
-
-    def take(self, w: torch.Tensor) -> None:
-        """Copy ``w``."""
-        for start in range(0, len(w), self.STEP):
-            place = slice(start, start + self.STEP)
-            self.vector[place].copy_(w[place])
-            with self._more:
-                self._taken = min(place.stop, len(w))
-                self._more.notify()
-
-    def __len__(self) -> int:
-        return len(self._bytes)
-
-    def __getitem__(self, place: slice, /) -> memoryview:
-        last = -(-min(place.stop, len(self)) // 4)
-        with self._more:
-            if not self._more.wait_for(lambda: self._taken >= last, self.PATIENCE):
-                raise TimeoutError("the compute thread does not take its snapshot")
-        return self._bytes[place]
 
 
 @dataclass(frozen=True)
@@ -348,9 +301,10 @@ class Network(threading.Thread):
                         self._arriving(neighbour, event)
                     case Settled(t, value, reason):
                         self._settled(neighbour, t, value, reason)
-                    case Delivered(t):
+                    case Delivered(t, adrift):
                         snapshot = self._snapshots.pop((neighbour, t), None)
                         if snapshot is not None:
+                            snapshot.is_adrift |= adrift
                             snapshot.readers.discard(neighbour)
                     case Changed(phase, reason):
                         self.status.phases[neighbour] = phase.value

@@ -74,6 +74,7 @@ class Outgoing:
         self.offer = offer
         self.payload = payload
         self.count = chunk_count(offer.nbytes, offer.chunk)
+        self.begun = False  # some of it has been sent, be it to be sent again
         self.sent = 0
         self.acknowledged = 0
         self.waiting = False  # the neighbour has no room for it yet
@@ -98,6 +99,7 @@ class Outgoing:
             body = self.payload[start : start + self.offer.chunk]
             yield Chunk(self.offer.t, self.sent, self._sum(start, body) if checksum else 0), body
             self.sent += 1
+            self.begun = True
 
     def _sum(self, start: int, body: memoryview) -> int:
         place = start, len(body)

@@ -33,8 +33,9 @@ from peer.net.keys import (
     public_key,
     read_secret,
 )
-from peer.net.link import Link
-from peer.net.network import Network, Outcome, Part, Snapshot
+from peer.net.link import Delivered, Link
+from peer.net.network import Network, Outcome, Part
+from peer.net.snapshots import Snapshot, Snapshots
 from peer.net.sockets import Security, Sockets
 from peer.net.standing import Identity, Phase, Timing
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, Chunk, Hello, Offer, encode
@@ -224,6 +225,32 @@ def test_a_snapshot_is_ours_again_once_the_neighbour_has_it() -> None:
         b.settled()
         assert eventually(lambda: not second.readers and not third.readers)
         assert a.network._snapshots == {}
+
+
+@pytest.mark.parametrize("adrift", [True, False])
+def test_a_snapshot_of_which_parts_may_lie_in_a_socket_is_adrift(adrift: bool) -> None:
+    a = Node(0, {k: free_address() for k in (0, 1)})
+    with running(a):
+        snapshot = a.begin()
+        assert eventually(lambda: bool(a.network._snapshots))  # the thread knows of it
+        a.link(1).events.append(Delivered(moment(0), adrift))
+        assert eventually(lambda: not snapshot.readers)
+        assert snapshot.is_adrift == adrift
+
+
+def test_memory_of_snapshots_is_used_again_once_nothing_is_sent_from_it() -> None:
+    snapshots = Snapshots()
+    first = snapshots.take("net", 5)
+    assert snapshots.take("net", 5) is first
+    first.readers.add(1)
+    second = snapshots.take("net", 5)
+    assert second is not first
+    first.readers.clear()
+    assert snapshots.take("net", 5) is first
+    first.is_adrift = True
+    assert snapshots.take("net", 5) is second
+    second.readers.add(1)
+    assert snapshots.take("net", 5) not in (first, second)
 
 
 def test_one_begins_long_before_the_other_comes() -> None:
