@@ -10,7 +10,8 @@ without asking. Three ways to mix:
 - ``pairwise``: both set w = (w_k + w_r)/2, which keeps the network's mean;
 - ``push``: each sends to one, who sets w_r = (w_r + w_k)/2;
 - ``sum_weight`` (GoSGD, Blot et al. 2016): the sender halves its mass alpha_k and sends it along;
-  w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the mean by mass.
+  w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the mean by mass; what the
+  receiver did not get, stays with the sender.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ async def push(
         mass = {net: alpha[net] for net in nets}
         letters[target[peer.id]] = Letter("model", peer.model(nets), {"alpha": mass})
     senders = [k for k, r in target.items() if r == peer.id]
-    for letter in (await peer.exchange("model", letters, senders)).values():
+    came = await peer.exchange("model", letters, senders)
+    if config.mix == "sum_weight" and peer.missed & letters.keys():
+        alpha.update({net: 2 * alpha[net] for net in nets})  # nobody got the other half
+    for letter in came.values():
         for net in nets:
             share = 0.5
             if config.mix == "sum_weight":

@@ -52,6 +52,7 @@ class Peer:
         self._weights: tuple[nx.Graph[int], Weights] | None = None
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
+        self.missed: frozenset[int] = frozenset()
         self._missing: set[int] = set()
         self._facts: dict[str, Any] = {}
 
@@ -262,11 +263,13 @@ class Peer:
     ) -> dict[int, Letter]:
         """Send to the neighbours in ``letters``, take ``name`` from ``senders``, all at once.
 
-        Returns what came, by sender, in id order. Neighbours that stayed away are left out.
+        Returns what came, by sender, in id order. Neighbours that stayed away are left out; who
+        sent nothing, or did not get ours, is in ``missed`` until the next exchange.
         """
         senders = frozenset(senders)
         moments = self._moments(letters.keys() | senders)
         post = await Exchange(letters, senders, name, moments)
+        self.missed = post.missing
         self._missing.update(post.missing)
         received: dict[int, Letter] = post.letters
         return received

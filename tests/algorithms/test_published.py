@@ -219,9 +219,17 @@ def test_pairwise_gossip_keeps_the_mean_and_brings_peers_together() -> None:
         assert now.var(0).sum() < 1e-3 * was.var(0).sum()
 
 
-def test_sum_weight_gossip_conserves_mass_and_the_weighted_mean() -> None:
+FAULTY = {
+    "faults": [{"peer": 1, "down": 3.1, "up": 9.7}],
+    "network": {"loss": 0.3, "delay": 0.1},
+    "deadline": 1.0,
+}
+
+
+@pytest.mark.parametrize("failing", [{}, FAULTY], ids=["sound", "faulty"])
+def test_sum_weight_gossip_conserves_mass_and_the_weighted_mean(failing: dict[str, Any]) -> None:
     algorithm = {"name": "gossip", "rounds": 12, "period": 1, "mix": "sum_weight"}
-    keys = {"graph": "ring", "init": "own", "optimizer": STILL}
+    keys = {"graph": "ring", "init": "own", "optimizer": STILL, **failing}
     before, after = twins(algorithm, **keys), run(algorithm, **keys)
     for net in PAIR:
         alpha = torch.tensor([after[k].facts["alpha"][net] for k in after], dtype=torch.float64)
