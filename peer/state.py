@@ -19,6 +19,7 @@ from torch import nn
 
 from peer.codec import Compression
 from peer.data.sources import Images
+from peer.device import usable_device
 from peer.experiment import NETS, Experiment, NamedSpec
 from peer.gan import Arena, Gan, Loss, build_gan, make_optimizer
 from peer.gan.objectives import Batch
@@ -309,8 +310,11 @@ def make_state(
         rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
         names: the nets that it holds; what a name ends in says which of the pair it is.
         gan: the experiment's, where it is built already and the same for several peers.
+
+    Raises:
+        UserError: its device cannot be used here, or its nets cannot be built.
     """
-    device = torch.device(experiment.device)
+    device = usable_device(experiment.device)
     gan = gan or build_gan(experiment, images.shape, owner=peer)
     nets: dict[str, Net] = {}
     for name in names:

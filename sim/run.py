@@ -15,6 +15,7 @@ import torch
 import algorithms
 from peer.data import load_source, partition
 from peer.data.sources import Images
+from peer.device import usable_device
 from peer.effects import Report
 from peer.experiment import NETS, Experiment, from_mapping, load
 from peer.gan import build_gan
@@ -186,6 +187,7 @@ def make_states(
 ) -> dict[int, PeerState]:
     """Every peer (or ``only`` some) at round 0, the nets' arenas as rows of one matrix a name."""
     program = algorithms.find(experiment)
+    device = usable_device(experiment.device)
     peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program, peers)
@@ -198,7 +200,7 @@ def make_states(
             owners.setdefault(name, []).append(k)
     rows: dict[int, dict[str, torch.Tensor]] = {k: {} for k in peers}
     for name, holders in owners.items():
-        W = torch.zeros(len(holders), lengths[role_of(name)], device=experiment.device)
+        W = torch.zeros(len(holders), lengths[role_of(name)], device=device)
         for k, row in zip(holders, W, strict=True):
             rows[k][name] = row.data  # to autograd, what is done to one row is not done to others
     return {
@@ -219,6 +221,7 @@ def check_states(experiment: Experiment) -> None:
     peers = program.workers(experiment.peers)[:1] if is_synthetic else range(experiment.peers)
     sources = shards(experiment, program, peers)
     build_gan(experiment, sources[0][0].shape)
+    usable_device(experiment.device)
     _ = experiment.codec
 
 

@@ -195,6 +195,7 @@ def test_ranks_of_torchrun_refuse_alike(tmp_path: Path) -> None:
         ),
         ({"gan": "no-such-gan"}, "gan: there is no model 'no-such-gan'"),
         ({"compression": "no-such-codec"}, "compression: there is no codec"),
+        ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used here"),
     ],
 )
 def test_a_refusal_is_one_line_and_launches_nothing(
