@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import networkx as nx
 import torch
@@ -19,19 +18,19 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    TypeAdapter,
-    ValidationError,
     model_validator,
 )
 from torch import nn
 
 import topology
-from peer.clock import Devices, NetworkSpec, is_file
+from peer.clock import Devices, NetworkSpec
 from peer.codec import CODECS, Choco, Compression
 from peer.data.spec import DataSpec
 from peer.gan.losses import LOSSES
 from peer.gan.optimizers import make_optimizer
 from peer.net.addresses import ipc_path, is_ipc
+from peer.overrides import override
+from peer.validation import validated
 from topology.errors import UserError
 from topology.names import suggestion
 
@@ -342,97 +341,6 @@ def _check(experiment: Experiment) -> None:
         for peer in ids:
             if peer not in peers:
                 raise UserError(f"{key}: there is no peer {peer}; ids are 0 to {peers.stop - 1}")
-
-
-# --- overrides and messages -----------------------------------------------------------------------
-
-_SHORTHAND = {
-    "graph": "family",
-    "weights": "rule",
-    "gan": "name",
-    "algorithm": "name",
-    "optimizer": "name",
-    "compression": "name",
-    "devices": "default",
-}
-
-
-def override(data: dict[str, Any], change: str) -> None:
-    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: name``) becomes a mapping."""
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {change}: say key=value, such as algorithm.rounds=50")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {change}: '{text}' is not a YAML value") from None
-    *path, last = key.strip().split(".")
-    here = data
-    for part in path:
-        below = here.get(part)
-        if isinstance(below, str):
-            below = {_SHORTHAND.get(part, "name"): below}
-        if not isinstance(below, dict):
-            below = {}
-        here[part] = below
-        here = below
-    is_name = here is data.get("data") and here.get("source") == "hub"
-    is_path = last in ("path", "file") and not is_name
-    is_profile = key.strip().split(".")[0] in ("devices", "network")
-    if isinstance(value, str) and (is_path or (is_profile and is_file(value))):
-        value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
-    here[last] = value
-
-
-def validated(model: Any, data: Any, key: str = "") -> Any:
-    """``data``, found under ``key``, as ``model`` (anything pydantic knows).
-
-    Raises:
-        UserError: the first thing that does not fit, and how many more there are.
-    """
-    try:
-        return TypeAdapter(model).validate_python(data)
-    except ValidationError as problem:
-        errors = problem.errors(include_url=False)
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise UserError(f"{_sentence(model, errors[0], key)}{more}") from None
-
-
-def _sentence(model: Any, error: Any, where: str) -> str:
-    location = [str(part) for part in error["loc"]]
-    key = ".".join([where, *location] if where else location)
-    match error["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            known = _known_keys(model, location[:-1])
-            close = difflib.get_close_matches(location[-1], known, 1, 0.5)
-            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-            return f"unknown key '{key}'; {hint}"
-        case "missing" | "missing_argument":
-            return f"key '{key}' is missing"
-        case _:
-            message = error["msg"].removeprefix("Value error, ")
-            shown = (
-                error["input"] if not isinstance(error["input"], dict | list) else "what is there"
-            )
-            return f"{key}: {message[:1].lower()}{message[1:]} (not {shown!r})"
-
-
-def _known_keys(model: Any, path: list[str]) -> list[str]:
-    """The keys that the model at ``path`` below ``model`` has; places in lists are passed over."""
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is not None:
-            model = _model_in(field.annotation)
-    if hasattr(model, "model_fields"):
-        return list(model.model_fields)
-    return list(getattr(model, "__dataclass_fields__", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    """The model that an annotation is, or holds: as one of several, in a list, in a mapping."""
-    if hasattr(annotation, "model_fields") or hasattr(annotation, "__dataclass_fields__"):
-        return annotation
-    return next((m for of in get_args(annotation) if (m := _model_in(of)) is not None), None)
 
 
 def _digest(value: Any) -> str:

@@ -18,7 +18,8 @@ from peer.clock import (
     is_file,
     over,
 )
-from peer.experiment import Experiment, validated
+from peer.experiment import Experiment
+from peer.validation import validated
 from topology.errors import UserError
 
 

@@ -23,7 +23,8 @@ from rich.table import Table
 
 import algorithms
 from peer.checkpoint import write_json
-from peer.experiment import Experiment, from_mapping, load, override
+from peer.experiment import Experiment, from_mapping, load
+from peer.overrides import override
 from peer.records import prepare_run_dir
 from sim.metrics.mixture import final_generator
 from sim.metrics.pace import convergence_gain, time_to_score

@@ -1,0 +1,61 @@
+"""What a user wrote, as pydantic's models; what does not fit, in one line that says what would."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from topology.errors import UserError
+
+
+def validated(model: Any, data: Any, key: str = "") -> Any:
+    """``data``, found under ``key``, as ``model`` (anything pydantic knows).
+
+    Raises:
+        UserError: the first thing that does not fit, and how many more there are.
+    """
+    try:
+        return TypeAdapter(model).validate_python(data)
+    except ValidationError as problem:
+        errors = problem.errors(include_url=False)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"{_sentence(model, errors[0], key)}{more}") from None
+
+
+def _sentence(model: Any, error: Any, where: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join([where, *location] if where else location)
+    match error["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            known = _known_keys(model, location[:-1])
+            close = difflib.get_close_matches(location[-1], known, 1, 0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+            return f"unknown key '{key}'; {hint}"
+        case "missing" | "missing_argument":
+            return f"key '{key}' is missing"
+        case _:
+            message = error["msg"].removeprefix("Value error, ")
+            shown = (
+                error["input"] if not isinstance(error["input"], dict | list) else "what is there"
+            )
+            return f"{key}: {message[:1].lower()}{message[1:]} (not {shown!r})"
+
+
+def _known_keys(model: Any, path: list[str]) -> list[str]:
+    """The keys that the model at ``path`` below ``model`` has; places in lists are passed over."""
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is not None:
+            model = _model_in(field.annotation)
+    if hasattr(model, "model_fields"):
+        return list(model.model_fields)
+    return list(getattr(model, "__dataclass_fields__", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model that an annotation is, or holds: as one of several, in a list, in a mapping."""
+    if hasattr(annotation, "model_fields") or hasattr(annotation, "__dataclass_fields__"):
+        return annotation
+    return next((m for of in get_args(annotation) if (m := _model_in(of)) is not None), None)
