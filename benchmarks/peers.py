@@ -50,6 +50,7 @@ RATIOS = (
     ("auto", "stacked"),
     ("auto", "event"),
     ("stacked", "limit"),
+    ("sharded", "limit"),
     ("event", "loop"),
     ("sharded", "one thread"),
     ("sharded", "stacked"),
