@@ -3,10 +3,10 @@
     python -m benchmarks.limit [--peers 100] [--nets mlp-digits] [--ring 20 100 1000]
 
 The arithmetic limit: one GAN on mini-batches as large as all peers' together, which it draws from
-one stream; it neither combines nor records. ``stacked`` is one process on all cores, ``sharded`` two
-of one thread. The limit of combining: copying the matrix of all
-peers' parameters once, on all cores; what is timed is all that the engine does between the last
-peer's arrival and the first one's going on. Medians over turns, both sides in every turn.
+one stream; it neither combines nor records. ``stacked`` is one process on all cores, ``sharded``
+two of one thread. The limit of combining: copying the matrix of all peers' parameters once, on all
+cores; what is timed is all that the engine does between the last peer's arrival and the first one's
+going on. Medians over turns, both sides in every turn.
 """
 
 from __future__ import annotations
