@@ -60,7 +60,11 @@ class Net:
         arena = self.arena.copy(torch.empty_like(self.arena.vector))
         arena.gradient.copy_(self.arena.gradient)
         net = Net(arena, self.spec)
-        net.moments = copy.deepcopy(self.moments)
+        # of tensors, the values alone: they may be rows of a matrix of many nets' moments
+        net.moments = {
+            name: value.clone() if isinstance(value, torch.Tensor) else value
+            for name, value in self.moments.items()
+        }
         return net
 
     def step(self) -> None:

@@ -96,7 +96,7 @@ def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
         on = [i for i in numbers if _steps(tasks[i]) > step]
         chosen = [tasks[i] for i in on]
         results, gradients = _gradients(chosen, workbench)
-        _step([_net(task) for task in chosen], gradients.unbind(), workbench)
+        workbench.stepper([_net(task) for task in chosen]).step(gradients.unbind())
         for i, result in zip(on, results, strict=True):
             found[i].append(result)
     return [StepResult.mean(of) for of in found]
@@ -116,23 +116,13 @@ def _keep_gradients(tasks: Sequence[Task], workbench: Workbench) -> list[StepRes
 
 def _step_all(tasks: Sequence[Task], workbench: Workbench) -> list[None]:
     nets = [_net(task) for task in tasks]
-    _step(nets, [net.arena.gradient for net in nets], workbench)
+    workbench.stepper(nets).step([net.arena.gradient for net in nets])
     return [None] * len(tasks)
 
 
 def _net(task: Task) -> Net:
     name: str = task.effect.net  # type: ignore[attr-defined]
     return task.state.nets[name]
-
-
-def _step(nets: Sequence[Net], gradients: Sequence[torch.Tensor], workbench: Workbench) -> None:
-    """One optimizer over all rows."""
-    rows = [net.arena.parameters for net in nets]
-    for row, gradient in zip(rows, gradients, strict=True):
-        row.grad = gradient
-    workbench.optimizer(nets).step()
-    for row in rows:
-        row.grad = None
 
 
 def _gradients(
@@ -153,17 +143,17 @@ def _gradients(
     }
     templates = {of: workbench.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
-    losses, moved, found = workbench.recordings.call(
+    gradients = workbench.gradients(own)
+    losses, moved = workbench.recordings.call(
         (objective, role, loss, *(rows.template for rows in held.values())),
         _descent(objective, role, loss, templates),
         own.parameters(),
         {of: rows.parameters() for of, rows in held.items() if of != role},
         {of: rows.buffers() for of, rows in held.items()},
         fields,
+        own.gradients(gradients),
         record=workbench.records,
     )
-    gradients = workbench.gradients(own)
-    own.gather(found, gradients)
     pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:
         _pull(gradients, own.matrix, pulls)
@@ -175,8 +165,11 @@ def _gradients(
 
 def _descent(
     objective: Objective, role: str, loss: Loss, templates: dict[str, nn.Module]
-) -> Callable[..., tuple[torch.Tensor, dict[str, Tensors], Sequence[torch.Tensor]]]:
-    """A function of tensors alone, a row a peer: to losses (b,), moved buffers and gradients."""
+) -> Callable[..., tuple[torch.Tensor, dict[str, Tensors]]]:
+    """A function of tensors alone, a row a peer: to losses (b,) and moved buffers.
+
+    It writes the gradients where it is told to.
+    """
 
     def value(
         leaves: Tensors,
@@ -196,11 +189,14 @@ def _descent(
         fixed: dict[str, Tensors],
         buffers: dict[str, Tensors],
         fields: dict[str, torch.Tensor],
-    ) -> tuple[torch.Tensor, dict[str, Tensors], Sequence[torch.Tensor]]:
+        gradients: Tensors,
+    ) -> tuple[torch.Tensor, dict[str, Tensors]]:
         leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
         (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
         found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
-        return losses.detach(), moved, found
+        for name, gradient in zip(leaves, found, strict=True):
+            gradients[name].copy_(gradient)
+        return losses.detach(), moved
 
     return descent
 
@@ -314,7 +310,9 @@ def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor |
     if not keep:
         return list(found[0].unbind())
     gradients = workbench.gradients(rows)
-    rows.gather(found, gradients)
+    views = rows.gradients(gradients)
+    for name, gradient in zip(parameters, found, strict=True):
+        views[name].copy_(gradient)
     for task, gradient in zip(tasks, gradients.unbind(), strict=True):
         kept = _net(task).arena.gradient
         if keep == "set":

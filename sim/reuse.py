@@ -29,6 +29,12 @@ INTO = {
 }
 """Their gradients; the first argument is the gradient by the result."""
 
+COPIED = {
+    _ops.bmm.default: _ops.bmm.out,
+    _ops.sum.dim_IntList: _ops.sum.IntList_out,
+}
+"""What can be computed right where it is wanted, whatever the strides there."""
+
 SLOPE = 2
 """Its place among the arguments of leaky ReLU's gradient."""
 
@@ -53,6 +59,23 @@ def reuse_memory(graph: Graph) -> None:
         else:
             node.target = INTO[node.target]
             node.kwargs = {**node.kwargs, "grad_input": spent}
+    _compute_where_wanted(graph)
+
+
+def _compute_where_wanted(graph: Graph) -> None:
+    """What is computed only to be copied into an argument that nothing else uses, is put there."""
+    for node in list(graph.nodes):
+        if node.target is not _ops.copy_.default or len(node.args) != 2:
+            continue
+        into, source = node.args
+        is_free = into.op == "placeholder" and list(into.users) == [node]
+        is_sole = source.target in COPIED and list(source.users) == [node]
+        same = into.meta["val"].shape == source.meta["val"].shape
+        if is_free and is_sole and same and into.meta["val"].dtype == source.meta["val"].dtype:
+            source.target = COPIED[source.target]
+            source.kwargs = {**source.kwargs, "out": into}
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
 
 
 def _know_leaky_by_result(graph: Graph, roots: dict[Node, Node], place: dict[Node, int]) -> None:

@@ -47,10 +47,11 @@ class Rows:
             if slot.trained
         }
 
-    def gather(self, gradients: Sequence[torch.Tensor], into: torch.Tensor) -> None:
-        """Write gradients of :meth:`leaves` into rows (b, trained)."""
-        views = [self.layout.view(into, slot) for slot in self.layout.slots if slot.trained]
-        torch._foreach_copy_(views, list(gradients))
+    def gradients(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Where in ``rows`` (b, trained) the gradients of the parameters lie, by name."""
+        return {
+            slot.name: self.layout.view(rows, slot) for slot in self.layout.slots if slot.trained
+        }
 
     def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
         """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""
@@ -68,16 +69,22 @@ class Rows:
 
 def matrix_of(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
     """Rows (P,) as a matrix (b, P), and whether it is a view of them."""
+    view = view_of(rows)
+    return (torch.stack(list(rows)), False) if view is None else (view, True)
+
+
+def view_of(rows: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """Rows (P,) as a matrix (b, P), or numbers as (b,), if they lie equally far apart in memory."""
     first = rows[0].data  # threads write to other rows: autograd is not to take it for a change
     if len(rows) == 1:
-        return first[None], True
+        return first[None]
     stride = rows[1].storage_offset() - first.storage_offset()
     start, step = first.data_ptr(), stride * first.element_size()
     # Equally far apart, and the last one in the first one's memory: all that is between is, too.
     if (
-        stride >= len(first)
+        stride >= first.numel()
         and rows[-1].untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
         and [row.data_ptr() for row in rows] == [start + i * step for i in range(len(rows))]
     ):
-        return first.as_strided((len(rows), len(first)), (stride, 1)), True
-    return torch.stack(list(rows)), False
+        return first.as_strided((len(rows), *first.shape), (stride, *first.stride()))
+    return None

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from peer.gan import Layout, make_optimizer
+from peer.gan import Layout
 from peer.state import Net
 from sim.replay import Recordings
 from sim.rows import Rows
+from sim.stepping import Stepper
 
 MOST = 64
-"""Templates, and optimizers, that are kept: where peers have nets of their own, or a server samples
+"""Templates, and steppers, that are kept: where peers have nets of their own, or a server samples
 others every time, there is no end of them."""
 
 
@@ -33,7 +34,7 @@ class Workbench:
         self.records = False
         self._templates: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._gradients: dict[Layout, torch.Tensor] = {}
-        self._optimizers: dict[tuple[Net, ...], torch.optim.Optimizer] = {}
+        self._steppers: dict[tuple[Net, ...], Stepper] = {}
 
     def template(self, module: nn.Module) -> nn.Module:
         """A copy of ``module``, in training mode, the same one every time."""
@@ -51,14 +52,11 @@ class Workbench:
             self._gradients[rows.layout] = memory
         return memory[: len(rows.arenas)]
 
-    def optimizer(self, nets: Sequence[Net]) -> torch.optim.Optimizer:
-        """One over ``nets``; what it remembers of each, its step count too, is the net's own."""
+    def stepper(self, nets: Sequence[Net]) -> Stepper:
+        """What steps ``nets``, the same every time."""
         known = tuple(nets)
-        if known not in self._optimizers:
-            if len(self._optimizers) >= MOST:
-                self._optimizers.clear()  # what they remember is their nets'
-            rows = [net.arena.parameters for net in nets]
-            optimizer = make_optimizer(nets[0].spec.name, nets[0].spec.settings, rows)
-            optimizer.state.update(zip(rows, (net.moments for net in nets), strict=True))
-            self._optimizers[known] = optimizer
-        return self._optimizers[known]
+        if known not in self._steppers:
+            if len(self._steppers) >= MOST:
+                self._steppers.clear()  # what they remember is their nets'
+            self._steppers[known] = Stepper(nets)
+        return self._steppers[known]
