@@ -151,7 +151,7 @@ def _gradients(
         {of: rows.parameters() for of, rows in held.items() if of != role},
         {of: rows.buffers() for of, rows in held.items()},
         fields,
-        own.gradients(gradients),
+        own.views(gradients),
         record=workbench.records,
     )
     pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
@@ -310,7 +310,7 @@ def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor |
     if not keep:
         return list(found[0].unbind())
     gradients = workbench.gradients(rows)
-    views = rows.gradients(gradients)
+    views = rows.views(gradients)
     for name, gradient in zip(parameters, found, strict=True):
         views[name].copy_(gradient)
     for task, gradient in zip(tasks, gradients.unbind(), strict=True):

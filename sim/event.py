@@ -60,7 +60,6 @@ class EventDriver:
     ) -> None:
         self.engine: Engine = engine or OneByOne()
         self.network = network
-        self.deadline = deadline
         self.observer = observer
         self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
         self.exchanges = Exchanges(self.processes, network, deadline, self._at, self._settled)

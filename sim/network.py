@@ -165,10 +165,6 @@ class Network:
                 now = up
         return now
 
-    def away_since(self, peer: int, now: float) -> float | None:
-        """When the absence that ``peer`` is in began, if it is away."""
-        return next((d for d, up in self.absences.get(peer, []) if d <= now < up), None)
-
     def _share(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
         """How many times as much a value counts where it meets another on its link."""
         return 1 / (self._of(sender, receiver).duplex or 1.0) if receiver in wanted else 1.0

@@ -20,10 +20,12 @@ class Rows:
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """By name, (b, ...) each: views of the matrix."""
+        return self.views(self.matrix)
+
+    def views(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Where in ``rows`` (b, trained or more) parameters, or gradients, lie, by name."""
         return {
-            slot.name: self.layout.view(self.matrix, slot)
-            for slot in self.layout.slots
-            if slot.trained
+            slot.name: self.layout.view(rows, slot) for slot in self.layout.slots if slot.trained
         }
 
     def buffers(self) -> dict[str, torch.Tensor]:
@@ -41,17 +43,7 @@ class Rows:
 
     def leaves(self) -> dict[str, torch.Tensor]:
         """The parameters alone, as leaves that a gradient is wanted for."""
-        return {
-            slot.name: self.layout.view(self.matrix, slot).detach().requires_grad_()
-            for slot in self.layout.slots
-            if slot.trained
-        }
-
-    def gradients(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Where in ``rows`` (b, trained) the gradients of the parameters lie, by name."""
-        return {
-            slot.name: self.layout.view(rows, slot) for slot in self.layout.slots if slot.trained
-        }
+        return {name: w.detach().requires_grad_() for name, w in self.parameters().items()}
 
     def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
         """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""
