@@ -50,15 +50,6 @@ class Crew:
         """Until all that was begun is done, well or not."""
         wait(list(self._begun))
 
-    def each(self, work: Callable[[int], None], count: int) -> None:
-        """Do ``work`` for 0 to ``count - 1``, and wait for it."""
-        if self._pool is None or count == 1:
-            for number in range(count):
-                work(number)
-        else:
-            for _ in self._pool.map(work, range(count)):
-                pass
-
 
 _own = threading.local()
 """A computing thread's. It holds no crew, so that threads end when their crew is forgotten."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 
 from peer.combine import combine
-from sim.crew import Crew
 from sim.process import Process
 from sim.rows import matrix_of
 from sim.snapshots import Snapshot
 
-COLUMNS = 4096
-"""Floats of a row that are mixed at a time.
+COLUMNS = 8192
+"""Floats of a row that are mixed at a time, at most.
 
-The sums stay in a core's first cache, the rows near them in its second.
+Of a few rows, so much stays in the caches until it is copied back; of less, the calls cost more.
 """
 
 LEAST_BYTES = 2**22
@@ -35,22 +37,19 @@ class Mix:
     own: Snapshot
     received: dict[int, Snapshot]
 
-    @property
-    def is_live(self) -> bool:
-        """Whether its own value, and one that it received, still lie in arenas."""
-        return self.own.is_live and True in [value.is_live for value in self.received.values()]
-
 
 class Mixer:
     """Carries out combines, in memory that it keeps.
 
     Args:
-        crew: whose threads mix strips of columns.
+        threads: that share a product.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
-        self._scratch: dict[int, torch.Tensor] = {}  # by strip
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._scratch = torch.empty(0)
+        self._plan: tuple[Any, ...] = ()
+        self._made: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def mix(self, mixes: Sequence[Mix]) -> None:
         """Carry out combines of different peers, as if at one moment."""
@@ -62,7 +61,7 @@ class Mixer:
             live: list[Mix] = []
             others: list[Mix] = []
             for mix in of_net:
-                (live if mix.is_live else others).append(mix)
+                (live if mix.own.is_live else others).append(mix)
             if len(live) > 1:
                 self._product(live)  # what others still need of these rows is copied first
             else:
@@ -75,18 +74,20 @@ class Mixer:
         It takes what lies in arenas; values that lie elsewhere are added one by one.
         """
         sources = {mix.process.id: mix.own.tensor for mix in mixes}
+        targets = list(sources)
         starts, who, values = [0], [], []  # A's rows, in the form of compressed sparse rows
         apart: list[tuple[torch.Tensor, torch.Tensor, float]] = []
         for mix in mixes:
+            received, weights = mix.received, mix.weights
             who.append(mix.process.id)
-            values.append(1 - sum([mix.weights[k] for k in mix.received]))
-            for k, value in mix.received.items():
+            values.append(1 - sum([weights[k] for k in received]))
+            for k, value in received.items():
                 if value.is_live:
                     who.append(k)
-                    values.append(mix.weights[k])
+                    values.append(weights[k])
                     sources[k] = value.tensor
                 else:
-                    apart.append((mix.own.tensor, value.tensor, mix.weights[k]))
+                    apart.append((mix.own.tensor, value.tensor, weights[k]))
             starts.append(len(who))
         for mix in mixes:  # who else needs a value that is about to change, gets a copy
             del mix.own
@@ -94,47 +95,64 @@ class Mixer:
         for mix in mixes:
             mix.process.snapshots.keep()
         ids = sorted(sources)
-        columns = np.searchsorted(ids, who)
         W, is_view = matrix_of([sources[k] for k in ids])  # (n, P)
-        A = _csr(starts, columns, values, (len(mixes), len(ids))).to(W.device)
-        targets = torch.from_numpy(np.searchsorted(ids, [mix.process.id for mix in mixes]))
+        A, rows = self._matrix((W.device, ids, targets, starts, who, values))
         if not is_view:
-            for mix, mixed in zip(mixes, A @ W, strict=True):
-                sources[mix.process.id].copy_(mixed)
+            for k, mixed in zip(targets, A @ W, strict=True):
+                sources[k].copy_(mixed)
         elif W.device.type == "cpu":
-            self._in_place(A, W, targets)
+            self._in_place(A, W, rows)
         else:
-            W[targets.to(W.device)] = A @ W
+            W[rows] = A @ W
         for w, q, share in apart:
             w.add_(q, alpha=share)
 
+    def _matrix(self, plan: tuple[Any, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A (m, n), and which of the n rows it gives (m,); on a fixed graph, the last ones again.
+
+        Args:
+            plan: the device; whose rows there are; whose A gives; A's starts, sources and values.
+        """
+        if self._made is None or plan != self._plan:
+            device, ids, targets, starts, who, values = plan
+            shape = len(targets), len(ids)
+            A = _csr(starts, np.searchsorted(ids, who), values, shape).to(device)
+            rows = torch.from_numpy(np.searchsorted(ids, targets)).to(device)
+            self._plan, self._made = plan, (A, rows)
+        return self._made
+
     def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
-        """``W[targets] = A W``, a strip of columns a thread, each block by block."""
+        """``W[targets] = A W``, some columns at a time."""
         length = W.shape[1]
-        strips = self.crew.threads if W.nbytes >= LEAST_BYTES else 1
-        ends = [length * i // strips for i in range(strips + 1)]
+        blocks = -(-length // COLUMNS)
+        ends = [length * i // blocks for i in range(blocks + 1)]
         is_all = len(targets) == len(W)  # then they are in order
-
-        def mix(strip: int) -> None:
-            most = min(COLUMNS, ends[strip + 1] - ends[strip])
-            mixed = self._memory(strip, len(targets) * most, W)
-            for start in range(ends[strip], ends[strip + 1], COLUMNS):
-                block = W[:, start : min(start + COLUMNS, ends[strip + 1])]
-                part = mixed[: len(targets) * block.shape[1]].view(len(targets), -1)
-                torch.addmm(part, A, block, beta=0, out=part)
+        with _threads(self.threads if W.nbytes >= LEAST_BYTES else 1):
+            for start, end in pairwise(ends):
+                block = W[:, start:end]
+                mixed = self._memory(len(targets) * (end - start), W).view(len(targets), -1)
+                torch.addmm(mixed, A, block, beta=0, out=mixed)
                 if is_all:
-                    block.copy_(part)
+                    block.copy_(mixed)
                 else:
-                    block.index_copy_(0, targets, part)
+                    block.index_copy_(0, targets, mixed)
 
-        self.crew.each(mix, strips)
+    def _memory(self, size: int, like: torch.Tensor) -> torch.Tensor:
+        """Floats that may be written to: new memory costs more than what it is for."""
+        if len(self._scratch) < size:
+            self._scratch = like.new_empty(size)
+        return self._scratch[:size]
 
-    def _memory(self, strip: int, size: int, W: torch.Tensor) -> torch.Tensor:
-        """Floats that a strip's thread may write to: new memory costs more than what it is for."""
-        memory = self._scratch.get(strip)
-        if memory is None or len(memory) < size:
-            self._scratch[strip] = memory = W.new_empty(size)
-        return memory
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many of torch's own share each operation; they are quicker to wake than ours."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _one_by_one(mixes: Sequence[Mix]) -> None:
@@ -152,9 +170,9 @@ def _csr(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         return torch.sparse_csr_tensor(
-            torch.tensor(starts, dtype=torch.int32),
+            torch.from_numpy(np.array(starts, dtype=np.int32)),
             torch.from_numpy(columns.astype(np.int32)),
-            torch.tensor(values, dtype=torch.float32),
+            torch.from_numpy(np.array(values, dtype=np.float32)),
             shape,
             check_invariants=False,
         )

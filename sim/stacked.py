@@ -117,7 +117,7 @@ class Stacked:
         self.auto = auto
         self.ways: dict[Hashable, Way] = {}
         self._crew = Crew(threads)
-        self._mixer = Mixer(self._crew)
+        self._mixer = Mixer(threads)
         self._met: Counter[Hashable] = Counter()  # kinds of steps, with the sizes of their blocks
         self._waiting: list[Ticket] = []
         self._mixes: dict[int, Mix] = {}  # by peer
