@@ -22,7 +22,7 @@ class Snapshot:
             written again, that neighbour could get some of both values for one.
     """
 
-    STEP = 2**18
+    STEP = 2**20
     """Floats that are taken at a time."""
 
     PATIENCE = 60.0
