@@ -30,7 +30,6 @@ from peer.gan import OBJECTIVES, Batch, Loss
 from peer.gan.objectives import Objective, Value
 from peer.peer import role_of
 from peer.state import Net, PeerState
-from sim.rows import Rows
 from sim.workbench import Workbench
 
 Tensors = dict[str, torch.Tensor]
@@ -137,7 +136,7 @@ def _gradients(
     states = [task.state for task in tasks]
     fields = _drawn(tasks, objective.sees_data, prefix)
     held = {
-        of: Rows([state.nets[prefix + of].arena for state in states])
+        of: workbench.rows([state.nets[prefix + of].arena for state in states])
         for of in ("generator", "discriminator")
         if prefix + of in states[0].nets
     }
@@ -147,8 +146,8 @@ def _gradients(
     losses, moved = workbench.recordings.call(
         (objective, role, loss, *(rows.template for rows in held.values())),
         _descent(objective, role, loss, templates),
-        own.parameters(),
-        {of: rows.parameters() for of, rows in held.items() if of != role},
+        own.parameters,
+        {of: rows.parameters for of, rows in held.items() if of != role},
         {of: rows.buffers() for of, rows in held.items()},
         fields,
         own.views(gradients),
@@ -232,10 +231,11 @@ class Functional:
 def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
     """Everybody's mini-batch, by field, (b, ...) each."""
     memory = _memory(tasks, sees_data)
-    batches = []
-    for i, (state, effect) in enumerate(tasks):
-        into = Batch(_row(memory.real, i), _row(memory.z, i))
-        batches.append(state.draw_batch(sees_data, effect.inputs, prefix, into))  # type: ignore[attr-defined]
+    places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
+    batches = [
+        state.draw_batch(sees_data, effect.inputs, prefix, into)  # type: ignore[attr-defined]
+        for (state, effect), into in zip(tasks, places, strict=True)
+    ]
     device = tasks[0].state.device
     fields: Tensors = {}
     for name in Batch._fields:
@@ -250,8 +250,8 @@ def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
     return fields
 
 
-def _row(rows: torch.Tensor | None, i: int) -> torch.Tensor | None:
-    return None if rows is None else rows[i]
+def _each(rows: torch.Tensor | None, count: int) -> Sequence[torch.Tensor | None]:
+    return [None] * count if rows is None else rows.unbind()
 
 
 def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
@@ -273,11 +273,11 @@ def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor
     inputs = torch.stack(
         [e.x if isinstance(e := task.effect, Evaluate) else e.z for task in tasks]  # type: ignore[attr-defined]
     )
-    rows = Rows([_net(task).arena for task in tasks])
+    rows = workbench.rows([_net(task).arena for task in tasks])
     template = workbench.template(rows.template).train(not evaluate)
     try:
         with torch.no_grad():
-            outputs, moved = vmap(_applied(template))(rows.parameters(), rows.buffers(), inputs)
+            outputs, moved = vmap(_applied(template))(rows.parameters, rows.buffers(), inputs)
     finally:
         template.train()
     if not evaluate:
@@ -298,8 +298,8 @@ def _applied(template: nn.Module) -> Callable[..., tuple[torch.Tensor, Tensors]]
 def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor | None]:
     effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
     keep = effects[0].keep
-    rows = Rows([_net(task).arena for task in tasks])
-    parameters = rows.leaves() if keep else rows.parameters()
+    rows = workbench.rows([_net(task).arena for task in tasks])
+    parameters = rows.leaves() if keep else rows.parameters
     inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
     cotangents = torch.stack([effect.cotangent for effect in effects])
     template = workbench.template(rows.template)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from peer.effects import Moment
 from sim.network import SUSPECT_AFTER, Network, Sent
 from sim.process import Pending, Process, Standing, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(NamedTuple):
     """A value sent earlier is not to be used any more."""
 
     sender: int
@@ -28,8 +28,7 @@ class Withdrawn:
     t: Moment
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """How far a peer is: its round, and what it has just settled, with whom."""
 
     peer: int

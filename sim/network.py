@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from peer.clock import LinkProfile
 from peer.effects import Moment
@@ -22,8 +22,7 @@ SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A value on its way.
 
     Attributes:

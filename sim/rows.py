@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 
@@ -18,6 +19,7 @@ class Rows:
         self.template = arenas[0].template
         self.matrix, self.is_view = matrix_of([arena.vector for arena in arenas])  # (b, P)
 
+    @cached_property
     def parameters(self) -> dict[str, torch.Tensor]:
         """By name, (b, ...) each: views of the matrix."""
         return self.views(self.matrix)
@@ -43,7 +45,7 @@ class Rows:
 
     def leaves(self) -> dict[str, torch.Tensor]:
         """The parameters alone, as leaves that a gradient is wanted for."""
-        return {name: w.detach().requires_grad_() for name, w in self.parameters().items()}
+        return {name: w.detach().requires_grad_() for name, w in self.parameters.items()}
 
     def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
         """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -113,7 +112,7 @@ class ShardedDriver(EventDriver):
             home = self._rank_of[sent.receiver]
             concerned = self._others if self.network.is_shared else {home} & self._others
             for rank in concerned:
-                known = sent if rank == home else replace(sent, value=None)
+                known = sent if rank == home else sent._replace(value=None)
                 self._bags[rank].sent.append(known)
         for taken in said.withdrawn:
             for rank in {self._rank_of[taken.receiver]} & self._others:

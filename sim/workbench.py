@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from peer.gan import Layout
+from peer.gan import Arena, Layout
 from peer.state import Net
 from sim.replay import Recordings
 from sim.rows import Rows
 from sim.stepping import Stepper
 
 MOST = 64
-"""Templates, and steppers, that are kept: where peers have nets of their own, or a server samples
-others every time, there is no end of them."""
+"""Of anything that is kept: where peers have nets of their own, or a server samples others every
+time, there is no end of them."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Workbench:
@@ -34,15 +38,21 @@ class Workbench:
         self.records = False
         self._templates: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._gradients: dict[Layout, torch.Tensor] = {}
+        self._rows: dict[tuple[Arena, ...], Rows] = {}
         self._steppers: dict[tuple[Net, ...], Stepper] = {}
 
     def template(self, module: nn.Module) -> nn.Module:
         """A copy of ``module``, in training mode, the same one every time."""
-        if id(module) not in self._templates:
-            if len(self._templates) >= MOST:
-                self._templates.clear()
-            self._templates[id(module)] = module, copy.deepcopy(module).train()
-        return self._templates[id(module)][1]
+        copied = _kept(self._templates, id(module), lambda: (module, copy.deepcopy(module).train()))
+        return copied[1]
+
+    def rows(self, arenas: Sequence[Arena]) -> Rows:
+        """``arenas`` as one matrix, the same one every time where it is a view of them."""
+        known = tuple(arenas)
+        if known in self._rows:
+            return self._rows[known]
+        rows = Rows(arenas)
+        return _kept(self._rows, known, lambda: rows) if rows.is_view else rows
 
     def gradients(self, rows: Rows) -> torch.Tensor:
         """Memory for gradients, (b, trained), zero between parameters; until asked for again."""
@@ -53,10 +63,13 @@ class Workbench:
         return memory[: len(rows.arenas)]
 
     def stepper(self, nets: Sequence[Net]) -> Stepper:
-        """What steps ``nets``, the same every time."""
-        known = tuple(nets)
-        if known not in self._steppers:
-            if len(self._steppers) >= MOST:
-                self._steppers.clear()  # what they remember is their nets'
-            self._steppers[known] = Stepper(nets)
-        return self._steppers[known]
+        """What steps ``nets``, the same every time; what it remembers is theirs."""
+        return _kept(self._steppers, tuple(nets), lambda: Stepper(nets))
+
+
+def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    if key not in known:
+        if len(known) >= MOST:
+            known.clear()
+        known[key] = make()
+    return known[key]

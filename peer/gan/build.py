@@ -54,7 +54,7 @@ class Gan:
         of_g, of_d = (Arena(net, torch.zeros(layout.length), layout) for net, layout in nets)
         return of_g, of_d
 
-    @property
+    @cached_property
     def judges_pixels(self) -> bool:
         """Whether the discriminator judges pixels too: its losses mix images, by uniforms."""
         return as_pixel_judge(self.discriminator) is not None
