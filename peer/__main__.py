@@ -15,6 +15,7 @@ from rich.console import Console
 import algorithms
 from peer.check import check_everything
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
+from peer.device import usable_device
 from peer.net.keys import keys_folder, make_keys
 from peer.process import Options, PeerProcess
 from peer.records import prepare_run_dir
@@ -112,6 +113,7 @@ def up_command(
     console = Console()
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
+    usable_device(experiment.device)  # said once, not by every peer
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
     folder = prepare_run_dir(run_dir, file.stem, shared=resume)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 import yaml
 
 import sim
+from peer.__main__ import app as peer_app
 from peer.console import run_app
 from peer.device import usable_device
-from sim.__main__ import app
+from sim.__main__ import app as sim_app
 from tests.systems import PLAIN
 from topology import UserError
 
@@ -27,15 +29,19 @@ def test_one_that_is_not_is_refused(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_says_so_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("app", "command"), [(sim_app, ["run"]), (peer_app, ["up", "--topology"])], ids=["sim", "peer"]
+)
+def test_a_command_says_so_in_one_line(
+    app: typer.Typer, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     algorithm = {"name": "diffusion", "rounds": 1}
     keys = PLAIN | {"graph": "ring", "algorithm": algorithm, "device": "cuda:99"}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(keys))
     with pytest.raises(SystemExit) as info:
-        run_app(app, ["run", str(tmp_path / "x.yaml"), "--run-dir", str(tmp_path / "run")])
+        run_app(app, [*command, str(tmp_path / "x.yaml"), "--run-dir", str(tmp_path / "run")])
     assert info.value.code == 2
+    assert not (tmp_path / "run" / "peer-0").exists()
     said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     assert len(said) == 1
     assert "device: 'cuda:99' cannot be used here" in said[0]
