@@ -48,8 +48,7 @@ class Mixer:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._scratch = torch.empty(0)
-        self._plan: tuple[Any, ...] = ()
-        self._made: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._known: tuple[tuple[Any, ...], torch.Tensor, torch.Tensor] | None = None
 
     def mix(self, mixes: Sequence[Mix]) -> None:
         """Carry out combines of different peers, as if at one moment."""
@@ -113,13 +112,13 @@ class Mixer:
         Args:
             plan: the device; whose rows there are; whose A gives; A's starts, sources and values.
         """
-        if self._made is None or plan != self._plan:
+        if self._known is None or plan != self._known[0]:
             device, ids, targets, starts, who, values = plan
             shape = len(targets), len(ids)
             A = _csr(starts, np.searchsorted(ids, who), values, shape).to(device)
             rows = torch.from_numpy(np.searchsorted(ids, targets)).to(device)
-            self._plan, self._made = plan, (A, rows)
-        return self._made
+            self._known = plan, A, rows
+        return self._known[1:]
 
     def _in_place(self, A: torch.Tensor, W: torch.Tensor, targets: torch.Tensor) -> None:
         """``W[targets] = A W``, some columns at a time."""

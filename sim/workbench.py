@@ -68,6 +68,7 @@ class Workbench:
 
 
 def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """What is known under ``key``, made where it is not yet."""
     if key not in known:
         if len(known) >= MOST:
             known.clear()

@@ -6,6 +6,8 @@ import threading
 
 import torch
 
+from peer.net.wire import CHUNK_LARGEST
+
 
 class Snapshot:
     """What a net was at one exchange, while it is sent from.
@@ -22,8 +24,8 @@ class Snapshot:
             written again, that neighbour could get some of both values for one.
     """
 
-    STEP = 2**20
-    """Floats that are taken at a time."""
+    STEP = CHUNK_LARGEST // 4
+    """Floats that are taken at a time: as many as are sent at a time, at most."""
 
     PATIENCE = 60.0
     """Seconds to wait for the compute thread, which takes milliseconds."""

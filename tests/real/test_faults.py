@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.real.conftest import SMALL, Processes, free_addresses, until
 
-# A busy machine lets nobody be silent for as long as the deadline who is alive.
+# The deadline is longer than a busy machine keeps silent who is alive.
 RING = SMALL | {"deadline": 10.0, "algorithm": {"name": "diffusion", "rounds": 400}, "batch": 8}
 
 

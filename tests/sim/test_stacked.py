@@ -98,10 +98,13 @@ DIFFUSION = PLAIN | {"graph": "ring", "algorithm": {"name": "diffusion", "rounds
 )
 @pytest.mark.parametrize("threads", [1, 3])
 def test_whatever_the_network_does_the_result_is_the_same(
-    changes: dict[str, Any], threads: int
+    changes: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With several threads, peers go on while others' blocks are still computed."""
+    monkeypatch.setattr("sim.mixing.LEAST_BYTES", 0)  # they share small products, too
+    before = torch.get_num_threads()
     assert_close(end(DIFFUSION | changes, Stacked(threads)), end(DIFFUSION | changes, None))
+    assert torch.get_num_threads() == before
 
 
 def test_every_optimizer_is_stacked_with_a_step_count_a_row() -> None:
