@@ -24,9 +24,9 @@ from algorithms.local import local
 from algorithms.mdgan import mdgan
 from algorithms.oasis import oasis
 from peer.experiment import Experiment
+from peer.experiment.validation import validated
 from peer.gan.build import import_attribute
 from peer.program import Program
-from peer.validation import validated
 from topology.errors import UserError
 
 ALGORITHMS: dict[str, Callable[..., Any]] = {

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 
 from algorithms.settings import FederatedSettings
-from peer.combine import weighted_mean
+from peer.compute.combine import weighted_mean
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
 from peer.training import Training, train

@@ -22,11 +22,11 @@ from typing import Any
 
 import algorithms
 from benchmarks.record import write
+from peer.compute.execute import prepare_compute_thread
 from peer.experiment import load
-from peer.local import prepare_compute_thread
+from sim.engines.stacked import Stacked
 from sim.metrics.quality import evaluate_generators
-from sim.run import drive, make_states
-from sim.stacked import Stacked
+from sim.runs.simulate import drive, make_states
 
 CODECS: dict[str, Any] = {
     "none": "none",

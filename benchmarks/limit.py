@@ -23,11 +23,11 @@ from benchmarks.peers import NETS, compare, experiment_of, show
 from benchmarks.record import write
 from peer.effects import Combine
 from peer.peer import Peer
-from sim.process import Process
-from sim.processors import cores
-from sim.rows import matrix_of
-from sim.run import make_states
-from sim.stacked import Stacked
+from sim.engines.stacked import Stacked
+from sim.engines.stacked_arenas import matrix_of
+from sim.machine.cpu_affinity import cores
+from sim.runs.simulate import make_states
+from sim.simulated_peer.simulated_peer import Process
 
 
 def combining(net: str, peers: int, repeats: int) -> dict[str, float]:

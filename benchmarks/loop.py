@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from peer.experiment import NETS, Experiment
-from peer.gan import Gan, Layout, build_gan
-from sim.run import shards
+from peer.gan import Gan, Layout
+from sim.runs.simulate import shards
 
 Seconds = Callable[[int], float]
 """Of so many rounds: seconds a round."""
 
 
 def _gan(experiment: Experiment) -> Gan:
-    return build_gan(experiment, shards(experiment)[0][0].shape)
+    return experiment.build_gan(shards(experiment)[0][0].shape)
 
 
 def flat_loop(experiment: Experiment, threads: int) -> Seconds:

@@ -18,9 +18,9 @@ from pathlib import Path
 import algorithms
 from benchmarks.peers import NETS, experiment_of
 from benchmarks.record import write
-from peer.local import prepare_compute_thread
-from sim.run import drive, make_states
-from sim.stacked import Stacked
+from peer.compute.execute import prepare_compute_thread
+from sim.engines.stacked import Stacked
+from sim.runs.simulate import drive, make_states
 
 OPTIMIZERS = {"adam": {"name": "adam", "lr": 0.001}, "sgd": {"name": "sgd", "lr": 0.01}}
 

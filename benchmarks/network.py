@@ -27,10 +27,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from benchmarks.peers import NETS, experiment_of
 from benchmarks.record import write
 from benchmarks.up import seconds_a_round
-from peer.gan import build_gan
-from peer.local import prepare_compute_thread
-from sim.mesh import Mesh, launch
-from sim.run import shards
+from peer.compute.execute import prepare_compute_thread
+from sim.runs.simulate import shards
+from sim.sharding.collectives import Mesh, launch
 
 PEERS = 5
 
@@ -42,7 +41,7 @@ def by_hand(mesh: Mesh, net: str, rounds: int, record: str) -> None:
     images, part = shards(experiment)[k]
     assert part is not None
     data = images.take(part)
-    gan = build_gan(experiment, images.shape)
+    gan = experiment.build_gan(images.shape)
     loss = experiment.loss_functions()
     nets = {"g": gan.generator, "d": gan.discriminator}
     optimizers = {

@@ -28,13 +28,14 @@ import torch
 import algorithms
 from benchmarks.loop import flat_loop, one_gan
 from benchmarks.record import write
+from peer.compute.execute import prepare_compute_thread
 from peer.experiment import Experiment, from_mapping
-from peer.local import prepare_compute_thread
-from sim.engine import Engine, OneByOne
-from sim.processors import cores
-from sim.ranks import run_in_processes
-from sim.run import drive, make_states
-from sim.stacked import TRIALS, Stacked
+from sim.engines.autotune import TRIALS
+from sim.engines.eager import Engine, OneByOne
+from sim.engines.stacked import Stacked
+from sim.machine.cpu_affinity import cores
+from sim.runs.simulate import drive, make_states
+from sim.runs.simulate_sharded import run_in_processes
 
 NETS: dict[str, dict[str, Any]] = {
     "mlp-digits": {"gan": "mlp-digits", "size": 8},

@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from benchmarks.record import write
-from sim.run import run as simulate
+from sim.api import run as simulate
 
 PEERS = 3
 LINKS = {"ring": list(combinations(range(PEERS), 2)), "star": [(0, 1), (0, 2)]}

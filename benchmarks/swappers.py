@@ -23,8 +23,8 @@ from torch import nn
 from peer.experiment import from_mapping
 from peer.net.wire import CHUNK_LARGEST
 from peer.peer import Peer
-from peer.process import Options, PeerProcess
 from peer.program import Program
+from peer.runtime.process import Options, PeerProcess
 
 VALUES = (1.0, 4.0)
 """What each end's vector is full of before a swap."""

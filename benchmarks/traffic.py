@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.record import write
 from peer.experiment import load
-from sim.run import make_states
+from sim.runs.simulate import make_states
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 
 import algorithms
-from peer.check import check_everything
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
-from peer.device import usable_device
 from peer.net.keys import keys_folder, make_keys
-from peer.process import Options, PeerProcess
-from peer.records import prepare_run_dir
-from peer.stopwatch import measure, write_profile
-from peer.up import up, with_free_ports
+from peer.runtime.launcher import up, with_free_ports
+from peer.runtime.preflight import check_everything
+from peer.runtime.process import Options, PeerProcess
+from peer.runtime.profiler import measure, write_profile
+from peer.state.device import usable_device
+from peer.state.recorder import prepare_run_dir
 from topology.errors import UserError
 
 app = typer.Typer(
@@ -120,7 +120,9 @@ def up_command(
     extra = ["--keys", str(keys)] if keys else []
     codes = up(experiment, folder, program.rounds, console, extra + ["--resume"] * resume)
     if report and any(code == 0 for code in codes.values()):
-        from sim.present import present  # judging and drawing load only where they are needed
+        from sim.reporting.console import (
+            present,  # judging and drawing load only where they are needed
+        )
 
         present(folder, console, baselines=baselines)
     if any(code != 0 for code in codes.values()):

@@ -1,5 +1,6 @@
 """Many peers in one process: the same programs, in virtual time, measured and drawn."""
 
-from sim.run import Run, run
+from sim.api import run
+from sim.runs.simulate import Run
 
 __all__ = ["Run", "run"]

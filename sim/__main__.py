@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
 from peer.experiment import Experiment
+from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
-from sim.mesh import join, ranks_here
-from sim.present import present
-from sim.ranks import run_as_rank, run_in_processes
-from sim.run import run
+from sim.reporting.console import present
+from sim.runs.simulate_sharded import run_as_rank, run_in_processes
+from sim.sharding.collectives import join, ranks_here
 
 app = typer.Typer(
     help="""Simulate an experiment in this process, and look at what runs left.

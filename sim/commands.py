@@ -13,10 +13,15 @@ from rich.table import Table
 from peer.console import RunDir, Set, load_experiment
 from peer.data import load_source
 from peer.data.partitions import label_counts
-from peer.gan import build_gan
-from peer.records import prepare_run_dir
-from sim import plots
-from sim.compare import (
+from peer.state.recorder import prepare_run_dir
+from sim.metrics.samples import draw_samples, load_generators
+from sim.records.reader import read_run
+from sim.reporting import plots
+from sim.reporting.console import present
+from sim.reporting.report import write_comparison, write_report
+from sim.reporting.tables import format_distance, name_classes
+from sim.runs.simulate import shards
+from sim.studies.compare import (
     Outcome,
     compare,
     comparison_folder,
@@ -24,14 +29,8 @@ from sim.compare import (
     progress_of,
     read_comparison,
 )
-from sim.evaluate import REAL, evaluate_run, evaluation_table
-from sim.metrics.samples import draw_samples, load_generators
-from sim.present import present
-from sim.records import read_run
-from sim.report import write_comparison, write_report
-from sim.run import shards
-from sim.table import format_distance, name_classes
-from sim.theory import sweep_disagreement, write_sweep
+from sim.studies.disagreement_sweep import sweep_disagreement, write_sweep
+from sim.studies.evaluate import REAL, evaluate_run, evaluation_table
 from topology.errors import UserError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
@@ -198,7 +197,7 @@ def sample(
         others = ", ".join(map(str, recorded.generators)) or "nobody"
         why = "holds none" if peer in recorded.without_generator else "may not have finished"
         raise UserError(f"--peer {peer}: it left no generator (it {why}); {others} did")
-    gan = build_gan(experiment, load_source(experiment.data, peer, experiment.folder).shape)
+    gan = experiment.build_gan(load_source(experiment.data, peer, experiment.folder).shape)
     generator = load_generators({peer: file}, gan)[peer]
     path = out or recorded.folder / f"samples-{peer}.png"
     plots.save_images(draw_samples(generator, gan.z_dim, count, seed), path)

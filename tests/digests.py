@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import sim
-from tests.systems import SYSTEMS, keys_of
+from tests.support.systems import SYSTEMS, keys_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_suffix(".json")

@@ -12,6 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["topology", "peer", "algorithms", "sim"]  # each may import what stands before it
 COMPOSERS = {"peer.__main__", "sim.__main__"}
+FILES = 14
+"""In one folder, at most."""
+
+LINES = 540
+"""Of one file, at most."""
 
 
 def modules() -> dict[str, Path]:
@@ -27,17 +32,8 @@ MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(module, name) for everything imported at run time, so not for type checkers alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    """(module, name) for everything imported, for type checkers alone, too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,6 +50,17 @@ def own_imports(name: str) -> set[str]:
     return {module for module in found if module in MODULES}
 
 
+def folders() -> list[str]:
+    """Every folder with files in it, by its dotted name; "" is the repository."""
+    inner = {name.rpartition(".")[0] for name in MODULES}
+    return sorted(inner | {name for name, path in MODULES.items() if path.name == "__init__.py"})
+
+
+def gathers(name: str) -> bool:
+    """Whether a file stands above its folder: what a package offers, or a command."""
+    return MODULES[name].name in ("__init__.py", "__main__.py")
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_arrows_run_one_way(name: str) -> None:
     own = name.split(".")[0]
@@ -67,9 +74,35 @@ def test_arrows_run_one_way(name: str) -> None:
 
 def test_no_circle_between_files() -> None:
     graph = nx.DiGraph([(name, other) for name in MODULES for other in own_imports(name)])
-    # a package's __init__ gathers its own files, which may name the package's siblings
-    graph.remove_nodes_from([n for n in list(graph) if MODULES[n].name == "__init__.py"])
+    graph.remove_nodes_from([name for name in list(graph) if name in MODULES and gathers(name)])
     assert list(nx.simple_cycles(graph)) == []
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_arrows_inside_a_folder_run_one_way(folder: str) -> None:
+    """What lies side by side, files and sub-packages, has an order: nothing runs back up."""
+    prefix = f"{folder}." if folder else ""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for name in MODULES:
+        if not name.startswith(prefix) or name in COMPOSERS or name == folder:
+            continue
+        for other in own_imports(name):
+            if other.startswith(prefix):
+                here, there = (each.removeprefix(prefix).split(".")[0] for each in (name, other))
+                if here != there:
+                    graph.add_edge(here, there)
+    assert list(nx.simple_cycles(graph)) == []
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_a_folder_can_be_looked_over(folder: str) -> None:
+    files = list((ROOT / folder.replace(".", "/")).glob("*.py"))
+    assert len(files) <= FILES, f"{folder} holds {len(files)} files"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_can_be_read_in_one_sitting(name: str) -> None:
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= LINES
 
 
 @pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("algorithms.")])
@@ -98,7 +131,7 @@ def test_only_the_sockets_import_zmq() -> None:
         if any(m.split(".")[0] == "zmq" for m, _ in imports(path))
     }
     # the network thread polls, keys are made and derived by libzmq's own functions
-    assert users == {"peer.net.sockets", "peer.net.network", "peer.net.keys"}
+    assert users == {"peer.net.sockets", "peer.net.io_thread", "peer.net.keys"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -116,11 +149,18 @@ def test_nothing_is_unpickled(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     clocks = {m for m, _ in imports(MODULES[name])} & {"time", "datetime"}
-    drivers = {"peer.net.driver", "peer.net.network", "peer.process", "peer.up", "sim.run"}
-    drivers |= {"sim.ranks"}  # sim.run's twin for several processes
-    drivers |= {"sim.stacked"}  # which times two ways of computing, and takes the faster
-    drivers |= {"sim.mesh"}  # a timedelta: how long to wait
-    drivers |= {"peer.stopwatch"}  # peer profile: a measurement
+    drivers = {
+        "sim.api",  # how long a simulation took
+        "peer.net.zmq_driver",
+        "peer.net.io_thread",
+        "peer.runtime.process",
+        "peer.runtime.launcher",
+        "sim.runs.simulate",
+    }
+    drivers |= {"sim.runs.simulate_sharded"}  # sim.run's twin for several processes
+    drivers |= {"sim.engines.stacked"}  # which times two ways of computing, and takes the faster
+    drivers |= {"sim.sharding.collectives"}  # a timedelta: how long to wait
+    drivers |= {"peer.runtime.profiler"}  # peer profile: a measurement
     assert not clocks or name in drivers
 
 

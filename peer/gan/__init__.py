@@ -1,7 +1,7 @@
 """A peer's GAN: its models, losses and optimizers, in arenas."""
 
 from peer.gan.arena import Arena, Layout
-from peer.gan.build import Gan, build_gan, make_gan
+from peer.gan.build import Gan, make_gan
 from peer.gan.losses import LOSSES, Loss
 from peer.gan.models import MODELS
 from peer.gan.objectives import OBJECTIVES, Batch
@@ -17,7 +17,6 @@ __all__ = [
     "Gan",
     "Layout",
     "Loss",
-    "build_gan",
     "make_gan",
     "make_optimizer",
 ]

@@ -9,20 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from peer.gan.arena import Arena, Layout
 from peer.gan.models import MODELS
-from peer.gan.shapes import Shape
+from peer.gan.models.shapes import Shape
 from peer.gan.unet_losses import as_pixel_judge
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
-
-if TYPE_CHECKING:
-    from peer.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,6 @@ class Gan:
     def judges_pixels(self) -> bool:
         """Whether the discriminator judges pixels too: its losses mix images, by uniforms."""
         return as_pixel_judge(self.discriminator) is not None
-
-
-def build_gan(experiment: Experiment, sample_shape: Shape, owner: int | None = None) -> Gan:
-    """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
-
-    Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
-    their ``owner``. Raises UserError as :func:`make_gan` does.
-    """
-    return make_gan(
-        experiment.gan.name,
-        experiment.gan.settings,
-        sample_shape,
-        seed=experiment.seed,
-        owner=owner if experiment.init == "own" else None,
-        folder=experiment.folder,
-    )
 
 
 def make_gan(

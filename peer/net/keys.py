@@ -14,7 +14,7 @@ import zmq
 from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
-from peer.net.addresses import is_loopback
+from peer.experiment.addresses import is_loopback
 from topology.errors import UserError
 
 _Z85 = frozenset(Z85CHARS.decode())

@@ -24,10 +24,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peer.compression import Coding
+from peer.compute.compressed_combine import Coding
 from peer.effects import BEFORE_ALL, Moment
-from peer.net.standing import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
-from peer.net.transfer import (
+from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
+from peer.net.transfer.values import (
     CREDIT,
     SLOWEST_RETRY,
     Incoming,

@@ -16,7 +16,7 @@ import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
-from peer.net.addresses import ipc_path, is_ipc, make_way, split
+from peer.experiment.addresses import ipc_path, is_ipc, make_way, split
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 

@@ -2,7 +2,7 @@
 
 Diffusion GAN (Wang, Pavan, Sayed), equations 16 and 17: with the centroid w_c = (1/K) sum_k w_k,
 the disagreement is (1/K) sum_k ||w_k - w_c||². In simulation it is exact. Between real peers it is
-estimated from the count sketch that each of them logs (:mod:`peer.sketch`).
+estimated from the count sketch that each of them logs (:mod:`peer.state.count_sketch`).
 """
 
 from __future__ import annotations

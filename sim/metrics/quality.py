@@ -24,7 +24,6 @@ import algorithms
 from peer.data import Images, label_counts, load_source, partition
 from peer.data.spec import Own
 from peer.experiment import Experiment
-from peer.gan import build_gan
 from sim.metrics.classifier import Judge, judge_for
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.samples import draw_samples
@@ -227,5 +226,5 @@ def evaluate_generators(
         UserError: there is no labelled common source, or not on this machine.
     """
     source = Source(experiment, folder, cache, notify)
-    z_dim = build_gan(experiment, source.images.shape).z_dim
+    z_dim = experiment.build_gan(source.images.shape).z_dim
     return source.judge_generators(generators, z_dim)

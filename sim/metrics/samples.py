@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from peer.checkpoint import load_generator
 from peer.gan import Gan
+from peer.state.checkpoint import load_generator
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
 

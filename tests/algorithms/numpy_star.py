@@ -21,8 +21,8 @@ from peer.experiment import Experiment, from_mapping
 from peer.gan.arena import Arena
 from peer.state import PeerState
 from peer.streams import stream
-from sim.process import Process
-from sim.run import drive, make_states
+from sim.runs.simulate import drive, make_states
+from sim.simulated_peer.simulated_peer import Process
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]  # net -> (P,)

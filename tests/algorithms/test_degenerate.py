@@ -15,9 +15,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 import algorithms
 from peer.experiment import from_mapping
-from peer.records import arena_digest
 from peer.state import PeerState
-from sim.run import drive, make_states
+from peer.state.recorder import arena_digest
+from sim.runs.simulate import drive, make_states
 
 PEERS, ROUNDS = 4, 6
 NETS = ("discriminator", "generator")

@@ -13,12 +13,12 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import nn
 
 import algorithms
-from algorithms.annealing import Annealed, Annealing
-from algorithms.balance import kl_weights, queues_of, sample_balanced, scores, with_loads
-from algorithms.clustering import Grouping, find_groups, merge_small
-from algorithms.loads import Capability, Loads, assign, regression
-from algorithms.metadata import probe
-from algorithms.representation import Representation, represent
+from algorithms.fegan.load import Capability, Loads, assign, regression
+from algorithms.fegan.probe import probe
+from algorithms.fegan.sampling import kl_weights, queues_of, sample_balanced, scores, with_loads
+from algorithms.oasis.annealing import Annealed, Annealing
+from algorithms.oasis.clustering import Grouping, find_groups, merge_small
+from algorithms.oasis.representation import Representation, represent
 from peer.data.partitions import partition
 from peer.data.sources import Images
 from peer.data.spec import DataSpec
@@ -28,8 +28,8 @@ from peer.gan.losses import LOSSES
 from peer.gan.objectives import OBJECTIVES, Batch
 from peer.peer import Peer
 from sim.metrics.seen import seen_by_rounds
-from sim.run import drive, make_states
-from tests.systems import PLAIN
+from sim.runs.simulate import drive, make_states
+from tests.support.systems import PLAIN
 from topology.errors import UserError
 
 HISTOGRAMS = {

@@ -19,7 +19,7 @@ from torch import nn
 
 import algorithms
 from peer.experiment import from_mapping
-from sim.run import drive, make_states
+from sim.runs.simulate import drive, make_states
 
 NETS = ("discriminator", "generator")
 ORDERS = ("adapt-then-combine", "combine-then-adapt", "consensus")

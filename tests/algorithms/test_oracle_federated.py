@@ -28,7 +28,7 @@ from peer.experiment import Experiment, from_mapping
 from peer.peer import Peer
 from peer.program import Running
 from peer.state import PeerState
-from sim.run import drive, make_states
+from sim.runs.simulate import drive, make_states
 from tests.algorithms.numpy_gan import (
     GAN,
     NETS,

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from algorithms.balance import kl_weights, queues_of, sample_balanced, scores, with_loads
-from algorithms.loads import Capability, Loads, assign, regression
+from algorithms.fegan.load import Capability, Loads, assign, regression
+from algorithms.fegan.sampling import kl_weights, queues_of, sample_balanced, scores, with_loads
 from peer.experiment import Experiment
 from peer.streams import stream
 from tests.algorithms.numpy_star import (

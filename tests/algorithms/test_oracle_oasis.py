@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from algorithms.annealing import Annealed, Annealing
-from algorithms.clustering import Grouping, find_groups, merge_small
-from algorithms.representation import Representation, bases_for, batch_means, represent
+from algorithms.oasis.annealing import Annealed, Annealing
+from algorithms.oasis.clustering import Grouping, find_groups, merge_small
+from algorithms.oasis.representation import Representation, bases_for, batch_means, represent
 from peer.effects import StepResult
 from peer.experiment import Experiment
 from peer.peer import Peer
 from peer.streams import stream
-from sim.run import make_states
+from sim.runs.simulate import make_states
 from tests.algorithms.numpy_star import (
     LOSSES,
     NETS,

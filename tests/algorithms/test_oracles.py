@@ -18,7 +18,7 @@ import torch
 
 import algorithms
 from peer.experiment import from_mapping
-from sim.run import drive, make_states
+from sim.runs.simulate import drive, make_states
 from tests.algorithms.numpy_gan import (
     D_SHAPES,
     G_SHAPES,

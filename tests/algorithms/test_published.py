@@ -15,17 +15,17 @@ import torch
 from torch.nn.functional import softplus
 
 import algorithms
-from algorithms.outputs import Aggregate, aggregate
+from algorithms.distributed_gan.average_output import Aggregate, aggregate
+from algorithms.distributed_gan.selective_update import Selection, dense, largest, select
 from algorithms.partners import derangement
-from algorithms.selection import Selection, dense, largest, select
 from peer.effects import Letter
 from peer.experiment import from_mapping
 from peer.gan.arena import module_with
 from peer.peer import PAIR, Peer
-from peer.records import arena_digest
 from peer.state import PeerState
-from sim.run import drive, make_states
-from tests.systems import PLAIN
+from peer.state.recorder import arena_digest
+from sim.runs.simulate import drive, make_states
+from tests.support.systems import PLAIN
 from topology.errors import UserError
 
 States = dict[int, PeerState]

@@ -17,11 +17,11 @@ import safetensors.torch
 import torch
 
 import algorithms
-from peer.checkpoint import load_state, save_state
 from peer.experiment import Experiment, from_mapping
-from peer.records import arena_digest
 from peer.state import PeerState, Snapshot
-from sim.run import drive, make_states
+from peer.state.checkpoint import load_state, save_state
+from peer.state.recorder import arena_digest
+from sim.runs.simulate import drive, make_states
 
 ROUNDS, PEERS = 10, 3
 NETS = ("discriminator", "generator")

@@ -7,10 +7,10 @@ import pytest
 import algorithms
 from peer.experiment import from_mapping
 from peer.peer import Peer
-from peer.records import arena_digest
 from peer.state import PeerState
-from sim.run import drive, make_states
-from tests.systems import SYSTEMS, keys_of
+from peer.state.recorder import arena_digest
+from sim.runs.simulate import drive, make_states
+from tests.support.systems import SYSTEMS, keys_of
 
 ROUNDS = 5
 

@@ -15,8 +15,8 @@ import yaml
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
-from peer.process import Options, PeerProcess
-from peer.records import arena_digest
+from peer.runtime.process import Options, PeerProcess
+from peer.state.recorder import arena_digest
 
 SMALL: dict[str, Any] = {
     "peers": 5,

@@ -16,12 +16,12 @@ import algorithms
 import peer.__main__
 import sim
 import sim.__main__
-from peer.clock import Seconds
 from peer.console import run_app
-from peer.experiment import load, schema
-from peer.process import load_peer
-from peer.profiles import read_profile
-from sim.compare import read_comparison
+from peer.experiment.cost_models import Seconds
+from peer.experiment.profiles import read_profile
+from peer.experiment.schema import load, schema
+from peer.runtime.process import load_peer
+from sim.studies.compare import read_comparison
 from tests.real.conftest import SMALL, Processes, free_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +164,10 @@ def test_every_system_of_a_paper_runs(
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    assert json.loads((ROOT / "peer" / "experiment.schema.json").read_text()) == schema()
+    assert (
+        json.loads((ROOT / "peer" / "experiment" / "experiment.schema.json").read_text())
+        == schema()
+    )
 
 
 @pytest.mark.real_data

@@ -15,9 +15,9 @@ import pytest
 import algorithms
 import sim
 from peer.experiment import Experiment
-from peer.process import Options, PeerProcess
-from peer.records import arena_digest
-from tests.codecs import CODECS
+from peer.runtime.process import Options, PeerProcess
+from peer.state.recorder import arena_digest
+from tests.support.codec_settings import CODECS
 from topology.errors import UserError
 
 Experiments = Callable[..., Experiment]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sim
 from peer.experiment import from_mapping
-from peer.net.addresses import answers
+from peer.experiment.addresses import answers
 from tests.real.conftest import SMALL
 from tests.real.test_parity import Threads
 

@@ -12,7 +12,7 @@ import pytest
 import sim
 from peer.experiment import Experiment
 from tests.real.conftest import SMALL, Processes, free_addresses
-from tests.systems import keys_of
+from tests.support.systems import keys_of
 
 Experiments = Callable[..., Experiment]
 Threads = Callable[[Experiment], dict[int, str]]

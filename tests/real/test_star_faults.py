@@ -11,7 +11,7 @@ from typing import Any
 
 import algorithms
 from peer.experiment import from_mapping
-from peer.process import Options, PeerProcess
+from peer.runtime.process import Options, PeerProcess
 from tests.real.conftest import SMALL, Processes, free_addresses
 
 STAR: dict[str, Any] = SMALL | {

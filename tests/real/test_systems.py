@@ -10,7 +10,7 @@ import pytest
 import sim
 from peer.experiment import Experiment, from_mapping
 from tests.real.conftest import free_addresses
-from tests.systems import SYSTEMS, keys_of
+from tests.support.systems import SYSTEMS, keys_of
 
 Threads = Callable[[Experiment], dict[int, str]]
 

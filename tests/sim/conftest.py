@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from peer.checkpoint import save_generator, write_json
 from peer.experiment import from_mapping
-from peer.gan import build_gan
-from peer.records import write_experiment
-from peer.sketch import CountSketch, encode
+from peer.state.checkpoint import save_generator, write_json
+from peer.state.count_sketch import CountSketch, encode
+from peer.state.recorder import write_experiment
 from peer.streams import stream
 from sim.metrics.disagreement import disagreement
 
@@ -98,7 +97,7 @@ def write_run() -> Callable[..., Path]:
                     "labels": {str(2 * k % 10): 180, str((2 * k + 1) % 10): 178},
                 },
             )
-            gan = build_gan(experiment, (1, 8, 8))
+            gan = experiment.build_gan((1, 8, 8))
             with torch.no_grad():
                 for parameter in gan.generator.parameters():
                     parameter.mul_(1.0 + 0.2 * k)

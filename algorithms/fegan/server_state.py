@@ -1,0 +1,75 @@
+"""What FeGAN's server knows of its devices, kept among its facts from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from algorithms.fedavg import sampled
+from algorithms.fegan.load import Capability, assign
+from algorithms.fegan.sampling import kl_weights, queues_of, sample_balanced, scores, with_loads
+from algorithms.fegan.settings import FeGanConfig
+from peer.effects import Letter
+from peer.peer import Peer
+from topology.errors import UserError
+
+
+def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
+    """From what the devices told: scores, loads, queues; all facts, for they outlive a round."""
+    if not told:
+        raise UserError("fegan: no device told its histogram; start them before the deadline")
+    histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
+    full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
+    loads = assign(full, config.local_steps, peer.state.batch, config.loads)
+    shown = {k: c for k, c in histograms.items() if c.sum()}
+    able = {k: shown[k] for k in loads if k in shown}
+    if not able:
+        raise UserError("algorithm.loads: no device can do the least; lower least_steps")
+    shows = {}
+    for k, c in able.items():
+        share = loads[k][0] * loads[k][1] / c.sum() if config.count == "processed" else 1
+        shows[str(k)] = [float(n * share) for n in c]
+    peer.facts.update(
+        scores={str(k): s for k, s in scores(shown).items()},  # against the data of all
+        loads={str(k): list(loads[k]) for k in able},
+        queues=queues_of(able),
+        taken=[0.0] * len(next(iter(able.values()))),
+        shows=shows,
+        history=[],
+    )
+
+
+def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
+    """This round's devices: balanced by class, or at random as in FedAvg."""
+    if not config.balanced:
+        return sampled(peer, config, able)
+    size = max(1, int(config.fraction * len(able) + 1e-9))
+    shows = {k: peer.facts["shows"][str(k)] for k in able}
+    return sorted(sample_balanced(peer.facts["queues"], peer.facts["taken"], shows, size))
+
+
+def weights(
+    peer: Peer, config: FeGanConfig, came: list[int], loads: dict[int, list[int]]
+) -> dict[int, float]:
+    """omega_k of those who came, from their scores and loads."""
+    s = {k: float(peer.facts["scores"][str(k)]) for k in came}
+    w = kl_weights(s, came, config.scheme if config.kl else "uniform")
+    of_steps = {k: loads[k][0] / config.local_steps for k in came}
+    of_batch = {k: loads[k][1] / peer.state.batch for k in came}
+    match config.load_factor:
+        case "steps":
+            return with_loads(w, {k: of_steps[k] * of_batch[k] for k in came})
+        case "batch":
+            return with_loads(w, of_batch)
+        case _:
+            return w
+
+
+def correct(peer: Peer, absent: Iterable[int]) -> None:
+    """What absentees would have shown was not seen."""
+    for k in absent:
+        shown = peer.facts["shows"][str(k)]
+        peer.facts["taken"] = [
+            taken - n for taken, n in zip(peer.facts["taken"], shown, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""Carrying out local effects, and combining values."""

@@ -1,0 +1,48 @@
+"""Changes to an experiment from the command line: ``--set dotted.key=value``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peer.experiment.cost_models import is_file
+from topology.errors import UserError
+
+_SHORTHAND = {
+    "graph": "family",
+    "weights": "rule",
+    "gan": "name",
+    "algorithm": "name",
+    "optimizer": "name",
+    "compression": "name",
+    "devices": "default",
+}
+
+
+def override(data: dict[str, Any], change: str) -> None:
+    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: name``) becomes a mapping."""
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {change}: say key=value, such as algorithm.rounds=50")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {change}: '{text}' is not a YAML value") from None
+    *path, last = key.strip().split(".")
+    here = data
+    for part in path:
+        below = here.get(part)
+        if isinstance(below, str):
+            below = {_SHORTHAND.get(part, "name"): below}
+        if not isinstance(below, dict):
+            below = {}
+        here[part] = below
+        here = below
+    is_name = here is data.get("data") and here.get("source") == "hub"
+    is_path = last in ("path", "file") and not is_name
+    is_profile = key.strip().split(".")[0] in ("devices", "network")
+    if isinstance(value, str) and (is_path or (is_profile and is_file(value))):
+        value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
+    here[last] = value

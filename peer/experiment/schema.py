@@ -1,0 +1,370 @@
+"""The experiment file: one YAML file that says everything, the same copy at every peer."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import torch
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+from torch import nn
+
+import topology
+from peer.codecs import CODECS, Choco, Compression
+from peer.data.spec import DataSpec
+from peer.experiment.addresses import ipc_path, is_ipc
+from peer.experiment.cost_models import Devices, NetworkSpec
+from peer.experiment.overrides import override
+from peer.experiment.validation import validated
+from peer.gan.build import Gan, make_gan
+from peer.gan.losses import LOSSES
+from peer.gan.models.shapes import Shape
+from peer.gan.optimizers import make_optimizer
+from topology.errors import UserError
+from topology.names import suggestion
+
+NETS = ("generator", "discriminator")
+
+
+class Spec(BaseModel):
+    """A part of the experiment: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NamedSpec(BaseModel):
+    """A name and that name's own settings: ``{name: adam, lr: 0.001}``, or just ``adam``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerSpec(BaseModel):
+    """One optimizer for both nets (``{name: adam, lr: 0.001}``), or one each, under their names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    generator: NamedSpec
+    discriminator: NamedSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
+            return dict.fromkeys(NETS, value)
+        return value
+
+
+class MetricsSpec(Spec):
+    """What is measured, and how often."""
+
+    every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
+    samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
+    quality_every: int = Field(
+        0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
+    )
+    target: float | None = Field(
+        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
+    )
+    sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
+
+
+class FaultSpec(Spec):
+    """A simulated peer that is away from ``down`` until ``up`` (virtual seconds; for ever)."""
+
+    peer: int
+    down: float = Field(ge=0)
+    up: float | None = None
+
+
+class Experiment(Spec):
+    """The whole experiment, validated. The keys are those of the YAML file."""
+
+    peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
+    graph: str | dict[str, Any] = Field(
+        "ring",
+        description="A family, {family: .., ...}, {edges: [[0, 1], ...]}, {file: ..}, or one that "
+        "changes: {schedule: .., ...} or {cycle: [ring, ...]}.",
+    )
+    weights: str | dict[str, Any] = Field(
+        "metropolis",
+        description="A rule, {rule: .., ...}, {matrix: [[..], ...]} or {file: ..}; a[l][k] is what "
+        "peer k takes of peer l.",
+    )
+    algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
+    gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
+    optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
+    loss: Literal["bce_ns", "bce_sat", "lsgan"] = "bce_ns"
+    data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
+    batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
+    device: str = Field("cpu", description="A torch device: cpu, cuda, cuda:1...")
+    metrics: MetricsSpec = Field(default_factory=MetricsSpec)
+    compression: NamedSpec = Field(
+        default_factory=lambda: NamedSpec(name="none"),
+        description="How a combine's parameters are sent: none, bf16, int8, int4, top-k, choco, or "
+        "{name: int8, block: 256, ..}. Letters of server algorithms are sent in full.",
+    )
+    checkpoint: int = Field(100, ge=0, description="Rounds between two checkpoints; 0 for none.")
+
+    addresses: str | tuple[str, ...] = Field(
+        "tcp://127.0.0.1:{port}",
+        description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
+        "processes of one machine.",
+    )
+    port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
+    listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
+    keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
+    insecure: bool = Field(False, description="Allow plain text beyond loopback.")
+    start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
+    deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
+    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+
+    base: str | None = Field(None, description="Where relative paths start; the file's folder.")
+
+    network: NetworkSpec = Field(default_factory=NetworkSpec, description="Simulation only.")
+    devices: Devices = Field(
+        default_factory=dict,
+        description="Simulation only: what a local step takes, of all, a list, or {default: .., "
+        "3: ..}; each a profile's name, a file of `peer profile`, or {profile, speed, seconds}.",
+    )
+    faults: tuple[FaultSpec, ...] = Field((), description="Simulation only.")
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies: what relative paths in it start from."""
+        return self._folder
+
+    @cached_property
+    def schedule(self) -> topology.Schedule:
+        """The graph of every round."""
+        return topology.build_schedule(self.graph, self.peers, self.seed, self.folder)
+
+    @cached_property
+    def codec(self) -> Compression | None:
+        """What ``compression`` names, with its settings; None where values go as they are.
+
+        Raises:
+            UserError: there is none of that name, or it has no such setting.
+        """
+        name, settings = self.compression.name, self.compression.settings
+        if name == "none" and not settings:
+            return None
+        if name == "none":
+            raise UserError(f"compression: 'none' has no settings such as {min(settings)!r}")
+        if name not in CODECS:
+            known = ["none", *CODECS]
+            hint = suggestion(name, known) or f"; known are {', '.join(known)}"
+            raise UserError(f"compression: there is no codec '{name}'{hint}")
+        codec: Compression = validated(CODECS[name], settings, "compression")
+        return codec
+
+    @property
+    def graph_of_peers(self) -> nx.Graph[int]:
+        """The network of all rounds together, on nodes 0 .. peers - 1, connected."""
+        return self.schedule.union()
+
+    def address(self, peer: int) -> str:
+        """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
+        if isinstance(self.addresses, str):
+            return self.addresses.format(id=peer, port=self.port + peer)
+        return self.addresses[peer]
+
+    def listening_address(self, peer: int) -> str:
+        """Where ``peer`` listens: ``listen``, or its own address."""
+        if self.listen is None:
+            return self.address(peer)
+        return self.listen.format(id=peer, port=self.port + peer)
+
+    def loss_functions(self) -> Any:
+        """The pair of losses that ``loss`` names (:class:`peer.gan.losses.Loss`)."""
+        return LOSSES[self.loss]
+
+    def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
+        """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
+
+        Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
+        their ``owner``. Raises UserError as :func:`peer.gan.build.make_gan` does.
+        """
+        return make_gan(
+            self.gan.name,
+            self.gan.settings,
+            sample_shape,
+            seed=self.seed,
+            owner=owner if self.init == "own" else None,
+            folder=self.folder,
+        )
+
+    def optimizer_for(self, net: str) -> NamedSpec:
+        """The optimizer of the net of that name (personal copies follow their namesakes)."""
+        return self.optimizer.discriminator if "discriminator" in net else self.optimizer.generator
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of each part that all peers must agree on.
+
+        Not of addresses, paths, device or time limits, which may differ from machine to machine.
+        """
+        named = self.data.source == "hub"  # there a path is a name, and part of what is agreed
+        data = self.data.model_dump(mode="json", exclude=None if named else {"path"})
+        parts: dict[str, Any] = {
+            "peers": self.peers,
+            "graph": [self.schedule.facts(), topology.weights_facts(self.weights)],
+            "algorithm": self.algorithm.model_dump(mode="json"),
+            "gan": [self.gan.model_dump(mode="json"), self.init],
+            "optimizer": self.optimizer.model_dump(mode="json"),
+            "loss": self.loss,
+            "data": data,
+            "batch": self.batch,
+            "seed": self.seed,
+            "threads": self.threads,
+            "compression": [
+                self.compression.name,
+                None if self.codec is None else self.codec.model_dump(mode="json"),
+            ],
+        }
+        return {name: _digest(value) for name, value in parts.items()}
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, in types that YAML and JSON know; paths are absolute."""
+        keys: dict[str, Any] = self.model_dump(mode="json")
+        keys["base"] = str(self.folder)
+        if self.data.path is not None and self.data.source != "hub":
+            keys["data"]["path"] = str(self.folder / Path(self.data.path).expanduser())
+        if isinstance(self.graph, dict) and isinstance(self.graph.get("file"), str):
+            keys["graph"]["file"] = str(self.folder / Path(self.graph["file"]).expanduser())
+        if self.optimizer.generator == self.optimizer.discriminator:
+            keys["optimizer"] = keys["optimizer"]["generator"]
+        return keys
+
+    def varied(self, **keys: Any) -> Experiment:
+        """A copy with some top-level keys changed, validated again."""
+        return from_mapping(self.resolved() | keys, folder=self.folder)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read and validate an experiment file, with ``key=value`` overrides applied to it.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or says something that cannot be.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{path}: cannot be read: {problem}") from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(problem, "problem", None) or "it does not parse"
+        raise UserError(f"{path}{where}: not a YAML file: {what}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: an experiment is a mapping of keys, such as 'peers: 5'")
+    return from_mapping(raw, overrides, path.parent, str(path))
+
+
+def from_mapping(
+    raw: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    folder: Path | None = None,
+    where: str = "experiment",
+) -> Experiment:
+    """Validate an experiment given as a mapping; ``where`` names it in error messages."""
+    data = copy.deepcopy(dict(raw))
+    for each in overrides:
+        override(data, each)
+    if "weights" in data:
+        base = Path(str(data.get("base") or folder or Path.cwd())).resolve()
+        data["weights"] = topology.anchored_weights(data["weights"], base)
+    try:
+        experiment: Experiment = validated(Experiment, data)
+        experiment._folder = Path(experiment.base or folder or Path.cwd()).resolve()
+        _check(experiment)
+    except UserError as problem:
+        raise UserError(f"{where}: {problem}") from None
+    return experiment
+
+
+def _check(experiment: Experiment) -> None:
+    """What no single key can see."""
+    peers = range(experiment.peers)
+    topology.check_weights(experiment.schedule, experiment.weights)
+    for net in NETS:
+        optimizer = experiment.optimizer_for(net)
+        make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+    if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
+        raise UserError(
+            "compression: choco keeps copies at both ends of fixed links, and this graph changes; "
+            "choose int8, or a graph that stays"
+        )
+    if experiment.metrics.target is not None and not experiment.metrics.quality_every:
+        raise UserError("metrics.target: nobody measures CFID on the way; set quality_every, too")
+    if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
+        raise UserError(
+            f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
+            "give one a peer, or a template with {id} and {port}"
+        )
+    try:
+        given = [experiment.address(peer) for peer in peers]
+    except (KeyError, IndexError, ValueError) as problem:
+        raise UserError(
+            f"addresses: '{experiment.addresses}' has the unknown field {problem}; "
+            "a template may use {id} and {port}"
+        ) from None
+    for address in given:
+        if is_ipc(address):
+            ipc_path(address)
+    if len(set(given)) < len(given):
+        twice = next(address for address in given if given.count(address) > 1)
+        raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")
+    network = experiment.network
+    named: dict[str, Iterable[int | str]] = {
+        "keys": experiment.keys,
+        "faults": [fault.peer for fault in experiment.faults],
+        "devices": experiment.devices.keys() - {"default"},
+        "network.ends": [end.peer for end in network.ends],
+        "network.links": [peer for link in network.links for peer in link.between],
+    }
+    for key, ids in named.items():
+        for peer in ids:
+            if peer not in peers:
+                raise UserError(f"{key}: there is no peer {peer}; ids are 0 to {peers.stop - 1}")
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the experiment file, for editors."""
+    return Experiment.model_json_schema()

@@ -1,0 +1,97 @@
+"""Fully connected GANs: they draw images of any size, counts are given for the papers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import nn
+
+from peer.gan.models.shapes import Pair, Shape
+
+Widths = list[int]
+
+
+def mlp(
+    shape: Shape, z: int, generator: Widths, discriminator: Widths, dropout: float = 0.0
+) -> Pair:
+    """Fully connected nets of the given hidden widths, leaky ReLU 0.2, tanh at the end of G.
+
+    ``dropout`` is the probability with which D drops a hidden unit while training.
+    """
+    return _draws(shape, z, generator, _leaky), _judges(shape, discriminator, dropout)
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.2)
+
+
+def _draws(
+    shape: Shape, z: int, widths: Widths, activation: Callable[[], nn.Module]
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise([z, *widths]):
+        layers += [nn.Linear(width_in, width_out), activation()]
+    return nn.Sequential(*layers, *_image(widths[-1], shape))
+
+
+def _image(width: int, shape: Shape) -> list[nn.Module]:
+    """(batch, width) to images (batch, c, h, w) in [-1, 1]."""
+    pixels = shape[0] * shape[1] * shape[2]
+    return [nn.Linear(width, pixels), nn.Tanh(), nn.Unflatten(1, shape)]
+
+
+def _judges(shape: Shape, widths: Widths, dropout: float = 0.0, outputs: int = 1) -> nn.Sequential:
+    pixels = shape[0] * shape[1] * shape[2]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width_in, width_out in pairwise([pixels, *widths]):
+        layers += [nn.Linear(width_in, width_out), _leaky()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+
+
+def mlp_digits(shape: Shape, z: int = 32) -> Pair:
+    """8x8 digits: G 32-128-128-64, D 64-128-128-1; 28,992 + 24,961 parameters."""
+    return mlp(shape, z, [128, 128], [128, 128])
+
+
+def mlp_1m(shape: Shape, z: int = 100) -> Pair:
+    """A million parameters, for speed: G 100-256-512-784, D 784-512-256-1."""
+    return mlp(shape, z, [256, 512], [512, 256])
+
+
+def mlpgan(shape: Shape, z: int = 100, dropout: float = 0.3) -> Pair:
+    """MLPGAN of the Oasis paper (MNIST): 1,486,352 + 1,460,225 parameters at 28x28."""
+    return mlp(shape, z, [256, 512, 1024], [1024, 512, 256], dropout)
+
+
+def distributed_mlp(shape: Shape, z: int = 64) -> Pair:
+    """The MNIST pair of the Distributed-GAN paper: 283,920 + 267,009 parameters at 28x28.
+
+    ReLU in G, leaky ReLU 0.2 in D. The paper names the layers; their widths are those of the
+    tutorial whose layers coincide. Its convolutional pair (its tables 3 and 4) is ``dcgan64``.
+    """
+    return _draws(shape, z, [256, 256], nn.ReLU), _judges(shape, [256, 256])
+
+
+def mdgan_mlp(shape: Shape, z: int = 100, outputs: int = 1) -> Pair:
+    """The MLP pair of the MD-GAN paper (Hardy et al. 2019) at 28x28: 716,560 + 665,089 parameters.
+
+    The paper's D is an ACGAN's: one logit and ten classes, ``outputs`` of 11, which makes it the
+    670,219 parameters of its text. No loss of ours reads classes, so that such a net is for
+    counting: an experiment takes a D that gives one logit. The activations are ours (leaky ReLU
+    0.2); the paper gives widths alone.
+    """
+    return _draws(shape, z, [512, 512], _leaky), _judges(shape, [512, 512], outputs=outputs)
+
+
+def pytorch_gan_mlp(shape: Shape, z: int = 100) -> Pair:
+    """The plain GAN of the PyTorch-GAN collection at 28x28: 1,510,032 + 533,505 parameters.
+
+    G 100-128-256-512-1024-784 with batch-norm after every hidden layer but the first. Its epsilon
+    is 0.8, as it is there: an argument meant for the momentum, kept because results hang on it.
+    """
+    g: list[nn.Module] = [nn.Linear(z, 128), _leaky()]
+    for width_in, width_out in pairwise([128, 256, 512, 1024]):
+        g += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out, eps=0.8), _leaky()]
+    return nn.Sequential(*g, *_image(1024, shape)), _judges(shape, [512, 256])

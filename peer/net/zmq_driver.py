@@ -1,0 +1,203 @@
+"""The ZeroMQ driver: one peer on one machine.
+
+The compute thread runs the coroutine and its local effects here; the network thread
+(:mod:`peer.net.io_thread`) swaps values meanwhile.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from peer.compute.combine import Gradual, combine
+from peer.compute.compressed_combine import compress, decompress
+from peer.compute.execute import carry_out, prepare_compute_thread
+from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
+from peer.net.io_thread import Arriving, Network, Outcome, Part
+from peer.net.letters import PREFIX, pack, unpack
+from peer.net.transfer.send_buffers import Snapshots
+from peer.peer import Peer
+from peer.program import Program
+
+
+class Stopped(Exception):
+    """The user asked the peer to stop, and it has waited long enough for a good moment."""
+
+
+class ZmqDriver:
+    """Runs ``program`` for one peer until it ends.
+
+    Args:
+        peer: the facade over the peer's state.
+        network: a network thread, not yet started.
+        report: is called with each :class:`Report` (records, checkpoints).
+        stop: once set, the peer stops at the end of its round.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        network: Network,
+        report: Callable[[Report], None],
+        stop: threading.Event,
+    ) -> None:
+        self.peer = peer
+        self.network = network
+        self.report = report
+        self.stop = stop
+        self._snapshots = Snapshots()
+
+    def run(self, program: Program, threads: int, patience: float) -> bool:
+        """Carry out the program; returns False where it was stopped before its end.
+
+        Raises:
+            UserError: a neighbour runs another experiment.
+            Stopped: asked to stop while waiting for a neighbour.
+        """
+        prepare_compute_thread(threads)
+        self.network.start()
+        running = program.start(self.peer)
+        result: Any = None
+        try:
+            while True:
+                try:
+                    effect = running.send(result)
+                except StopIteration:
+                    return True
+                match effect:
+                    case Combine():
+                        result = self._combine(effect)
+                    case Exchange():
+                        result = self._exchange(effect)
+                    case Report():
+                        self.report(effect)
+                        if self._asked_to_stop():
+                            return False
+                        result = None
+                    case Now():
+                        result = time.monotonic()
+                    case Sleep(seconds):
+                        self.stop.wait(seconds)
+                        result = None
+                    case _:
+                        result = carry_out(effect, self.peer.state)
+        finally:
+            running.close()
+            self.network.finish(self.peer.state.round, 1.0 if self._asked_to_stop() else patience)
+
+    def _asked_to_stop(self) -> bool:
+        return self.stop.is_set() or self.network.orphaned.is_set()
+
+    def _combine(self, effect: Combine) -> Any:
+        """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
+        if not effect.weights:
+            return _both(effect, frozenset(), self._meanwhile(effect))
+        if self.peer.state.codec is not None:
+            return self._combine_compressed(effect)
+        w = self.peer.state.nets[effect.net].arena.vector
+        own = self._snapshots.take(effect.net, len(w))
+        waits = effect.meanwhile is None  # then w is what was sent
+        self.network.begin(
+            {
+                neighbour: Part(effect.moments[neighbour], effect.net, own, snapshot=own)
+                for neighbour in effect.weights
+            },
+            in_pieces=waits,
+        )
+        own.take(w)
+        step = self._meanwhile(effect)
+        moved = w if w.device.type == "cpu" else w.cpu()
+        gradual = Gradual(moved, own.vector, effect.weights)
+        try:
+            outcome = self._wait(gradual)
+        except BaseException:
+            gradual.undo()
+            raise
+        received = {k: _floats(value) for k, value in outcome.received.items()}
+        if len(received) + len(outcome.missing) == len(effect.weights):  # none is used up in pieces
+            gradual.undo()
+            combine(moved, None if waits else own.vector, received, effect.weights)
+        if moved is not w:
+            w.copy_(moved)
+        return _both(effect, frozenset(outcome.missing), step)
+
+    def _meanwhile(self, effect: Combine) -> Any:
+        """The local steps that are taken while values are under way, if any."""
+        return effect.meanwhile and carry_out(effect.meanwhile, self.peer.state)
+
+    def _combine_compressed(self, effect: Combine) -> Any:
+        """The same with encoded values; as for letters, links hold their memory."""
+        state = self.peer.state
+        sent = compress(state, effect.net, effect.weights)
+        self.network.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
+        step = self._meanwhile(effect)
+        outcome = self._wait()
+        mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
+        w = state.nets[effect.net].arena.vector
+        combine(w, mixture.own, mixture.received, mixture.weights)
+        return _both(effect, frozenset(outcome.missing) | mixture.unusable, step)
+
+    def _exchange(self, effect: Exchange) -> Post:
+        """Send letters, take letters."""
+        if not effect.moments:
+            return Post({}, frozenset())
+        packed: dict[int, memoryview] = {}  # one letter to many is packed once
+        for letter in effect.letters.values():
+            if id(letter) not in packed:
+                packed[id(letter)] = pack(letter)
+        parts = {}
+        for neighbour, t in effect.moments.items():
+            ours = effect.letters.get(neighbour)
+            name = PREFIX + (effect.name if ours is None else ours.name)
+            payload = None if ours is None else packed[id(ours)]
+            parts[neighbour] = Part(t, name, payload, neighbour in effect.senders)
+        self.network.begin(parts)
+        outcome = self._wait()
+        device = self.peer.state.device
+        letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
+        return Post(letters, frozenset(outcome.missing))
+
+    def _wait(self, gradual: Gradual | None = None) -> Outcome:
+        """What came of the exchange, or what went wrong; what comes in pieces is combined."""
+        asked = None
+        while True:
+            try:
+                result = self.network.settled.get(timeout=0.2)
+            except queue.Empty:
+                if self._asked_to_stop():
+                    asked = asked or time.monotonic()
+                    if time.monotonic() - asked > 2.0:
+                        raise Stopped from None
+                continue
+            match result:
+                case Arriving(neighbour, piece, others):
+                    assert gradual is not None
+                    floats = {k: _floats(value) for k, value in others.items()}
+                    gradual.add(neighbour, piece.start // 4, _floats(piece.body), floats)
+                case Outcome():
+                    return result
+                case _:
+                    raise result
+
+
+def _both(effect: Combine, missing: frozenset[int], step: Any) -> Any:
+    """What the coroutine gets back."""
+    return missing if effect.meanwhile is None else (missing, step)
+
+
+def _floats(value: memoryview) -> torch.Tensor:
+    """The same memory."""
+    return torch.from_numpy(np.frombuffer(value, dtype="<f4"))
+
+
+def _opened(value: memoryview, device: torch.device) -> Letter:
+    """The letter in a value that was found sound when it came, on the peer's device."""
+    letter = unpack(value)
+    tensors = {name: tensor.to(device) for name, tensor in letter.tensors.items()}
+    return Letter(letter.name, tensors, letter.facts)

@@ -1,0 +1,200 @@
+"""What a run writes down: one JSON line a peer and round, and one summary a peer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from peer.experiment import Experiment
+from peer.gan.arena import module_with
+from peer.state import PeerState
+from peer.state.checkpoint import save_generator, write_json, write_whole
+from peer.state.count_sketch import CountSketch
+from topology.errors import UserError
+
+
+class Recorder:
+    """Writes the ``metrics.jsonl`` of one peer, or of all the peers of a simulation.
+
+    Args:
+        path: the file; it is appended to, so that a resumed run goes on in it.
+        every: rounds between two records of a peer.
+        last: the run's last round, which is always recorded.
+    """
+
+    def __init__(self, path: Path, every: int, last: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.every = every
+        self.last = last
+        self._file = path.open("a", encoding="utf-8")
+        self._missed: dict[int, Counter[int]] = {}
+        self._participants: dict[int, list[list[int]]] = {}  # since the last record
+
+    def wants(self, round: int) -> bool:
+        """Whether that round is recorded."""
+        return round % self.every == 0 or round == self.last or round == 1
+
+    def write(
+        self,
+        peer: int,
+        round: int,
+        measures: Mapping[str, Any],
+        *,
+        seconds: float,
+        bytes_in: int,
+        bytes_out: int,
+        sketches: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record one round of one peer, if it is one that is recorded."""
+        self._missed.setdefault(peer, Counter()).update(measures["missing"])
+        if "participants" in measures:  # of every round, recorded or not: what a server has seen
+            self._participants.setdefault(peer, []).append(list(measures["participants"]))
+        if not self.wants(round):
+            return
+        record = {
+            "peer": peer,
+            "round": round,
+            "seconds": round_to(seconds, 6),
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            **measures,
+        }
+        if "participants" in measures:
+            record["participants"] = self._participants.pop(peer)
+        if sketches:
+            record["sketches"] = dict(sketches)
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    @staticmethod
+    def write_network(path: Path, round: int, disagreement: Mapping[str, float]) -> None:
+        """Record the disagreement of the whole network, which only a simulation can see."""
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"round": round, "disagreement": dict(disagreement)}) + "\n")
+
+    def missed(self, peer: int) -> dict[str, int]:
+        """Rounds in which each neighbour stayed away, by neighbour."""
+        return {str(who): n for who, n in sorted(self._missed.get(peer, Counter()).items())}
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def round_to(value: float, digits: int) -> float:
+    """A number that reads well in a log."""
+    return round(value, digits)
+
+
+def sketcher(experiment: Experiment, state: PeerState) -> dict[str, CountSketch]:
+    """One count sketch a net, the same at all peers."""
+    return {
+        name: CountSketch(net.arena.layout.length, experiment.seed, name)
+        for name, net in state.nets.items()
+    }
+
+
+def arena_digest(state: PeerState) -> str:
+    """BLAKE2b of the peer's final parameters, all nets in the order of their names."""
+    digest = hashlib.blake2b(digest_size=32)
+    for _, net in sorted(state.nets.items()):
+        digest.update(net.arena.vector.detach().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def label_counts(state: PeerState) -> dict[str, int] | None:
+    """How many images of each class the peer holds; None where the data have no labels."""
+    if state.shard is None or state.shard.labels is None:
+        return None
+    return {str(c): int(n) for c, n in sorted(Counter(state.shard.labels.tolist()).items())}
+
+
+def write_experiment(experiment: Experiment, run_dir: Path) -> None:
+    """Put the resolved experiment into the run directory."""
+    text = yaml.safe_dump(experiment.resolved(), sort_keys=False)
+    write_whole(run_dir / "experiment.yaml", text.encode())
+
+
+def write_peer(
+    state: PeerState,
+    folder: Path,
+    *,
+    seconds: float,
+    bytes_in: int,
+    bytes_out: int,
+    missing: Mapping[str, int],
+    product: bool = True,
+    durable: bool = True,
+) -> None:
+    """Leave what a peer ends with: its generator, usable anywhere, and its summary.
+
+    A peer that ends with a mixture of generators (Oasis's server) leaves each beside it. What is
+    not ``durable`` may be lost in a power cut, and need not wait for the disk.
+    """
+    mixture: dict[str, float] = state.facts.get("mixture", {})
+    if "generator" in state.nets:
+        arena = state.nets["generator"].arena
+        save_generator(arena.tensors(), folder / "generator.safetensors", durable=durable)
+        for name in mixture:
+            vector = state.tensors[f"{name}/generator"]
+            part = module_with(arena.template, vector)
+            save_generator(
+                part.state_dict(), folder / f"generator-{name}.safetensors", durable=durable
+            )
+    summary = {
+        "peer": state.peer,
+        "rounds": state.round,
+        "arena_blake2b": arena_digest(state),
+        "seconds": round_to(seconds, 3),
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        "missing": dict(missing),
+        "labels": label_counts(state),
+        "shape": None if state.shard is None else list(state.shard.pixels.shape[1:]),
+        "product": product,
+    }
+    if mixture:
+        summary["mixture"] = mixture
+    write_json(folder / "summary.json", summary, durable=durable)
+
+
+def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
+    """The folder to write into: the one given, or the next free ``runs/<name>-<n>``.
+
+    A ``shared`` folder may hold a run already: other peers', or one to go on from.
+
+    Raises:
+        UserError: it holds a run already, or cannot be written.
+    """
+    if run_dir is None:
+        runs = Path("runs")
+        number = 1
+        while (runs / f"{name}-{number}").exists():
+            number += 1
+        folder = runs / f"{name}-{number}"
+    else:
+        folder = Path(run_dir)
+        if not shared and (folder / "experiment.yaml").exists():
+            raise UserError(
+                f"--run-dir {folder}: it holds a run already; name another or remove it"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"--run-dir {folder}: cannot be made: {problem.strerror}") from None
+    return folder

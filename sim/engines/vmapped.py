@@ -1,0 +1,332 @@
+"""Local effects of many peers at once: what :mod:`peer.compute.execute` does for one, under vmap.
+
+The arenas of the peers are rows of one matrix, and a net is applied to all of them functionally.
+Every peer draws from its own streams, as it would alone, so that the numbers are the same up to
+rounding. Everything here concerns tasks of one *kind*: the same effect on the same net, with inputs
+of the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from peer.effects import (
+    VJP,
+    Effect,
+    Evaluate,
+    Generate,
+    Gradient,
+    Proximal,
+    Step,
+    StepResult,
+    Train,
+)
+from peer.gan import OBJECTIVES, Batch, Loss
+from peer.gan.objectives import Objective, Value
+from peer.peer import role_of
+from peer.state import Net, PeerState
+from sim.engines.workspace import Workbench
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Task(NamedTuple):
+    """One local effect of one peer."""
+
+    state: PeerState
+    effect: Effect
+
+
+def kind_of(task: Task) -> Hashable | None:
+    """What tasks must have in common to be carried out together; None for one that cannot be."""
+    state, effect = task
+    if state.gan.draws or state.gan.judges_pixels:
+        return None
+    match effect:
+        case Train(net, objective, _, inputs, proximal) | Gradient(
+            net, objective, inputs, proximal
+        ):
+            shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
+            pulled = proximal is not None and proximal.mu != 0
+            return type(effect), net, objective, shapes, pulled, state.batch, len(state.nets)
+        case Step(net):
+            return Step, net
+        case Generate(net, x) | Evaluate(net, x):
+            return type(effect), net, x.shape
+        case VJP(net, inputs, cotangent, keep):
+            return VJP, net, inputs.shape, cotangent.shape, keep
+        case _:
+            return None
+
+
+def _shape(value: Any) -> Hashable:
+    return value.shape if isinstance(value, torch.Tensor) else ()
+
+
+def carry_out_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
+    """Do what ``tasks``, all of one kind, say; a result each, as by ``carry_out``.
+
+    Raises:
+        RuntimeError: vmap refuses a net.
+    """
+    carry_out = _WAYS[type(tasks[0].effect)]
+    return list(carry_out(tasks, workbench))
+
+
+def record_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
+    """The same, and record steps that are not yet; to be done while no other thread computes."""
+    workbench.records = True
+    try:
+        return carry_out_all(tasks, workbench)
+    finally:
+        workbench.records = False
+
+
+def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
+    """Step by step; who has taken its steps drops out."""
+    found: list[list[StepResult]] = [[] for _ in tasks]
+    numbers = range(len(tasks))
+    for step in range(max(_steps(task) for task in tasks)):
+        on = [i for i in numbers if _steps(tasks[i]) > step]
+        chosen = [tasks[i] for i in on]
+        results, gradients = _gradients(chosen, workbench)
+        workbench.stepper([_net(task) for task in chosen]).step(gradients.unbind())
+        for i, result in zip(on, results, strict=True):
+            found[i].append(result)
+    return [StepResult.mean(of) for of in found]
+
+
+def _steps(task: Task) -> int:
+    assert isinstance(task.effect, Train)
+    return task.effect.steps
+
+
+def _keep_gradients(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
+    results, gradients = _gradients(tasks, workbench)
+    for task, gradient in zip(tasks, gradients.unbind(), strict=True):
+        _net(task).arena.gradient.copy_(gradient)
+    return results
+
+
+def _step_all(tasks: Sequence[Task], workbench: Workbench) -> list[None]:
+    nets = [_net(task) for task in tasks]
+    workbench.stepper(nets).step([net.arena.gradient for net in nets])
+    return [None] * len(tasks)
+
+
+def _net(task: Task) -> Net:
+    name: str = task.effect.net  # type: ignore[attr-defined]
+    return task.state.nets[name]
+
+
+def _gradients(
+    tasks: Sequence[Task], workbench: Workbench
+) -> tuple[list[StepResult], torch.Tensor]:
+    """Every peer's result, and its objective's gradient, a row (b, trained) of the workbench."""
+    effect = tasks[0].effect
+    assert isinstance(effect, Train | Gradient)
+    name, objective = effect.net, OBJECTIVES[effect.objective]
+    role = role_of(name)
+    prefix = name.removesuffix(role)
+    states = [task.state for task in tasks]
+    fields = _drawn(tasks, objective.sees_data, prefix)
+    held = {
+        of: workbench.rows([state.nets[prefix + of].arena for state in states])
+        for of in ("generator", "discriminator")
+        if prefix + of in states[0].nets
+    }
+    templates = {of: workbench.template(rows.template) for of, rows in held.items()}
+    own, loss = held[role], states[0].loss
+    gradients = workbench.gradients(own)
+    losses, moved = workbench.recordings.call(
+        (objective, role, loss, *(rows.template for rows in held.values())),
+        _descent(objective, role, loss, templates),
+        own.parameters,
+        {of: rows.parameters for of, rows in held.items() if of != role},
+        {of: rows.buffers() for of, rows in held.items()},
+        fields,
+        own.views(gradients),
+        record=workbench.records,
+    )
+    pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
+    if effect.proximal is not None and effect.proximal.mu:
+        _pull(gradients, own.matrix, pulls)
+    for of, rows in held.items():
+        rows.put_back(moved[of])
+    norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
+    return list(map(StepResult._make, torch.stack((losses, norms), 1).tolist())), gradients
+
+
+def _descent(
+    objective: Objective, role: str, loss: Loss, templates: dict[str, nn.Module]
+) -> Callable[..., tuple[torch.Tensor, dict[str, Tensors]]]:
+    """A function of tensors alone, a row a peer: to losses (b,) and moved buffers.
+
+    It writes the gradients where it is told to.
+    """
+
+    def value(
+        leaves: Tensors,
+        fixed: dict[str, Tensors],
+        buffers: dict[str, Tensors],
+        fields: dict[str, Any],
+    ) -> tuple[Value, dict[str, Tensors]]:
+        parameters = {**fixed, role: leaves}
+        nets = {of: Functional(templates[of], parameters[of], buffers[of]) for of in parameters}
+        found = objective.value(
+            nets.get("generator"), nets.get("discriminator"), loss, Batch(**fields)
+        )
+        return found, {of: net.buffers for of, net in nets.items()}
+
+    def descent(
+        parameters: Tensors,
+        fixed: dict[str, Tensors],
+        buffers: dict[str, Tensors],
+        fields: dict[str, torch.Tensor],
+        gradients: Tensors,
+    ) -> tuple[torch.Tensor, dict[str, Tensors]]:
+        leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
+        (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
+        found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
+        for name, gradient in zip(leaves, found, strict=True):
+            gradients[name].copy_(gradient)
+        return losses.detach(), moved
+
+    return descent
+
+
+def _pull(gradients: torch.Tensor, w: torch.Tensor, pulls: Sequence[Proximal]) -> None:
+    """Add ``mu (w - anchor)``, row by row."""
+    trained = gradients.shape[1]  # buffers, at the tail, are not pulled
+    anchors = torch.stack([pull.anchor[:trained] for pull in pulls])
+    mu = torch.tensor([[pull.mu] for pull in pulls], device=w.device)  # (b, 1)
+    gradients.addcmul_(mu, w[:, :trained] - anchors)
+
+
+class Functional:
+    """A module applied with other tensors than its own.
+
+    Buffers are replaced, not written to, at every call: a backward pass may still need the old.
+    """
+
+    def __init__(self, template: nn.Module, parameters: Tensors, buffers: Tensors) -> None:
+        self.modules = template.modules  # what it is made of, as of a module
+        self.template = template
+        self.parameters = parameters
+        self.buffers = buffers
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The module's output; its buffers move on."""
+        fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
+        self.buffers = fresh
+        return y
+
+
+def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
+    """Everybody's mini-batch, by field, (b, ...) each."""
+    memory = _memory(tasks, sees_data)
+    places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
+    batches = [
+        state.draw_batch(sees_data, effect.inputs, prefix, into)  # type: ignore[attr-defined]
+        for (state, effect), into in zip(tasks, places, strict=True)
+    ]
+    device = tasks[0].state.device
+    fields: Tensors = {}
+    for name in Batch._fields:
+        values = [getattr(batch, name) for batch in batches]
+        rows = getattr(memory, name)
+        if isinstance(rows, torch.Tensor):
+            fields[name] = rows.to(device)
+        elif isinstance(values[0], torch.Tensor):
+            fields[name] = torch.stack(values)
+        elif values[0] is not None:
+            fields[name] = torch.tensor(values, device=device)
+    return fields
+
+
+def _each(rows: torch.Tensor | None, count: int) -> Sequence[torch.Tensor | None]:
+    return [None] * count if rows is None else rows.unbind()
+
+
+def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
+    """What mini-batches are drawn into, a row a peer; noise is drawn on the host."""
+    state, effect = tasks[0]
+    given: Mapping[str, Any] = effect.inputs  # type: ignore[attr-defined]
+    real = z = None
+    if sees_data and "real" not in given and state.shard is not None:
+        pixels = state.shard.pixels  # (n, c, h, w)
+        real = pixels.new_empty(len(tasks), state.batch, *pixels.shape[1:])
+    if "z" not in given and "fake" not in given:
+        z = torch.empty(len(tasks), state.batch, state.gan.z_dim)
+    return Batch(real, z)
+
+
+def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor]:
+    """A net applied, in training mode (Generate) or not (Evaluate)."""
+    evaluate = isinstance(tasks[0].effect, Evaluate)
+    inputs = torch.stack(
+        [e.x if isinstance(e := task.effect, Evaluate) else e.z for task in tasks]  # type: ignore[attr-defined]
+    )
+    rows = workbench.rows([_net(task).arena for task in tasks])
+    template = workbench.template(rows.template).train(not evaluate)
+    try:
+        with torch.no_grad():
+            outputs, moved = vmap(_applied(template))(rows.parameters, rows.buffers(), inputs)
+    finally:
+        template.train()
+    if not evaluate:
+        rows.put_back(moved)
+    return list(outputs.unbind())
+
+
+def _applied(template: nn.Module) -> Callable[..., tuple[torch.Tensor, Tensors]]:
+    def apply(
+        parameters: Tensors, buffers: Tensors, x: torch.Tensor
+    ) -> tuple[torch.Tensor, Tensors]:
+        net = Functional(template, parameters, buffers)
+        return net(x), net.buffers
+
+    return apply
+
+
+def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor | None]:
+    effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
+    keep = effects[0].keep
+    rows = workbench.rows([_net(task).arena for task in tasks])
+    parameters = rows.leaves() if keep else rows.parameters
+    inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
+    cotangents = torch.stack([effect.cotangent for effect in effects])
+    template = workbench.template(rows.template)
+    outputs, moved = vmap(_applied(template))(parameters, rows.buffers(), inputs)
+    wanted = list(parameters.values()) if keep else [inputs]
+    found = torch.autograd.grad(outputs, wanted, cotangents, materialize_grads=True)
+    rows.put_back(moved)
+    if not keep:
+        return list(found[0].unbind())
+    gradients = workbench.gradients(rows)
+    views = rows.views(gradients)
+    for name, gradient in zip(parameters, found, strict=True):
+        views[name].copy_(gradient)
+    for task, gradient in zip(tasks, gradients.unbind(), strict=True):
+        kept = _net(task).arena.gradient
+        if keep == "set":
+            kept.copy_(gradient)
+        else:
+            kept.add_(gradient)
+    return [None] * len(tasks)
+
+
+_WAYS: dict[type[Effect], Callable[[Sequence[Task], Workbench], Sequence[Any]]] = {
+    Train: _train,
+    Gradient: _keep_gradients,
+    Step: _step_all,
+    Generate: _apply,
+    Evaluate: _apply,
+    VJP: _vjp,
+}

@@ -1,0 +1,1 @@
+"""What surrounds simulated peers: the network between them, and how fast their devices are."""

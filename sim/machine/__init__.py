@@ -1,0 +1,1 @@
+"""The machine that a simulation runs on: its processors and its memory."""

@@ -1,0 +1,1 @@
+"""Reading what runs left, and what is measured while one goes on."""

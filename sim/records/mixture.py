@@ -1,0 +1,74 @@
+"""Several generators as one: what Oasis ends with, a share of samples from each group's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from peer.gan import Gan
+from peer.gan.arena import module_with
+from peer.state import PeerState
+from sim.metrics.samples import load_generators
+from sim.records.reader import RecordedRun
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class Mixture(nn.Module):
+    """Draws each sample from one of ``parts``, as often as its share says.
+
+    Which one follows from the sample's place in the batch (a low-discrepancy sequence), so that
+    shares are kept in every batch and nothing is drawn at random.
+    """
+
+    def __init__(self, parts: list[nn.Module], shares: list[float]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.shares = shares
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Noise (batch, z_dim) to images (batch, c, h, w)."""
+        place = (np.arange(1, len(z) + 1) * _GOLDEN) % 1.0
+        edges = np.cumsum(self.shares)[:-1] / sum(self.shares)
+        which = torch.from_numpy(np.searchsorted(edges, place, side="right")).to(z.device)
+        images: torch.Tensor | None = None
+        for i, part in enumerate(self.parts):
+            rows = which == i
+            if rows.any():
+                drawn = part(z[rows])
+                if images is None:
+                    images = drawn.new_empty((len(z), *drawn.shape[1:]))
+                images[rows] = drawn
+        assert images is not None
+        return images
+
+
+def final_generator(state: PeerState) -> nn.Module:
+    """What a peer ends with: its generator, or the mixture of those it keeps for its groups."""
+    generator = state.nets["generator"].module
+    shares: Mapping[str, float] = state.facts.get("mixture", {})
+    if not shares:
+        return generator
+    parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
+    return Mixture(parts, list(shares.values()))
+
+
+def load_run(run: RecordedRun, gan: Gan) -> dict[int, nn.Module]:
+    """What each peer of a run on disk ended with, by peer; those without a generator are left out.
+
+    Raises:
+        UserError: a file is damaged, or of another model than the experiment's.
+    """
+    generators = load_generators(run.generators, gan)
+    for k, path in run.generators.items():
+        shares = run.results[k].mixture if k in run.results else {}
+        files = {
+            i: path.with_name(f"generator-{name}.safetensors") for i, name in enumerate(shares)
+        }
+        if files:
+            parts = load_generators(files, gan)
+            generators[k] = Mixture(list(parts.values()), list(shares.values()))
+    return generators

@@ -1,0 +1,49 @@
+"""What a command says when a run is over: the table, and where the report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from sim.records.reader import read_run
+from sim.reporting.report import write_report
+from sim.reporting.tables import format_bytes, format_distance, format_time, summary_table
+from sim.runs.baselines import judge_baselines
+from topology.errors import UserError
+
+
+def present(
+    run_dir: Path, console: Console, *, seconds: float | None = None, baselines: bool = False
+) -> None:
+    """Judge a run, write its report, and show the table.
+
+    With ``baselines``, the same peers stand beside it untrained, and trained while nobody talks.
+    """
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", markup=False)
+
+    beside = None
+    if baselines:
+        try:
+            beside = judge_baselines(read_run(run_dir).experiment, say)
+        except UserError as problem:
+            say(f"no baselines: {problem}")
+    summary = write_report(run_dir, seconds=seconds, baselines=beside, notify=say)
+    console.print(summary_table(summary))
+    disagreement = summary["disagreement"]
+    parts = [f"{net} {value:.3g}" for net, value in disagreement.items() if value is not None]
+    if parts:
+        how = "estimated from sketches" if summary["disagreement_estimated"] else "exact"
+        console.print(f"disagreement ({how}): {', '.join(parts)}", markup=False)
+    if summary["predicted"]:
+        sent = format_bytes(sum(summary["bytes_out"].values()))
+        line = f"predicted: {format_time(summary['virtual_seconds'])} of virtual time, {sent} sent"
+        if "time_to_target" in summary:
+            target = summary["time_to_target"]
+            reached = target["seconds"]
+            when = "never reached" if reached is None else f"after {format_time(reached)}"
+            line += f"; CFID {format_distance(target['cfid'])} {when}"
+        console.print(line, markup=False, highlight=False)
+    console.print(f"the report is {run_dir / 'report.html'}", markup=False, soft_wrap=True)

@@ -1,0 +1,28 @@
+"""Figures: numbers in, a matplotlib figure out, and :func:`save` writes it as a PNG."""
+
+from sim.reporting.plots.curves import draw_delta_loss, draw_disagreement, draw_losses
+from sim.reporting.plots.mosaic import save_images
+from sim.reporting.plots.partition import draw_partition
+from sim.reporting.plots.pictures import draw_graph, draw_samples
+from sim.reporting.plots.progress import draw_progress
+from sim.reporting.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
+from sim.reporting.plots.style import pixels, save
+from sim.reporting.plots.systems import draw_systems
+
+__all__ = [
+    "RunSeries",
+    "draw_cfid",
+    "draw_comparison",
+    "draw_coverage",
+    "draw_delta_loss",
+    "draw_disagreement",
+    "draw_graph",
+    "draw_losses",
+    "draw_partition",
+    "draw_progress",
+    "draw_samples",
+    "draw_systems",
+    "pixels",
+    "save",
+    "save_images",
+]

@@ -1,0 +1,1 @@
+"""One simulation over several processes: conservative parallel discrete-event simulation."""

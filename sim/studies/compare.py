@@ -1,0 +1,295 @@
+"""Several systems on the same data, partition and seeds, side by side.
+
+A comparison is one YAML file: the keys that all share, ``workers``, ``seeds``, and ``systems``,
+each with the keys in which it differs. A system with a server gets one peer more, so that the
+workers, and what each of them holds, are the same for all. Or it is several experiment files, run
+as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.table import Table
+
+import algorithms
+from peer.experiment import Experiment, from_mapping, load
+from peer.experiment.overrides import override
+from peer.state.checkpoint import write_json
+from peer.state.recorder import prepare_run_dir
+from sim.api import run
+from sim.metrics.pace import convergence_gain, time_to_score
+from sim.metrics.quality import evaluate_generators
+from sim.records.mixture import final_generator
+from sim.records.quality_log import Progress, read_progress
+from sim.reporting.tables import format_bytes, format_distance, format_time
+from topology.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One system with one seed, judged by the generators that it is for."""
+
+    system: str
+    seed: int
+    rounds: int
+    judged: int  # generators
+    covered: int | None  # classes that the poorest of them covers
+    cfid: float | None  # the mean over them
+    bytes_out: int  # of all peers together
+    seconds: float  # of this machine's, for all peers together
+    virtual_seconds: float | None = None  # predicted, where the experiment names devices
+    target: float | None = None  # the CFID of metrics.target
+    time_to_target: float | None = None  # virtual seconds, if it was reached
+    rounds_to_target: float | None = None
+    gain: float | None = None  # FeGAN's: how many times sooner than the first system, see below
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiments by system and seed; all validated, none run."""
+
+    experiments: Mapping[tuple[str, int], Experiment]
+
+
+def read_comparison(
+    files: Sequence[Path], overrides: Iterable[str] = (), seeds: Sequence[int] | None = None
+) -> Comparison:
+    """From one file with ``systems:``, or from experiment files, one a system.
+
+    Raises:
+        UserError: a file says something that cannot be.
+    """
+    overrides = list(overrides)
+    experiments: dict[tuple[str, int], Experiment] = {}
+    for file in files:
+        raw = _read(file)
+        if "systems" not in raw:
+            for seed in seeds or [load(file, overrides).seed]:
+                experiments[file.stem, seed] = load(file, [*overrides, f"seed={seed}"])
+            continue
+        for each in overrides:
+            override(raw, each)
+        systems, workers = raw.pop("systems"), raw.pop("workers", None)
+        listed = raw.pop("seeds", [raw.get("seed", 0)])
+        if not isinstance(systems, dict) or not isinstance(workers, int) or workers < 1:
+            raise UserError(f"{file}: a comparison has 'workers: 10' and 'systems:', by name")
+        for name, keys in systems.items():
+            for seed in seeds or listed:
+                experiments[str(name), seed] = _one(file, raw, str(name), keys, workers, seed)
+    return Comparison(experiments)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise UserError(f"{file}: is not a YAML file that can be read") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: an experiment is a mapping of keys, such as 'peers: 5'")
+    return raw
+
+
+def _one(
+    file: Path, shared: Mapping[str, Any], name: str, keys: Any, workers: int, seed: int
+) -> Experiment:
+    """The experiment of one system: the shared keys, its own, and a peer more for a server."""
+    if not isinstance(keys, dict) or "algorithm" not in keys:
+        raise UserError(f"{file}: systems.{name}: needs at least 'algorithm: {{name: ..}}'")
+    merged = {**shared, **keys, "seed": seed}
+    where = f"{file}: systems.{name}"
+    for peers in (workers, workers + 1):
+        experiment = from_mapping(merged | {"peers": peers}, folder=file.parent, where=where)
+        if len(algorithms.find(experiment, check=peers > workers).workers(peers)) == workers:
+            algorithms.find(experiment)
+            return experiment
+    raise UserError(f"{where}: cannot have {workers} workers")
+
+
+def compare(
+    comparison: Comparison,
+    folder: Path,
+    processes: int = 1,
+    told: Callable[[Outcome], None] | None = None,
+    engine: str = "event",
+) -> list[Outcome]:
+    """Run everything, each in its own folder under ``folder``, and judge it.
+
+    Args:
+        comparison: what to run.
+        folder: gets a run directory for each, and ``comparison.json``.
+        processes: how many run at once.
+        told: is called with each outcome as it comes.
+        engine: as of :func:`sim.runs.simulate`; each run computes in one thread.
+    """
+    outcomes = []
+    tasks = [
+        (system, seed, experiment.resolved(), str(folder / _slug(system, seed)), engine)
+        for (system, seed), experiment in comparison.experiments.items()
+    ]
+    if processes == 1:
+        for task in tasks:
+            outcomes.append(_run(*task))
+            if told:
+                told(outcomes[-1])
+    else:
+        spawned = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+            for future in as_completed([pool.submit(_run, *task) for task in tasks]):
+                outcomes.append(future.result())
+                if told:
+                    told(outcomes[-1])
+    order = {key: i for i, key in enumerate(comparison.experiments)}
+    outcomes.sort(key=lambda outcome: order[outcome.system, outcome.seed])
+    outcomes = with_gains(outcomes, folder)
+    write_json(folder / "comparison.json", [asdict(outcome) for outcome in outcomes])
+    return outcomes
+
+
+def with_gains(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
+    """With how many times sooner each reaches the best CFID of the first system, by its seed.
+
+    In virtual time, if quality was logged on the way (``metrics.quality_every``); None where it
+    never gets there (FeGAN, section 6: convergence gain).
+    """
+    found = []
+    for outcome in outcomes:
+        first = read_progress(folder / _slug(outcomes[0].system, outcome.seed))
+        own = read_progress(folder / _slug(outcome.system, outcome.seed))
+        gain = None
+        if first is not None and own is not None:
+            series = [(each.seconds.tolist(), each.cfid.tolist()) for each in (first, own)]
+            gain = convergence_gain(*series)
+        found.append(replace(outcome, gain=gain))
+    return found
+
+
+def _slug(system: str, seed: int) -> str:
+    return "".join(c if c.isalnum() else "-" for c in system.lower()) + f"-seed-{seed}"
+
+
+def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
+    """One system, in this process."""
+    experiment = from_mapping(keys)
+    done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
+    program = algorithms.find(experiment)
+    generators = {
+        k: final_generator(state)
+        for k, state in done.states.items()
+        if program.makes_product(k, experiment.peers)
+    }
+    quality = evaluate_generators(experiment, generators)
+    target, progress = experiment.metrics.target, read_progress(done.path)
+    finite = [x for x in quality.cfid.values() if math.isfinite(x)]
+    return Outcome(
+        system,
+        seed,
+        program.rounds,
+        len(generators),
+        min(quality.coverage.values(), default=None),
+        statistics.fmean(finite) if finite else None,
+        done.bytes_out,
+        round(done.seconds, 1),
+        done.virtual_seconds if experiment.devices else None,
+        target,
+        *_to_target(progress, target),
+    )
+
+
+def _to_target(
+    progress: Progress | None, target: float | None
+) -> tuple[float | None, float | None]:
+    """Virtual seconds and rounds until the target."""
+    if progress is None or target is None:
+        return None, None
+    cfid: list[float] = progress.cfid.tolist()
+    seconds, rounds = (
+        time_to_score(axis.tolist(), cfid, target) for axis in (progress.seconds, progress.rounds)
+    )
+    return seconds, rounds
+
+
+def progress_of(
+    outcomes: Sequence[Outcome], folder: Path
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By system, of the first seed: percent of the run, classes covered, CFID; if it was logged."""
+    series = {}
+    for outcome in outcomes:
+        progress = read_progress(folder / _slug(outcome.system, outcome.seed))
+        if progress is not None and outcome.system not in series:
+            done = 100 * progress.rounds / max(1, outcome.rounds)
+            series[outcome.system] = done, progress.covered, progress.cfid
+    return series
+
+
+def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) -> Table:
+    """A row a system; mean and standard deviation over seeds."""
+    table = Table(caption=_caption(outcomes))
+    predicted = any(outcome.virtual_seconds is not None for outcome in outcomes)
+    target = next((o.target for o in outcomes if o.target is not None), None)
+    gains = any(outcome.gain is not None for outcome in outcomes)
+    headings = ["system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"]
+    headings += ["predicted"] * predicted
+    if target is not None:
+        unit = "" if predicted else ", rounds"
+        headings.append(f"to CFID {format_distance(target)}{unit}")
+    headings += ["gain"] * gains
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "system" else "right")
+    for system in dict.fromkeys(outcome.system for outcome in outcomes):
+        of = [outcome for outcome in outcomes if outcome.system == system]
+        table.add_row(
+            system,
+            f"{of[0].judged} generator{'s' * (of[0].judged != 1)}",
+            f"{of[0].rounds:,}",
+            spread([o.covered for o in of], "{:.3g}".format),
+            spread([o.cfid for o in of], format_distance),
+            format_bytes(statistics.fmean(o.bytes_out for o in of)),
+            f"{statistics.fmean(o.seconds for o in of):.0f}",
+            *[spread([o.virtual_seconds for o in of], format_time)] * predicted,
+            *[_reached(of, predicted)] * (target is not None),
+            *[spread([o.gain for o in of], "{:.2f}".format)] * gains,
+        )
+    return table
+
+
+def _reached(of: Sequence[Outcome], predicted: bool) -> str:
+    if predicted:
+        return spread([o.time_to_target for o in of], format_time)
+    return spread([o.rounds_to_target for o in of], "{:,.0f}".format)
+
+
+def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
+    """Mean, and standard deviation where there are several."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = form(statistics.fmean(known))
+    return mean if len(known) == 1 else f"{mean} \u00b1 {form(statistics.stdev(known))}"
+
+
+def _caption(outcomes: Sequence[Outcome]) -> str:
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    many = f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}; "
+    said = "covers: classes of the poorest generator judged"
+    if any(outcome.virtual_seconds is not None for outcome in outcomes):
+        said += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
+    if any(outcome.gain is not None for outcome in outcomes):
+        said += f"; gain: times sooner than {outcomes[0].system} at its best CFID, in virtual time"
+    return (many if len(seeds) > 1 else "") + said
+
+
+def comparison_folder(run_dir: Path | None, files: Sequence[Path]) -> Path:
+    """Where a comparison goes: the folder given, or the next free one under ``runs``."""
+    return prepare_run_dir(run_dir, files[0].stem)

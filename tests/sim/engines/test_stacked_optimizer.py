@@ -1,0 +1,67 @@
+"""One optimizer step of many nets is everyone's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peer.experiment import from_mapping
+from peer.gan.optimizers import OPTIMIZERS
+from peer.state import Net
+from sim.engines.stacked_arenas import view_of
+from sim.engines.stacked_optimizer import Stepper
+from sim.runs.simulate import make_states
+from tests.support.systems import PLAIN
+
+NET = "discriminator"
+
+
+def nets_of(optimizer: str) -> list[Net]:
+    """Five peers' nets, rows of one matrix."""
+    algorithm = {"name": "diffusion", "rounds": 1}
+    keys = PLAIN | {"graph": "ring", "algorithm": algorithm, "init": "own"}
+    keys |= {"optimizer": {"name": optimizer, "lr": 0.01, "weight_decay": 0.1}}
+    states = make_states(from_mapping(keys))
+    return [state.nets[NET] for state in states.values()]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_each_net_is_stepped_as_by_its_own_optimizer(optimizer: str) -> None:
+    """All together, some, some that have taken different numbers of steps, one that forgets."""
+    nets = nets_of(optimizer)
+    alone = [net.copy() for net in nets]
+    rng = torch.Generator().manual_seed(1)
+    everybody, some = Stepper(nets), Stepper(nets[1:3])
+    forgets = nets[3], alone[3]
+    for number, stepper in enumerate([everybody, everybody, some, everybody, some, everybody]):
+        if number == 5:
+            for net in forgets:
+                net.moments.clear()
+        gradients = torch.randn(len(stepper.nets), len(alone[0].arena.gradient), generator=rng)
+        stepper.step(gradients.unbind())
+        for net, gradient in zip(stepper.nets, gradients, strict=True):
+            twin = alone[nets.index(net)]
+            twin.arena.gradient.copy_(gradient)
+            twin.step()
+        for net, twin in zip(nets, alone, strict=True):
+            torch.testing.assert_close(net.arena.vector, twin.arena.vector, rtol=1e-5, atol=1e-6)
+            assert net.moments.keys() == twin.moments.keys()
+            for name, value in net.moments.items():
+                torch.testing.assert_close(value, twin.moments[name], rtol=1e-5, atol=1e-6)
+
+
+def test_what_adam_remembers_of_many_nets_lies_in_one_matrix_until_they_part() -> None:
+    nets = nets_of("adam")
+    stepper = Stepper(nets)
+    gradients = torch.ones(5, len(nets[0].arena.gradient))
+    for count in (1, 2):
+        stepper.step(gradients.unbind())
+        together = view_of([net.moments["exp_avg"] for net in nets])
+        assert together is not None
+        assert together.shape == gradients.shape
+        assert [float(net.moments["step"]) for net in nets] == [count] * 5
+    one = nets[2].copy()  # of its own
+    assert one.moments["exp_avg"].untyped_storage().nbytes() == gradients[0].nbytes
+    nets[2].step()
+    stepper.step(gradients.unbind())
+    assert [float(net.moments["step"]) for net in nets] == [3, 3, 4, 3, 3]

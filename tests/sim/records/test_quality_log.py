@@ -1,0 +1,81 @@
+"""Quality while a simulation runs, and how soon it reached a score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sim
+from sim.metrics import classifier
+from sim.metrics.pace import time_to_score
+from sim.records.quality_log import read_progress
+from sim.reporting.report import write_report
+from topology.errors import UserError
+
+KEYS: dict[str, Any] = {
+    "peers": 3,
+    "algorithm": {"name": "diffusion", "rounds": 5},
+    "optimizer": {"name": "adam", "lr": 0.001},
+    "gan": "mlp-digits",
+    "data": {"source": "digits", "partition": "iid"},
+    "batch": 8,
+    "metrics": {"quality_every": 2, "samples": 50},
+}
+
+
+@pytest.fixture
+def judges(judge_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(classifier, "cache_folder", lambda: judge_cache)
+    return judge_cache
+
+
+@pytest.mark.usefixtures("judges")
+def test_generators_are_judged_every_second_round_and_in_the_last(tmp_path: Path):
+    done = sim.run(KEYS, run_dir=tmp_path / "run", report=False)
+    log = done.path / "quality.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted((r["round"], r["peer"]) for r in records) == [
+        (r, k) for r in (2, 4, 5) for k in range(3)
+    ]
+    walls = [r["wall_seconds"] for r in records]
+    assert 0 < walls[0] < walls[-1] <= done.seconds
+    plain = sim.run(KEYS | {"metrics": {"samples": 50}}, run_dir=tmp_path / "plain", report=False)
+    assert done.arena_blake2b == plain.arena_blake2b  # to be watched changes nothing
+    assert not (plain.path / "quality.jsonl").exists()
+
+    progress = read_progress(done.path)
+    assert progress is not None
+    assert progress.rounds.tolist() == [2, 4, 5]
+    np.testing.assert_allclose(progress.seconds, np.array([2, 4, 5]) * 2 * 0.001)
+    of_last = [r["cfid"] for r in records if r["round"] == 5]
+    assert progress.cfid[-1] == pytest.approx(np.mean(of_last))
+    reached = time_to_score(progress.seconds.tolist(), progress.cfid.tolist(), progress.cfid.max())
+    assert reached in progress.seconds
+
+    summary = write_report(done.path)
+    assert (done.path / "figures" / "quality.png").exists()
+    assert sorted(of_last) == pytest.approx(sorted(summary["cfid"].values()))
+
+
+def test_a_log_that_is_cut_short_is_read_as_far_as_it_goes(tmp_path: Path):
+    record = {"peer": 0, "round": 2, "seconds": 1.0, "covered": 3, "cfid": None}
+    later = record | {"round": 4, "seconds": 2.0, "cfid": 7.0}
+    lines = [json.dumps(record), json.dumps(later), json.dumps(later)[:20]]
+    (tmp_path / "quality.jsonl").write_text("\n".join(lines))
+    progress = read_progress(tmp_path)
+    assert progress is not None
+    assert progress.covered.tolist() == [3, 3]
+    assert time_to_score(progress.seconds.tolist(), progress.cfid.tolist(), 8) == 2.0
+    assert read_progress(tmp_path / "nowhere") is None
+
+
+def test_where_nothing_can_be_judged_it_is_said_before_anything_runs(tmp_path: Path):
+    np.savez(tmp_path / "plain.npz", images=np.zeros((90, 8, 8), np.uint8))
+    data = {"source": "npz", "path": str(tmp_path / "plain.npz"), "partition": "iid"}
+    with pytest.raises(UserError, match=r"metrics.quality_every: nothing to judge by: .*no labels"):
+        sim.run(KEYS | {"data": data}, run_dir=tmp_path / "run", report=False)
+    assert not (tmp_path / "run" / "experiment.yaml").exists()
