@@ -4,39 +4,31 @@ A :class:`Link` is one peer's end of the link to one neighbour. Messages and the
 messages to send (``outbox``) and events come out. It knows no socket, no thread and no clock, so a
 test can push every event through both ends, in any order.
 
-The life of one exchange on a link, at one end::
+It joins three parts: the *session* (handshake and liveness, :mod:`peer.net.session`), the
+*exchange* at hand (named states: see the table in :mod:`peer.net.exchange`), and
+a transfer's two halves (:mod:`peer.net.transfer.sender`, :mod:`peer.net.transfer.receiver`)::
 
-    begin(t) ──> OFFER, CHUNK... ──> neighbour's ACK "whole"        our value is there
-    neighbour's OFFER, CHUNK... ──> verified ──> Settled(t, value)   its value is here
-    silence past the deadline, "late", LEAVE... ──> Settled(t, None)   its weight stays on oneself
+    begin(t) ──> OFFER, CHUNK... ──> neighbour's ACK "whole" ──> Delivered(t)
+    neighbour's OFFER, CHUNK... ──> whole and sound ──> Settled(t, value)
+    silence past the deadline, "late", LEAVE... ──> Settled(t, None, reason)
 
-An exchange may go one way only: the end that only sends is settled when its value is there, the end
-that only wants asks for it with NACK when it is slow to come, and is told "late" if it never will.
-
-Agreement of both ends on whether an exchange took place (VOTE and COMMIT, with a journal) has its
-place in :meth:`Link._verified`, between a value's arrival and its being settled; until then an end
-that goes on without the other says "abort", and the other drops what it has not used yet.
+Whoever goes on without the other says "abort", and the other drops what it has not used yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import BEFORE_ALL, Moment
-from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Standing, Timing
-from peer.net.transfer.values import (
-    CREDIT,
-    SLOWEST_RETRY,
-    Incoming,
-    Outgoing,
-    Payload,
-    Shelf,
-    Sums,
-    chunk_size,
-)
+from peer.effects import Moment
+from peer.net.exchange import Cause, Delivered, Exchange, Piece, Settled, State
+from peer.net.failure_detector import Timing
+from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
+from peer.net.transfer.chunks import Checksums, Payload
+from peer.net.transfer.outgoing import CREDIT
+from peer.net.transfer.receiver import Receiver, Unusable, Whole
+from peer.net.transfer.sender import Sender
 from peer.net.wire import (
     Ack,
     Chunk,
@@ -55,45 +47,6 @@ from peer.net.wire import (
 STRIKES = 3
 """Corrupt values after which a neighbour is listened to no more; restarts in one exchange after
 which it is waited for no more."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of the neighbour's value for ``t``, as whole floats from byte ``start`` on.
-
-    Pieces come in order, each where the last one ended, until one at 0 begins the value anew. They
-    are provisional: none is to be used after all, unless exchange ``t`` settles well.
-    """
-
-    t: Moment
-    start: int
-    body: memoryview
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Exchange ``t`` on this link is settled.
-
-    ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
-    memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
-    without; it is empty where all went well.
-    """
-
-    t: Moment
-    value: memoryview | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """Our value for ``t`` is needed no more: it arrived, or it is not wanted.
-
-    In the second case it is ``adrift`` if parts of it may still lie in a socket.
-    """
-
-    t: Moment
-    adrift: bool = False
-
 
 Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch
 
@@ -124,42 +77,30 @@ class Link:
         self.me = me
         self.neighbour = neighbour
         self.timing = timing
-        self.checksum = checksum
         self.outbox: deque[tuple[bytes, memoryview | None]] = deque()
         self.events: deque[Event] = deque()
-        self.standing = Standing(me, timing, now, self._say, self.events.append)
+        self.session = Session(me, timing, now, self._say, self.events.append)
+        self.exchange = Exchange()
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
-        self._shelf = Shelf(sizes, coding)
-        self._sending: dict[Moment, Outgoing] = {}
-        self._open: Moment | None = None  # the exchange that waits for this neighbour
-        self._net = ""  # whose value it waits for
-        self._in_pieces: Moment | None = None  # the exchange whose value is handed on as it comes
-        self._ask_at = 0.0  # when to ask for that value, if no offer of it has come
-        self._ask_after = timing.retry
-        self._began_at = now
-        self._sole: Moment | None = None  # the exchange in which we send and want nothing
-        self._restarts = 0  # of the neighbour's, in it
-        self._settled = BEFORE_ALL
-        self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
-        self._arrived: deque[Moment] = deque(maxlen=4)  # exchanges for which it has our value
-        self._refused: Moment | None = None  # an exchange whose value came corrupt, twice
-        self._speed = 0.0  # bytes a second, as last measured
+        self._sender = Sender(timing.retry, checksum, self._say)
+        self._receiver = Receiver(
+            sizes, coding, checksum, timing.retry, self._say, self.events.append, self._confirm
+        )
         self._seq = 0
         self._their_seq = 0
-        self._lost = False  # something, perhaps an offer's chunks, since the last new offer
 
     @property
     def phase(self) -> Phase:
         """How we stand with the neighbour."""
-        return self.standing.phase
+        return self.session.phase
 
     @property
     def idle(self) -> bool:
         """Whether nothing of ours is on its way to the neighbour."""
-        return not self._sending
+        return self._sender.idle
 
-    # --- what the driver says ---------------------------------------------------------------------
+    # --- what the endpoint says -------------------------------------------------------------------
 
     def begin(
         self,
@@ -168,41 +109,41 @@ class Link:
         payload: Payload | None,
         now: float,
         wants: bool = True,
-        sums: Sums | None = None,
+        checksums: Checksums | None = None,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
-        which one payload goes out share its ``sums``.
+        which one payload goes out share its ``checksums``. The exchange before must be settled.
         """
-        go_ahead = self._shelf.tidy(self._settled, t)
-        if go_ahead is not None:
-            self._say(go_ahead)
-        self.standing.at = t
-        self._open, self._sole = (t, None) if wants else (None, t)
-        self._net, self._restarts = net, 0
-        self._ask_after = self.timing.retry
-        past = self.standing.their_at > t  # then it has sent its value, or never will
-        self._ask_at = now if past else now + self._ask_after
-        self._began_at = now
-        if self._refused == t:
-            self._settle("its value was corrupt")
-        elif not self.standing.reachable and not self._shelf.has_whole(t):
-            self._settle(f"it is {self.phase.value}")
-        else:
+        self._receiver.begin(t)
+        self.session.at = t
+        # it may be past t already: then it has sent its value, or never will
+        ask_after = 0.0 if self.session.their_at > t else self.timing.retry
+        self.exchange = self.exchange.next(t, net, wants, now, ask_after, self.timing.retry)
+        reason = self._why_not(t)
+        if reason:
+            self._do_without(reason)
             if payload is not None:
-                codec = self._shelf.codec_of(net)
-                offer = Offer(t, net, len(payload), chunk_size(self._speed), codec)
-                self._sending[t] = Outgoing(offer, payload, self.timing.retry, sums)
-                if self.phase is Phase.UP:
-                    self._offer(self._sending[t], now)
-            self._use(t)
-            self._give_up_in_time(now)
-            if self.phase is Phase.LEFT:
-                self._delivered(t, "it has finished")
+                self.events.append(Delivered(t))
             return
         if payload is not None:
-            self.events.append(Delivered(t))
+            codec = self._receiver.buffers.codec_of(net)
+            outgoing = self._sender.add(t, net, codec, payload, checksums)
+            if self.phase is Phase.UP:
+                self._sender.offer(outgoing, now)
+        self._use(t)
+        self._give_up_in_time(now)
+        if self.phase is Phase.LEFT:
+            self._end_sending(t, "it has finished")
+
+    def _why_not(self, t: Moment) -> str:
+        """Why the neighbour is done without from the beginning, if it is."""
+        if self._receiver.refused == t:
+            return "its value was corrupt"
+        if not self.session.reachable and not self._receiver.buffers.has_whole(t):
+            return f"it is {self.phase.value}"
+        return ""
 
     def leave(self, round: int) -> None:
         """We have finished after so many rounds."""
@@ -210,54 +151,48 @@ class Link:
 
     def abandon(self) -> None:
         """Stop sending what is still on its way."""
-        for t in list(self._sending):
-            self._delivered(t, f"it is {self.phase.value}")
+        for t in self._sender.moments:
+            self._end_sending(t, f"it is {self.phase.value}")
 
-    def in_pieces(self) -> Piece | None:
-        """From now on, the value that is waited for is handed on as it comes, and not kept.
+    def stream(self) -> Piece | None:
+        """From now on, the awaited value is handed on as it comes, and not kept.
 
         Returns what has come of it already, if anything; the rest follows as events.
         """
-        if self._open is None:
+        if not self.exchange.can(Cause.STREAM):
             return None
-        self._in_pieces = self._open
-        incoming = self._shelf[self._open]
-        if incoming is None or not incoming.received or not self._hands_on(incoming):
-            return None
-        return Piece(self._open, 0, incoming.buffer[: incoming.end])
+        self.exchange.advance(Cause.STREAM)
+        return self._receiver.stream(self.exchange)
 
-    def _hands_on(self, incoming: Incoming) -> bool:
-        offer = incoming.offer
-        wanted = offer.t == self._open == self._in_pieces and offer.net == self._net
-        return wanted and incoming.is_of_floats()
+    def resume(self) -> None:
+        """More of a value that we send while it is written is there."""
+        if self.phase is Phase.UP:
+            self._sender.resume()
 
     def tick(self, now: float) -> None:
         """Let time pass: greet, ask, offer again, and give up where it is time to."""
-        self.standing.tick(now)
+        self.session.tick(now)
         if self.phase is Phase.UP:
-            for outgoing in list(self._sending.values()):
-                if now >= outgoing.retry_at:
-                    self._offer(outgoing, now)
-            self._ask_where_it_is(now)
+            self._sender.offer_what_is_due(now)
+            self._receiver.ask_where_it_is(self.exchange, now)
         self._give_up_in_time(now)
 
     # --- what comes from the neighbour ------------------------------------------------------------
 
     def hello(self, session: int, seq: int, hello: Hello, now: float) -> None:
         """The neighbour's HELLO: the first message on each of its connections."""
-        same = session == self.standing.their_session
-        restarted = self.standing.hello(session, hello, now)
+        same = session == self.session.number
+        restarted = self.session.hello(session, hello, now)
         if same and seq != self._their_seq:
-            self._gap()
+            self._note_gap()
         self._their_seq = seq + 1
         if restarted:
             self.strikes = 0
-            self._used.clear()
-            self._arrived.clear()
-            self._shelf.drop_unfinished()
-            self._restarts += 1
-            if self._restarts >= STRIKES:
-                self._settle(f"it restarted {self._restarts} times")
+            self._sender.forget()
+            self._receiver.forget()
+            self.exchange.restarts += 1
+            if self.exchange.restarts >= STRIKES:
+                self._do_without(f"it restarted {self.exchange.restarts} times")
         if self.phase in FINAL:
             self._end(f"it is {self.phase.value}")
 
@@ -268,49 +203,82 @@ class Link:
 
         ``body`` is what came with a CHUNK; its memory is not written to any more.
         """
-        known = session == self.standing.their_session and self.phase not in FINAL
+        known = session == self.session.number and self.phase not in FINAL
         if known:
             if seq != self._their_seq:
-                self._gap()
+                self._note_gap()
             self._their_seq = seq + 1
         if isinstance(message, Welcome | Reject):
-            if session == self.standing.their_session and seq == self._their_seq:
+            if session == self.session.number and seq == self._their_seq:
                 self._their_seq = seq + 1
             self._answered(message, now)
             return
         if not known:
             return
-        self.standing.alive(now, confirms=isinstance(message, Ack | Nack))
+        self.session.alive(now, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._offered(message, now)
+                self._judge(self._receiver.offered(message, self.exchange, now))
             case Chunk():
-                self._chunk(message, body, now)
+                self._judge(self._receiver.chunk(message, body, self.exchange, now))
             case Ack():
-                self._ack(message, now)
+                self._acknowledged(message, now)
             case Nack(t, index):
-                self._asked(t, index, now)
+                self._sender.send_from(t, index, self.session.at, now)
             case Ping():
-                self.standing.ping(message, now)
+                self.session.ping(message, now)
             case Pong():
-                self.standing.pong(message, now)
+                self.session.pong(message, now)
             case Leave():
-                self.standing.change(Phase.LEFT, "finished")
+                self.session.change(Phase.LEFT, "finished")
                 self._end("it has finished")
+
+    def _note_gap(self) -> None:
+        """The neighbour's sequence has a gap."""
+        self.gaps += 1
+        self._receiver.note_gap()
 
     def _answered(self, message: Welcome | Reject, now: float) -> None:
         """The answer to our HELLO; one to another session's is not for us."""
         if message.session != self.me.session or self.phase in FINAL:
             return
         if isinstance(message, Reject):
-            self.standing.refuse(tuple(message.parts))
+            self.session.refuse(tuple(message.parts))
             self._end("it runs another experiment")
-            return
-        if self.standing.welcomed(message, now):  # whatever was under way may be lost
-            for outgoing in list(self._sending.values()):
-                self._offer(outgoing, now)
+        elif self.session.welcomed(now):  # whatever was on its way may be lost
+            self._sender.offer_everything(now)
 
-    # --- sending ----------------------------------------------------------------------------------
+    def _judge(self, verdict: Whole | Unusable | None) -> None:
+        """What an offer or a chunk means for the neighbour's value."""
+        match verdict:
+            case Whole(t):
+                self._use(t)
+            case Unusable(t, what):
+                self._strike(t, what)
+
+    def _acknowledged(self, ack: Ack, now: float) -> None:
+        match ack.verdict:
+            case "more":
+                self._sender.make_room(ack, now)
+            case "wait":
+                self._sender.hold(ack.t)
+            case "whole":
+                self._sender.arrived(ack.t, now)
+                self._end_sending(ack.t, arrived=True)
+            case "late":
+                self._undone(ack.t, "it went on without us")
+            case "abort":
+                self._receiver.buffers.drop(ack.t)  # its own value is not to be used either
+                self._undone(ack.t, "it gave this exchange up")
+
+    def _undone(self, t: Moment, reason: str) -> None:
+        """The neighbour will not take our value for ``t``, nor send its own."""
+        is_news = self._sender.owes(t) or not self._receiver.buffers.has_whole(t)
+        self._end_sending(t, reason)
+        if self.exchange.awaits(t) and is_news:
+            self._do_without(reason)
+
+    # --- what is said to the neighbour ------------------------------------------------------------
 
     def _say(self, message: Message, body: memoryview | None = None) -> None:
         if isinstance(message, Hello | Ping) and len(self.outbox) > 2 * CREDIT:
@@ -318,222 +286,68 @@ class Link:
         self.outbox.append((encode(self.me.session, self._seq, message), body))
         self._seq += 1
 
-    def _offer(self, outgoing: Outgoing, now: float) -> None:
-        outgoing.offered(now)
-        self._say(outgoing.offer)
-        self._pump(outgoing)
+    def _confirm(self, now: float) -> None:
+        self.session.alive(now, confirms=True)
 
-    def _pump(self, outgoing: Outgoing) -> None:
-        for chunk, body in outgoing.chunks(self.checksum):
-            self._say(chunk, body)
-
-    def _ack(self, ack: Ack, now: float) -> None:
-        outgoing = self._sending.get(ack.t)
-        match ack.verdict:
-            case "more" if outgoing is not None:
-                outgoing.acknowledge(ack.received, now)
-                self._pump(outgoing)
-            case "wait" if outgoing is not None:
-                outgoing.waiting = True
-            case "whole" if outgoing is not None:
-                self._speed = outgoing.speed(now)
-                self._arrived.append(ack.t)
-                self._delivered(ack.t, arrived=True)
-            case "late":
-                self._undone(ack.t, "it went on without us")
-            case "abort":
-                self._shelf.drop(ack.t)  # its own value for t is not to be used either
-                self._undone(ack.t, "it gave this exchange up")
-
-    def _undone(self, t: Moment, reason: str) -> None:
-        """The neighbour will not take our value for ``t``, nor send its own."""
-        known = t in self._sending or not self._shelf.has_whole(t)
-        self._delivered(t, reason)
-        if self._open == t and known:
-            self._settle(reason)
-
-    def _asked(self, t: Moment, index: int, now: float) -> None:
-        """The neighbour wants our value for ``t``, from chunk ``index``."""
-        outgoing = self._sending.get(t)
-        if outgoing is None:
-            # asked before our value arrived, it is no news; it may still owe us its own
-            if t <= self.standing.at and t not in self._arrived:
-                self._say(Ack(t, 0, "late"))
-        elif index < outgoing.count:
-            outgoing.go_back(index)
-            if index == 0:
-                outgoing.offered(now)
-                self._say(outgoing.offer)  # it may be the offer that was lost
-            self._pump(outgoing)
-
-    def _delivered(self, t: Moment, reason: str = "", arrived: bool = False) -> None:
-        """Our value for ``t`` is on its way no more: it ``arrived``, or, for a reason, did not."""
-        outgoing = self._sending.pop(t, None)
-        if outgoing is not None:
-            self.events.append(Delivered(t, outgoing.begun and not arrived))
-            if self._sole == t:
-                self._sole, self._settled = None, t
-                self.events.append(Settled(t, None, reason))
-
-    # --- receiving --------------------------------------------------------------------------------
-
-    def _offered(self, offer: Offer, now: float) -> None:
-        t = offer.t
-        known = self._shelf[t]
-        if t in self._used:
-            self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost
-        elif t <= self._settled or t < self.standing.at:  # settled, or never begun
-            self._say(Ack(t, 0, "late"))
-        elif t == self._refused:
-            self._say(Ack(t, 0, "abort"))
-        elif known is not None and known.offer == offer:  # again: say how far we are
-            self._offered_again(known, now)
-        elif not self._shelf.fits(offer):
-            self._strike(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
-        else:
-            self._shelf.drop(t)  # its sender was started anew, and cuts the value otherwise
-            if not self._shelf.accept(offer, t == self._open):
-                self._say(Ack(t, 0, "wait"))
-            elif self._lost:
-                self._lost = False
-                self._say(Nack(t, 0))
-
-    def _offered_again(self, known: Incoming, now: float) -> None:
-        """Say how far we are; ask for the rest where nothing came for a while before this offer.
-
-        On a slow link an offer comes right behind the chunks that it had to wait for: what is
-        behind it in turn is not lost, and asking for it would send it twice.
-        """
-        t, received = known.offer.t, known.received
-        if known.is_whole():
-            self._say(Ack(t, received, "whole"))
-        elif now - known.moved_at >= self.timing.retry / 2:
-            known.moved_at = now
-            self._say(Nack(t, received))
-        else:
-            self._say(Ack(t, received, "more"))
-
-    def _chunk(self, chunk: Chunk, body: memoryview | None, now: float) -> None:
-        incoming = self._shelf[chunk.t]
-        if incoming is None or incoming.is_whole() or chunk.index < incoming.received:
-            return  # not wanted, or here already
-        if chunk.index > incoming.received or body is None:
-            self._ask_for_the_rest()
-        elif not incoming.sound(chunk, body, self.checksum):
-            self._corrupt(incoming, "a chunk of its value does not match its checksum")
-        else:
-            if hands_on := self._hands_on(incoming):
-                self.events.append(Piece(chunk.t, incoming.end, body))
-            incoming.take(body, now, keep=not hands_on)
-            self.standing.alive(now, confirms=True)  # it goes on because it has our ACKs
-            if not incoming.is_whole():
-                self._say(Ack(chunk.t, incoming.received, "more"))
-            else:
-                fault = self._shelf.fault(incoming)
-                if not fault:
-                    self._verified(incoming)
-                else:
-                    incoming.start_again()
-                    self._corrupt(incoming, f"its value has {fault} in it")
-
-    def _gap(self) -> None:
-        """The neighbour's sequence has a gap."""
-        self.gaps += 1
-        self._lost = True
-        self._ask_for_the_rest()
-
-    def _ask_for_the_rest(self) -> None:
-        """Something was lost on the way: ask, once, for what is missing, from where it is."""
-        for incoming in self._shelf:
-            if not incoming.is_whole() and incoming.asked_from != incoming.received:
-                incoming.asked_from = incoming.received
-                self._say(Nack(incoming.offer.t, incoming.received))
-
-    def _ask_where_it_is(self, now: float) -> None:
-        """Ask for a value that does not come: the other end may never send it, or the rest of it.
-
-        One that is on its way is offered again by its sender; only who has given it up, and could
-        not tell us, does not. So there is no hurry: on a slow link a chunk may take long.
-        """
-        t = self._open
-        if t is None or now < self._ask_at:
-            return
-        incoming = self._shelf[t]
-        if incoming is None:
-            self._ask_after = min(2 * self._ask_after, SLOWEST_RETRY)
-            self._ask_at = now + self._ask_after
-            self._say(Nack(t, 0))
-        elif now - max(incoming.moved_at, self._began_at) >= SLOWEST_RETRY:
-            incoming.moved_at = now
-            self._say(Nack(t, incoming.received))
-
-    def _corrupt(self, incoming: Incoming, what: str) -> None:
-        """Ask once more; the second time, do without."""
-        t = incoming.offer.t
-        if not incoming.asked_again:
-            incoming.asked_again = True
-            self._say(Nack(t, incoming.received))
-            return
-        self._strike(t, what)
-
-    def _strike(self, t: Moment, what: str) -> None:
-        """A value that will not be averaged, whatever else comes; the third time, no more of it."""
-        self._refused = t
-        self._shelf.drop(t)
-        self._say(Ack(t, 0, "abort"))
-        self.strikes += 1
-        if self._open == t:
-            self._settle(what)
-        if self.strikes >= STRIKES:
-            self.standing.change(Phase.QUARANTINED, f"{what}, {self.strikes} times")
-            self._end("it is quarantined")
-
-    def _verified(self, incoming: Incoming) -> None:
-        """The neighbour's value is here and sound. (VOTE and COMMIT will stand here.)"""
-        self._say(Ack(incoming.offer.t, incoming.received, "whole"))
-        self._use(incoming.offer.t)
-
-    # --- settling ---------------------------------------------------------------------------------
+    # --- how an exchange ends ---------------------------------------------------------------------
 
     def _use(self, t: Moment) -> None:
         """Settle exchange ``t`` with the neighbour's value, once both are there."""
-        incoming = self._shelf[t]
-        if self._open != t or incoming is None or not incoming.is_whole():
+        if not self.exchange.awaits(t) or not self._receiver.buffers.has_whole(t):
             return
-        if incoming.offer.net != self._net:
-            self._strike(t, f"it sent '{incoming.offer.net}' where '{self._net}' is exchanged")
+        offered = self._receiver.buffers.net_of(t)
+        if offered != self.exchange.net:
+            self._strike(t, f"it sent '{offered}' where '{self.exchange.net}' is exchanged")
             return
-        hands_on = self._hands_on(incoming)
-        self._open, self._settled = None, t
-        self._used.append(t)
-        value = self._shelf.lend(t)
-        self.events.append(Settled(t, None if hands_on else value))
+        value = self._receiver.lend(self.exchange)
+        self.exchange.advance(Cause.VALUE)
+        self.events.append(Settled(t, value))
 
-    def _settle(self, reason: str) -> None:
-        """Settle the open exchange without the neighbour, which is not to use our value either."""
-        t, self._open, self._sole = self._open or self._sole, None, None
-        if t is None:
+    def _do_without(self, reason: str) -> None:
+        """Settle the exchange without the neighbour, which is not to use our value either."""
+        if self.exchange.is_settled:
             return
-        self._settled = t
-        self._shelf.drop(t)
-        if t in self._sending:
-            if self.phase is not Phase.UNKNOWN:
-                self._say(Ack(t, 0, "abort"))
-            self._delivered(t)
+        t = self.exchange.t
+        self.exchange.advance(Cause.WITHOUT)
+        self._receiver.buffers.drop(t)
+        if self._sender.owes(t):
+            self._tell_that_we_gave_up(t)
+            self._end_sending(t)
         self.events.append(Settled(t, None, reason))
 
     def _give_up_in_time(self, now: float) -> None:
-        t = self._open or self._sole
-        if t is not None:
-            reason = self.standing.absent_for_good(now)
-            if reason is not None:
-                if t not in self._sending and self.phase is not Phase.UNKNOWN:
-                    self._say(Ack(t, 0, "abort"))  # it has our value, and may not use it
-                self._settle(reason)
+        reason = None if self.exchange.is_settled else self.session.absent_for_good(now)
+        if reason is not None:
+            if not self._sender.owes(self.exchange.t):
+                self._tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
+            self._do_without(reason)
+
+    def _tell_that_we_gave_up(self, t: Moment) -> None:
+        if self.phase is not Phase.UNKNOWN:
+            self._say(Ack(t, 0, "abort"))
+
+    def _end_sending(self, t: Moment, reason: str = "", arrived: bool = False) -> None:
+        """Our value for ``t`` is on its way no more: it ``arrived``, or, for a reason, did not."""
+        delivered = self._sender.remove(t, arrived)
+        if delivered is not None:
+            self.events.append(delivered)
+            if self.exchange.t == t and self.exchange.state is State.SENDING:
+                self.exchange.advance(Cause.DELIVERED)
+                self.events.append(Settled(t, None, reason))
+
+    def _strike(self, t: Moment, what: str) -> None:
+        """A value that will not be averaged, whatever else comes; the third time, no more of it."""
+        self._receiver.refuse(t)
+        self.strikes += 1
+        if self.exchange.awaits(t):
+            self._do_without(what)
+        if self.strikes >= STRIKES:
+            self.session.change(Phase.QUARANTINED, f"{what}, {self.strikes} times")
+            self._end("it is quarantined")
 
     def _end(self, reason: str) -> None:
         """Nothing more will come on this link."""
         if self.phase in FINAL:
-            self._shelf.clear()
-        self._settle(reason)
+            self._receiver.buffers.clear()
+        self._do_without(reason)
         self.abandon()

@@ -1,6 +1,7 @@
-"""How one peer stands with one neighbour: the handshake, and whether it is alive.
+"""A link's session: the handshake with one neighbour, and the phase it is in.
 
-Like all of a link, pure: messages and the time go in, messages and events come out.
+A session is one process of the neighbour's, known by a random number. Like all of a link, pure:
+messages and the time go in, messages and events come out.
 """
 
 from __future__ import annotations
@@ -10,31 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from peer.effects import BEFORE_ALL, Moment
+from peer.net.failure_detector import FailureDetector, Timing
 from peer.net.wire import Hello, Message, Ping, Pong, Reject, Welcome
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The protocol's times, all in seconds."""
-
-    start_timeout: float = 120.0  # the first exchange waits so long for a neighbour
-    deadline: float = 60.0  # silence after which an exchange goes on without it
-    ping: float = 1.0  # idle time after which we ask whether it is there
-    suspect: float = 5.0  # silence after which it is not waited for in later exchanges
-    down: float = 30.0  # silence after which its connection is made anew
-    retry: float = 2.0  # without an answer, greet or offer again
-    hello: float = 0.25  # between two HELLOs, doubling up to one second
-
-    @classmethod
-    def within(cls, start_timeout: float, deadline: float) -> Timing:
-        """The times that fit a deadline: a short one needs livelier questions."""
-        return cls(
-            start_timeout=start_timeout,
-            deadline=deadline,
-            ping=min(cls.ping, deadline / 4),
-            suspect=min(cls.suspect, deadline / 2),
-            down=min(cls.down, deadline / 2),  # nothing is sent from a value that was given up
-        )
 
 
 class Phase(Enum):
@@ -61,7 +39,7 @@ class Identity:
     """What a peer says of itself in its HELLO."""
 
     peer: int
-    session: int  # random, one a process: its incarnation
+    session: int  # random, one a process
     fingerprint: Mapping[str, str]
     signature: Mapping[str, str]
 
@@ -93,15 +71,20 @@ class Mismatch:
     parts: tuple[str, ...]
 
 
-class Standing:
-    """One end's view of the other: its phase, its session, when it was last heard.
+class Session:
+    """One end's view of the other: its phase, its process, whether it is alive.
 
     Args:
         me: this peer's identity.
         timing: the protocol's times.
         now: the time.
         say: queues a message for the neighbour.
-        tell: queues an event for the driver.
+        tell: queues an event for the endpoint.
+
+    Attributes:
+        number: of the neighbour's session; None before its HELLO.
+        at: our own moment, told in PINGs.
+        their_at: the neighbour's, as far as it told us.
     """
 
     def __init__(
@@ -115,20 +98,17 @@ class Standing:
         self.me = me
         self.timing = timing
         self.phase = Phase.UNKNOWN
-        self.their_session: int | None = None
-        self.at = BEFORE_ALL  # our own moment, told in PINGs
+        self.number: int | None = None
+        self.at = BEFORE_ALL
         self.their_at = BEFORE_ALL
+        self.detector = FailureDetector(timing, now)
         self._say = say
         self._tell = tell
         self._began = now
-        self._heard = now  # when it last said anything
-        self._confirmed = now  # when it last proved that what we say arrives
         self._welcomed = False  # it knows us
         self._hello_at = now
         self._hello_after = timing.hello
         self._dialled_at = now
-        self._pings = 0
-        self._pinged_at: float | None = None  # an unanswered PING
 
     @property
     def reachable(self) -> bool:
@@ -137,18 +117,17 @@ class Standing:
 
     def absent_for_good(self, now: float) -> str | None:
         """Why an exchange should go on without it by now; None where it should not."""
-        silent = now - min(self._heard, self._confirmed)  # deaf is as good as silent
         if self.phase is Phase.UNKNOWN:
             if now - self._began >= self.timing.start_timeout:
                 return f"it did not come in {self.timing.start_timeout:g} s"
-        elif silent >= self.timing.deadline:
-            return f"silent for {silent:.0f} s"
-        return None
+            return None
+        silent = self.detector.out_of_touch(now)  # deaf is as good as silent
+        return f"silent for {silent:.0f} s" if silent >= self.timing.deadline else None
 
     def rejects_claim(self, session: int, now: float) -> bool:
         """Whether a HELLO of ``session`` contradicts a neighbour that is alive and well."""
-        alive = self.phase is Phase.UP and now - self._heard < self.timing.suspect
-        return alive and session != self.their_session
+        alive = self.phase is Phase.UP and self.detector.silence(now) < self.timing.suspect
+        return alive and session != self.number
 
     def change(self, phase: Phase, reason: str) -> None:
         """Enter a phase, and say so."""
@@ -159,10 +138,7 @@ class Standing:
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbour's."""
         self._began += seconds
-        self._heard += seconds
-        self._confirmed += seconds
-        if self._pinged_at is not None:
-            self._pinged_at += seconds
+        self.detector.skip_time(seconds)
 
     # --- handshake --------------------------------------------------------------------------------
 
@@ -174,12 +150,12 @@ class Standing:
         self._hello_after = min(2 * self._hello_after, 1.0)
 
     def hello(self, session: int, hello: Hello, now: float) -> bool:
-        """The neighbour says who it is; returns whether it is a new process."""
-        new = session != self.their_session
+        """The neighbour says who it is; returns whether it was started anew."""
+        new = session != self.number
         if self.phase in FINAL and not new:
             return False  # all has been said
-        restarted = new and (self.their_session is not None or self.phase in FINAL)
-        self.their_session = session
+        restarted = new and (self.number is not None or self.phase in FINAL)
+        self.number = session
         if new or not self._welcomed:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
@@ -187,10 +163,10 @@ class Standing:
             self._say(Reject(session, "mismatch", list(differing[:NAMED])))
             self.refuse(differing)
             return False
-        self._heard = now
+        self.detector.hear(now)
         if restarted:  # it knows nothing of us
             self._welcomed = False
-            self._pinged_at, self._confirmed = None, now
+            self.detector.begin_anew(now)
             self._hello_after = self.timing.hello
             self._began = now
             self.their_at = BEFORE_ALL
@@ -199,11 +175,11 @@ class Standing:
         self._up_if_mutual()
         return restarted
 
-    def welcomed(self, message: Welcome, now: float) -> bool:
+    def welcomed(self, now: float) -> bool:
         """The neighbour accepts our HELLO; returns whether it did not know us before."""
         first = not self._welcomed
-        self._pinged_at, self._confirmed = None, now
         self._welcomed = True
+        self.detector.begin_anew(now)
         self.alive(now)
         self._up_if_mutual()
         return first
@@ -216,21 +192,16 @@ class Standing:
 
     def _up_if_mutual(self) -> None:
         """UP once we know the neighbour and it knows us."""
-        known = self.their_session is not None and self._welcomed
+        known = self.number is not None and self._welcomed
         if known and self.phase in (Phase.UNKNOWN, Phase.DOWN, Phase.SUSPECT, Phase.LEFT):
             self.change(Phase.UP, "connected")
 
     # --- liveness ---------------------------------------------------------------------------------
 
     def alive(self, now: float, at: Moment | None = None, *, confirms: bool = False) -> None:
-        """It said something valid; ``confirms`` where that proves that what we say arrives."""
-        self._heard = now
-        if at is not None:
-            self.their_at = max(self.their_at, at)
-        if confirms:
-            self._confirmed = now
-        if self.phase is Phase.SUSPECT and self._welcomed:
-            self.change(Phase.UP, "answers again")
+        """It said something valid; ``confirms`` where that proves that our messages arrive."""
+        self.detector.hear(now, confirms=confirms)
+        self._is_at(at)
 
     def ping(self, message: Ping, now: float) -> None:
         """It asks whether we are there."""
@@ -239,9 +210,14 @@ class Standing:
 
     def pong(self, message: Pong, now: float) -> None:
         """It answers."""
-        self.alive(now, message.t, confirms=True)
-        if message.number == self._pings:
-            self._pinged_at = None
+        self.detector.answer(message.number, now)
+        self._is_at(message.t)
+
+    def _is_at(self, at: Moment | None) -> None:
+        if at is not None:
+            self.their_at = max(self.their_at, at)
+        if self.phase is Phase.SUSPECT and self._welcomed:
+            self.change(Phase.UP, "answers again")
 
     def tick(self, now: float) -> None:
         """Let time pass: greet, ask, suspect."""
@@ -249,13 +225,13 @@ class Standing:
             return
         if not self._welcomed and now >= self._hello_at:
             self.greet(now)
-        silent = now - self._heard
+        silent = self.detector.silence(now)
         if self.phase is Phase.UP and silent >= self.timing.suspect:
             self.change(Phase.SUSPECT, f"silent for {silent:.0f} s")
         if self.phase is Phase.SUSPECT and silent >= self.timing.down:
             self.change(Phase.DOWN, f"silent for {silent:.0f} s")
             self._welcomed = False
-            self._pinged_at = None
+            self.detector.forget_question()
             self._dial(now)
         if not self._welcomed and now - self._dialled_at >= self.timing.down:
             self._dial(now)
@@ -270,11 +246,7 @@ class Standing:
 
     def _ask(self, now: float) -> None:
         """PING when idle; one without an answer may mean that our connection was replaced."""
-        if self._pinged_at is not None:
-            if now - max(self._pinged_at, self._confirmed) >= self.timing.retry:
-                self._pinged_at = now
-                self.greet(now)
-        elif now - min(self._heard, self._confirmed) >= self.timing.ping:
-            self._pings += 1
-            self._pinged_at = now
-            self._say(Ping(self.at, self._pings))
+        if self.detector.is_answer_overdue(now):
+            self.greet(now)
+        elif self.detector.is_ping_due(now):
+            self._say(Ping(self.at, self.detector.ping(now)))

@@ -1,6 +1,6 @@
 """The ZeroMQ driver: one peer on one machine.
 
-The compute thread runs the coroutine and its local effects here; the network thread
+The compute thread runs the coroutine and its local effects here; the I/O thread
 (:mod:`peer.net.io_thread`) swaps values meanwhile.
 """
 
@@ -19,9 +19,10 @@ from peer.compute.combine import Gradual, combine
 from peer.compute.compressed_combine import compress, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
-from peer.net.io_thread import Arriving, Network, Outcome, Part
+from peer.net.endpoint import Arriving, Outcome, Part
+from peer.net.io_thread import IoThread
 from peer.net.letters import PREFIX, pack, unpack
-from peer.net.transfer.send_buffers import Snapshots
+from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
 
@@ -35,7 +36,7 @@ class ZmqDriver:
 
     Args:
         peer: the facade over the peer's state.
-        network: a network thread, not yet started.
+        io: an I/O thread, not yet started.
         report: is called with each :class:`Report` (records, checkpoints).
         stop: once set, the peer stops at the end of its round.
     """
@@ -43,15 +44,15 @@ class ZmqDriver:
     def __init__(
         self,
         peer: Peer,
-        network: Network,
+        io: IoThread,
         report: Callable[[Report], None],
         stop: threading.Event,
     ) -> None:
         self.peer = peer
-        self.network = network
+        self.io = io
         self.report = report
         self.stop = stop
-        self._snapshots = Snapshots()
+        self._buffers = SendBuffers()
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
@@ -61,7 +62,7 @@ class ZmqDriver:
             Stopped: asked to stop while waiting for a neighbour.
         """
         prepare_compute_thread(threads)
-        self.network.start()
+        self.io.start()
         running = program.start(self.peer)
         result: Any = None
         try:
@@ -89,10 +90,10 @@ class ZmqDriver:
                         result = carry_out(effect, self.peer.state)
         finally:
             running.close()
-            self.network.finish(self.peer.state.round, 1.0 if self._asked_to_stop() else patience)
+            self.io.finish(self.peer.state.round, 1.0 if self._asked_to_stop() else patience)
 
     def _asked_to_stop(self) -> bool:
-        return self.stop.is_set() or self.network.orphaned.is_set()
+        return self.stop.is_set()
 
     def _combine(self, effect: Combine) -> Any:
         """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
@@ -101,16 +102,8 @@ class ZmqDriver:
         if self.peer.state.codec is not None:
             return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector
-        own = self._snapshots.take(effect.net, len(w))
         waits = effect.meanwhile is None  # then w is what was sent
-        self.network.begin(
-            {
-                neighbour: Part(effect.moments[neighbour], effect.net, own, snapshot=own)
-                for neighbour in effect.weights
-            },
-            in_pieces=waits,
-        )
-        own.take(w)
+        own = self._begin_combine(effect, w, in_pieces=waits)
         step = self._meanwhile(effect)
         moved = w if w.device.type == "cpu" else w.cpu()
         gradual = Gradual(moved, own.vector, effect.weights)
@@ -127,6 +120,21 @@ class ZmqDriver:
             w.copy_(moved)
         return _both(effect, frozenset(outcome.missing), step)
 
+    def _begin_combine(self, effect: Combine, w: torch.Tensor, in_pieces: bool) -> SendBuffer:
+        """Send ``w`` to every neighbour, its beginning while the rest is still being copied."""
+        while not self.io.released.empty():
+            self._buffers.release(self.io.released.get())
+        moments = {k: effect.moments[k] for k in effect.weights}
+        own = self._buffers.next(effect.net, len(w), moments)
+        parts = {k: Part(t, effect.net, own) for k, t in moments.items()}
+        if len(w) <= own.STEP:  # copied in one go, it costs the I/O thread one turn less
+            own.fill(w, _nobody)
+            self.io.begin(parts, in_pieces)
+        else:
+            self.io.begin(parts, in_pieces)
+            own.fill(w, self.io.wake)
+        return own
+
     def _meanwhile(self, effect: Combine) -> Any:
         """The local steps that are taken while values are under way, if any."""
         return effect.meanwhile and carry_out(effect.meanwhile, self.peer.state)
@@ -135,7 +143,7 @@ class ZmqDriver:
         """The same with encoded values; as for letters, links hold their memory."""
         state = self.peer.state
         sent = compress(state, effect.net, effect.weights)
-        self.network.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
+        self.io.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
         step = self._meanwhile(effect)
         outcome = self._wait()
         mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
@@ -157,7 +165,7 @@ class ZmqDriver:
             name = PREFIX + (effect.name if ours is None else ours.name)
             payload = None if ours is None else packed[id(ours)]
             parts[neighbour] = Part(t, name, payload, neighbour in effect.senders)
-        self.network.begin(parts)
+        self.io.begin(parts)
         outcome = self._wait()
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
@@ -168,7 +176,7 @@ class ZmqDriver:
         asked = None
         while True:
             try:
-                result = self.network.settled.get(timeout=0.2)
+                result = self.io.results.get(timeout=0.2)
             except queue.Empty:
                 if self._asked_to_stop():
                     asked = asked or time.monotonic()
@@ -184,6 +192,10 @@ class ZmqDriver:
                     return result
                 case _:
                     raise result
+
+
+def _nobody() -> None:
+    """Is told that there is more, and need not know."""
 
 
 def _both(effect: Combine, missing: frozenset[int], step: Any) -> Any:

@@ -17,10 +17,12 @@ from peer.data import load_source, partition
 from peer.effects import Report
 from peer.experiment import NETS, Experiment
 from peer.gan import Layout
-from peer.net.io_thread import Network, Status
+from peer.net.endpoint import Endpoint
+from peer.net.failure_detector import Timing
+from peer.net.io_thread import IoThread, Status
 from peer.net.keys import curve_secret, keys_folder, public_key
 from peer.net.link import Link
-from peer.net.session import Identity, Timing
+from peer.net.session import Identity
 from peer.net.sockets import Security, Sockets
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
@@ -82,14 +84,16 @@ class PeerProcess:
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = threading.Event()
         self.finished = threading.Event()
-        self.network = self._network(options)
+        self.io = self._io_thread(options)
+        if options.watch_parent:
+            threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
 
     @property
     def status(self) -> Status:
         """What the live table shows."""
-        return self.network.status
+        return self.io.status
 
-    def _network(self, options: Options) -> Network:
+    def _io_thread(self, options: Options) -> IoThread:
         experiment, state = self.experiment, self.state
         secret = curve_secret(experiment, state.peer, keys_folder(options.keys))
         neighbours = self.neighbours
@@ -120,7 +124,7 @@ class PeerProcess:
             layouts = {name: net.arena.layout for name, net in state.nets.items()}
             coding = Coding(experiment.compression.name, experiment.codec, layouts)
         links = {k: Link(me, k, sizes, timing, checksum, now, coding) for k in neighbours}
-        return Network(sockets, links, self.log, options.watch_parent)
+        return IoThread(sockets, Endpoint(links, addresses), self.log)
 
     def run(self) -> bool:
         """Run to the end; returns False where the user stopped it before.
@@ -154,7 +158,7 @@ class PeerProcess:
                 if experiment.checkpoint and effect.round % experiment.checkpoint == 0:
                     save_state(state, self.folder)
 
-            driver = ZmqDriver(self.peer, self.network, report, self.stop)
+            driver = ZmqDriver(self.peer, self.io, report, self.stop)
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
             except Stopped:
@@ -172,6 +176,12 @@ class PeerProcess:
             )
         self.finished.set()
         return completed
+
+    def _watch_parent(self) -> None:
+        """Stop the peer when the process that started it is gone: standard input ends."""
+        while os.read(0, 1024):
+            pass
+        self.stop.set()
 
     def obey_signals(self) -> None:
         """Ctrl-C and SIGTERM stop the peer at the end of its round; a second one, at once."""

@@ -15,7 +15,9 @@ from peer.compute.combine import combine
 from peer.compute.compressed_combine import Coding, compress, decompress
 from peer.effects import Moment
 from peer.experiment import from_mapping
-from peer.net.transfer.values import FLOATS, LETTER, Incoming, Shelf
+from peer.net.transfer.chunks import FLOATS, LETTER
+from peer.net.transfer.incoming import Incoming
+from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import Offer
 from peer.state import PeerState
 from sim.runs.simulate import make_states
@@ -66,13 +68,13 @@ def coded(request: pytest.FixtureRequest) -> tuple[Coding, list[bytes]]:
 def test_room_is_made_for_its_sizes_alone(coded: tuple[Coding, list[bytes]]) -> None:
     coding, values = coded
     sizes = {net: 4 * layout.length for net, layout in coding.layouts.items()}
-    shelf = Shelf(sizes, coding)
+    shelf = ReceiveBuffers(sizes, coding)
     for value in values:
         assert shelf.fits(Offer(T, NET, len(value), 2**18, coding.name))
         assert not shelf.fits(Offer(T, NET, len(value), 2**18, FLOATS))
         assert not shelf.fits(Offer(T, NET, len(value) + 4, 2**18, coding.name))
         assert not shelf.fits(Offer(T, "nobody", len(value), 2**18, coding.name))
-    assert not Shelf(sizes).fits(Offer(T, NET, len(values[0]), 2**18, coding.name))
+    assert not ReceiveBuffers(sizes).fits(Offer(T, NET, len(values[0]), 2**18, coding.name))
     assert shelf.fits(Offer(T, "@letter", 100, 2**18, LETTER))  # letters go as they are
     assert not shelf.fits(Offer(T, "@letter", 100, 2**18, coding.name))
 
@@ -87,7 +89,7 @@ def test_whatever_comes_is_sound_or_refused(coded: tuple[Coding, list[bytes]], d
         spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
     value = memoryview(spoiled)
     offer = Offer(T, NET, len(value), 2**18, coding.name)
-    fault = Shelf({}, coding).fault(Incoming(offer, value, 1))
+    fault = ReceiveBuffers({}, coding).fault(Incoming(offer, value, 1))
     state = two_peers(dict(name=coding.name, **coding.codec.model_dump()))[0]
     sent = compress(state, NET, [1])
     mixture = decompress(state, NET, {1: 0.5}, sent, {1: value})

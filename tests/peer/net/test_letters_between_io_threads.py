@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from peer.effects import Letter, Moment
-from peer.net.io_thread import Outcome, Part
+from peer.net.endpoint import Outcome, Part
+from peer.net.failure_detector import Timing
 from peer.net.letters import PREFIX, pack, unpack
-from peer.net.session import Timing
 from peer.net.sockets import Sockets
 from tests.peer.net.test_sockets_and_io_thread import LONGEST, Node, free_address, pair, running
 
@@ -54,14 +54,14 @@ def same(one: Letter, other: Letter) -> bool:
 
 
 def begin(node: Node, exchange: int, sends: Letter | None, wants: bool, round: int = 0) -> None:
-    others = list(node.network.links)
+    others = list(node.io.endpoint.links)
     payload = None if sends is None else pack(sends)
     part = Part(Moment(round, exchange), PREFIX + "batch", payload, wants)
-    node.network.begin(dict.fromkeys(others, part))
+    node.io.begin(dict.fromkeys(others, part))
 
 
 def outcome(node: Node) -> Outcome:
-    result = node.network.settled.get(timeout=LONGEST)
+    result = node.io.results.get(timeout=LONGEST)
     if isinstance(result, Exception):
         raise result
     return result
@@ -126,7 +126,7 @@ def test_one_letter_to_many_and_one_from_each() -> None:
     addresses = {k: free_address() for k in range(4)}
     server, *workers = [Node(k, addresses) for k in range(4)]
     for worker in workers:
-        worker.network.links = {0: worker.network.links[0]}
+        worker.io.endpoint.links = {0: worker.io.endpoint.links[0]}
     with running(server, *workers):
         for node in (server, *workers):
             begin(node, 0, letter(0, 0, 50_000) if node is server else None, node is not server)
@@ -162,7 +162,7 @@ def test_a_sender_whose_neighbour_goes_away_is_told() -> None:
         begin(a, 0, letter(0, 0, 1000), wants=False)
         begin(b, 0, None, wants=True)
         assert outcome(a).missing == outcome(b).missing == set()
-        b.network.finish(round=1, patience=0.0)
+        b.io.finish(round=1, patience=0.0)
         begin(a, 1, letter(0, 1, 1000), wants=False)
         assert outcome(a).missing == {1}
 
@@ -182,7 +182,7 @@ def test_a_letter_that_is_none_leaves_the_thread_alive(content: bytes) -> None:
         raw = len(content).to_bytes(4, "little") + content
         raw += bytes(-len(raw) % 64)
         part = Part(Moment(0, 0), PREFIX + "batch", memoryview(raw), wants=False)
-        a.network.begin({1: part})
+        a.io.begin({1: part})
         begin(b, 0, None, wants=True)
         assert outcome(b).missing == {0}
         assert outcome(a).missing == {1}

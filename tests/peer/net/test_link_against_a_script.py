@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
-from peer.net import link as link_module
-from peer.net.link import STRIKES, Delivered, Link, Piece, Settled
-from peer.net.session import Identity, Mismatch, Phase, Timing
+from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.failure_detector import Timing
+from peer.net.link import STRIKES, Link
+from peer.net.session import Identity, Mismatch, Phase
+from peer.net.transfer import sender as sender_module
 from peer.net.wire import (
     Ack,
     Chunk,
@@ -40,7 +42,7 @@ TICK = 0.05
 def small_chunks() -> Iterator[None]:
     """Values of a few kilobytes, yet of many chunks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link_module, "chunk_size", lambda speed: CHUNK)
+        patch.setattr(sender_module, "chunk_size", lambda speed: CHUNK)
         yield
 
 
@@ -167,7 +169,7 @@ def test_being_late_settles_without() -> None:
     scripted.begin(B)
     scripted.say(Ack(B, 0, "late"))
     assert [(s.t, s.value) for s in scripted.settled()] == [(B, None)]
-    assert scripted.events.count(Delivered(B, adrift=True)) == 1
+    assert scripted.events.count(Delivered(B, in_flight=True)) == 1
     assert scripted.link.phase is Phase.UP
 
 
@@ -452,7 +454,7 @@ def test_the_rest_of_a_value_comes_in_pieces_once_asked_for() -> None:
     for chunk, body in scripted.chunks(B)[:2]:  # before we begin
         scripted.say(chunk, body)
     scripted.begin(B)
-    first = scripted.link.in_pieces()
+    first = scripted.link.stream()
     assert first is not None
     assert (first.start, bytes(first.body)) == (0, value_of(1, B)[: 2 * CHUNK])
     for chunk, body in scripted.chunks(B)[2:]:
@@ -466,19 +468,19 @@ def test_the_rest_of_a_value_comes_in_pieces_once_asked_for() -> None:
 def test_only_what_is_waited_for_comes_in_pieces() -> None:
     scripted = Scripted()
     scripted.begin(A)
-    assert scripted.link.in_pieces() is None
+    assert scripted.link.stream() is None
     scripted.send(B)
     scripted.send(A)
     assert pieces(scripted) == in_pieces(value_of(1, A))
     scripted.begin(B)
-    assert scripted.link.in_pieces() is None  # it is here
+    assert scripted.link.stream() is None  # it is here
     assert bytes(scripted.settled()[-1].value or b"") == value_of(1, B)
 
 
 def test_a_value_with_a_bad_float_in_it_begins_anew_in_pieces() -> None:
     scripted = Scripted()
     scripted.begin(B)
-    scripted.link.in_pieces()
+    scripted.link.stream()
     good = value_of(1, B)
     scripted.send(B, np.float32(np.nan).tobytes() + good[4:])
     assert scripted.settled() == []
@@ -492,7 +494,7 @@ def test_a_value_with_a_bad_float_in_it_begins_anew_in_pieces() -> None:
 def test_chunks_that_cut_a_float_are_kept() -> None:
     scripted = Scripted()
     scripted.begin(B)
-    scripted.link.in_pieces()
+    scripted.link.stream()
     value, cut = value_of(1, B), CHUNK + 2
     scripted.say(Offer(B, net_at(B), len(value), cut, "float32"))
     for index, start in enumerate(range(0, len(value), cut)):
@@ -546,7 +548,7 @@ def test_giving_up_tells_the_neighbour() -> None:
     scripted = Scripted()
     scripted.begin(A)
     scripted.heard()
-    scripted.link._settle("for a reason")
+    scripted.link._do_without("for a reason")
     assert scripted.heard() == [Ack(A, 0, "abort")]
 
 
@@ -671,7 +673,7 @@ def test_skipped_time_is_no_silence_of_the_neighbours() -> None:
     scripted.begin(Moment(0, 0))
     scripted.wait(0.1)
     scripted.now += 200.0
-    scripted.link.standing.skip_time(200.0)
+    scripted.link.session.skip_time(200.0)
     scripted.tick()
     assert scripted.link.phase is Phase.UP
     assert scripted.settled() == []
@@ -683,7 +685,7 @@ def test_skipped_time_does_not_count_towards_the_start_timeout() -> None:
     scripted = Scripted(greet=False)
     scripted.begin(Moment(0, 0))
     scripted.now += 200.0
-    scripted.link.standing.skip_time(200.0)
+    scripted.link.session.skip_time(200.0)
     scripted.tick()
     assert scripted.settled() == []
     scripted.wait(121.0)
@@ -693,11 +695,11 @@ def test_skipped_time_does_not_count_towards_the_start_timeout() -> None:
 def test_a_claim_to_be_a_living_neighbour_is_not_believed() -> None:
     scripted = Scripted()
     scripted.wait(1.0, answering=True)
-    standing = scripted.link.standing
-    assert standing.rejects_claim(session=9, now=scripted.now)
-    assert not standing.rejects_claim(session=scripted.session, now=scripted.now)
+    session = scripted.link.session
+    assert session.rejects_claim(session=9, now=scripted.now)
+    assert not session.rejects_claim(session=scripted.session, now=scripted.now)
     scripted.wait(6.0)
-    assert not standing.rejects_claim(session=9, now=scripted.now)
+    assert not session.rejects_claim(session=9, now=scripted.now)
 
 
 def test_a_reject_alone_is_enough() -> None:

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Letter, Moment
-from peer.net import link as link_module
+from peer.net.exchange import Delivered, Settled
 from peer.net.letters import PREFIX, pack
-from peer.net.link import STRIKES, Delivered, Settled
+from peer.net.link import STRIKES
 from peer.net.session import Phase
-from peer.net.transfer.values import LETTER_LIMIT
+from peer.net.transfer import sender as sender_module
+from peer.net.transfer.receive_buffers import LETTER_LIMIT
 from peer.net.wire import Ack, Chunk, Hello, Leave, Message, Nack, Offer, Ping, Pong, Welcome
 from tests.peer.net.test_link_against_a_script import CHUNK, SIZES, Scripted, moments
 
@@ -28,7 +29,7 @@ NAME = PREFIX + "model"
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link_module, "chunk_size", lambda speed: CHUNK)
+        patch.setattr(sender_module, "chunk_size", lambda speed: CHUNK)
         yield
 
 
@@ -98,7 +99,7 @@ def test_who_only_sends_is_told_that_it_is_not_wanted(answer: Message, reason: s
     scripted.say(answer)
     scripted.say(Ack(A, 3, "whole"))  # whatever comes after
     assert scripted.settled() == [Settled(A, None, reason)]
-    assert scripted.events.count(Delivered(A, adrift=True)) == 1
+    assert scripted.events.count(Delivered(A, in_flight=True)) == 1
     assert scripted.link.idle
 
 

@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Letter, Moment
-from peer.net import link as link_module
+from peer.net.exchange import Delivered, Settled
+from peer.net.failure_detector import Timing
 from peer.net.letters import PREFIX, pack
-from peer.net.link import Delivered, Settled
-from peer.net.session import Identity, Timing
+from peer.net.session import Identity
+from peer.net.transfer import sender as sender_module
 from peer.net.wire import Ack, Chunk, Nack, Offer
 from tests.peer.net.test_two_links_in_virtual_time import (
     CHUNK,
@@ -42,7 +43,7 @@ BOUND = 130.0
 @pytest.fixture(autouse=True, scope="module")
 def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link_module, "chunk_size", lambda speed: CHUNK)
+        patch.setattr(sender_module, "chunk_size", lambda speed: CHUNK)
         yield
 
 
@@ -471,7 +472,7 @@ def test_a_part_of_a_value_that_was_given_up_is_not_waited_for() -> None:
     world = Writers(pair(">", 2), fate=half_and_no_abort)
     world.run(5.0, until=lambda: world.now > 4.0)
     sender = world.actors[0].links[1]
-    sender._settle("it has had enough")
+    sender._do_without("it has had enough")
     world.run(40.0)
     assert world.came(0, 1)[Moment(0, 0)].reason == "it has had enough"
     assert world.came(1, 0)[Moment(0, 0)].reason == "it went on without us"

@@ -26,7 +26,10 @@ from zmq.utils.monitor import recv_monitor_message
 from peer.effects import Moment
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.addresses import is_loopback
-from peer.net.io_thread import Network, Outcome, Part
+from peer.net.endpoint import Endpoint, Outcome, Part
+from peer.net.exchange import Delivered
+from peer.net.failure_detector import Timing
+from peer.net.io_thread import IoThread
 from peer.net.keys import (
     curve_secret,
     keys_folder,
@@ -34,10 +37,11 @@ from peer.net.keys import (
     public_key,
     read_secret,
 )
-from peer.net.link import Delivered, Link
-from peer.net.session import Identity, Phase, Timing
+from peer.net.link import Link
+from peer.net.session import Identity, Phase
 from peer.net.sockets import Security, Sockets
-from peer.net.transfer.send_buffers import Snapshot, Snapshots
+from peer.net.transfer.outgoing import Outgoing
+from peer.net.transfer.send_buffers import Released, SendBuffer, SendBuffers
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, Chunk, Hello, Offer, encode
 from topology.errors import UserError
 
@@ -121,27 +125,32 @@ class Node:
         self.sockets = Sockets(addresses[peer], others, security)
         now = time.monotonic()
         links = {k: Link(me, k, sizes, timing, security is None, now) for k in others}
-        self.network = Network(self.sockets, links, self.log.append, watch_parent=False)
-        self.snapshots: list[Snapshot] = []
+        self.io = IoThread(self.sockets, Endpoint(links, others), self.log.append)
+        self.buffers: list[SendBuffer] = []
         self.exchange = 0
 
     def link(self, k: int) -> Link:
-        return self.network.links[k]
+        return self.io.endpoint.links[k]
 
-    def begin(self) -> Snapshot:
+    def begin(self) -> SendBuffer:
         """The next exchange begins."""
-        snapshot = Snapshot(value_of(self.peer, self.exchange))
-        neighbours = frozenset(self.network.links)
+        buffer = SendBuffer(torch.empty(NETS[net_at(self.exchange)]))
         t = moment(self.exchange)
-        part = Part(t, net_at(self.exchange), snapshot, snapshot=snapshot)
-        self.network.begin(dict.fromkeys(neighbours, part))
+        buffer.begin(dict.fromkeys(self.io.endpoint.links, t))
+        part = Part(t, net_at(self.exchange), buffer)
+        self.io.begin(dict.fromkeys(self.io.endpoint.links, part))
+        buffer.fill(value_of(self.peer, self.exchange), self.io.wake)
         self.exchange += 1
-        self.snapshots.append(snapshot)
-        return snapshot
+        self.buffers.append(buffer)
+        return buffer
+
+    def releases(self, count: int) -> list[Released]:
+        """What is told of buffers that are ours again."""
+        return [self.io.released.get(timeout=LONGEST) for _ in range(count)]
 
     def settled(self) -> dict[int, torch.Tensor]:
         """What came of it, copied (its memory is good until the next exchange)."""
-        result = self.network.settled.get(timeout=LONGEST)
+        result = self.io.results.get(timeout=LONGEST)
         if isinstance(result, Exception):
             raise result
         return {
@@ -153,14 +162,14 @@ class Node:
 @contextlib.contextmanager
 def running(*nodes: Node) -> Iterator[tuple[Node, ...]]:
     for node in nodes:
-        node.network.start()
+        node.io.start()
     try:
         yield nodes
     finally:
         for node in nodes:
-            if node.network.is_alive():
-                node.network.finish(round=9, patience=0.0)
-        assert not any(node.network.is_alive() for node in nodes)
+            if node.io.is_alive():
+                node.io.finish(round=9, patience=0.0)
+        assert not any(node.io.is_alive() for node in nodes)
 
 
 def pair(**settings: Any) -> tuple[Node, Node]:
@@ -211,46 +220,44 @@ def test_a_pair_swaps_small_and_large_values_bit_for_bit() -> None:
     assert a.sockets.bytes_out < values * 1.02  # headers, and nothing sent twice
 
 
-def test_a_snapshot_is_ours_again_once_the_neighbour_has_it() -> None:
+def test_a_buffer_is_ours_again_once_the_neighbour_has_it() -> None:
     with running(*pair()) as (a, b):
-        first = a.begin()
-        assert first.readers == {1}
-        b.begin()
-        a.settled()
-        b.settled()
-        assert eventually(lambda: not first.readers)
-        second = a.begin()
-        third = b.begin()
-        a.settled()
-        b.settled()
-        assert eventually(lambda: not second.readers and not third.readers)
-        assert a.network._snapshots == {}
+        for exchange in range(2):
+            a.begin()
+            b.begin()
+            a.settled()
+            b.settled()
+            for node, other in ((a, 1), (b, 0)):
+                assert node.releases(1) == [Released(other, moment(exchange), False)]
+        assert a.io.released.empty()
+        assert b.io.released.empty()
 
 
-@pytest.mark.parametrize("adrift", [True, False])
-def test_a_snapshot_of_which_parts_may_lie_in_a_socket_is_adrift(adrift: bool) -> None:
+@pytest.mark.parametrize("in_flight", [True, False])
+def test_of_a_buffer_parts_may_lie_in_a_socket(in_flight: bool) -> None:
     a = Node(0, {k: free_address() for k in (0, 1)})
     with running(a):
-        snapshot = a.begin()
-        assert eventually(lambda: bool(a.network._snapshots))  # the thread knows of it
-        a.link(1).events.append(Delivered(moment(0), adrift))
-        assert eventually(lambda: not snapshot.readers)
-        assert snapshot.is_adrift == adrift
+        buffer = a.begin()
+        assert eventually(lambda: a.link(1).exchange.t == moment(0))  # the thread knows of it
+        a.link(1).events.append(Delivered(moment(0), in_flight))
+        assert a.releases(1) == [Released(1, moment(0), in_flight)]
+    assert buffer.readers == {(1, moment(0))}  # the compute thread alone changes that
 
 
-def test_memory_of_snapshots_is_used_again_once_nothing_is_sent_from_it() -> None:
-    snapshots = Snapshots()
-    first = snapshots.take("net", 5)
-    assert snapshots.take("net", 5) is first
-    first.readers.add(1)
-    second = snapshots.take("net", 5)
+def test_memory_of_buffers_is_used_again_once_nothing_is_sent_from_it() -> None:
+    buffers = SendBuffers()
+    first = buffers.next("net", 5, {})
+    assert buffers.next("net", 5, {1: moment(0), 2: moment(3)}) is first
+    second = buffers.next("net", 5, {})
     assert second is not first
-    first.readers.clear()
-    assert snapshots.take("net", 5) is first
-    first.is_adrift = True
-    assert snapshots.take("net", 5) is second
-    second.readers.add(1)
-    assert snapshots.take("net", 5) not in (first, second)
+    buffers.release(Released(1, moment(0), False))
+    buffers.release(Released(2, moment(0), False))  # of another exchange
+    assert first.readers == {(2, moment(3))}
+    assert buffers.next("net", 5, {}) is second
+    buffers.release(Released(2, moment(3), True))
+    assert not first.readers
+    assert buffers.next("net", 5, {3: moment(4)}) is second  # what is in flight is left alone
+    assert buffers.next("net", 5, {}) not in (first, second)
 
 
 def test_one_begins_long_before_the_other_comes() -> None:
@@ -259,7 +266,7 @@ def test_one_begins_long_before_the_other_comes() -> None:
     with running(a):
         a.begin()
         with pytest.raises(queue.Empty):
-            a.network.settled.get(timeout=0.5)
+            a.io.results.get(timeout=0.5)
         b = Node(1, addresses)
         with running(b):
             b.begin()
@@ -286,7 +293,7 @@ def test_who_leaves_is_missed_by_name_and_waited_for_no_more() -> None:
     with running(a):
         with running(b):
             swap(a, b)
-            b.network.finish(round=1, patience=LONGEST)
+            b.io.finish(round=1, patience=LONGEST)
         assert eventually(lambda: a.link(1).phase is Phase.LEFT)
         a.begin()
         assert a.settled() == {}
@@ -305,7 +312,7 @@ def test_a_restarted_neighbour_takes_part_again() -> None:
         again = Node(1, addresses, timing=timing)
         again.exchange = a.exchange
         with running(again):
-            assert eventually(lambda: a.link(1).standing.their_session == again.session)
+            assert eventually(lambda: a.link(1).session.number == again.session)
             assert eventually(lambda: a.link(1).phase is again.link(0).phase is Phase.UP)
             swap(a, again)
 
@@ -318,7 +325,7 @@ def test_another_experiment_next_door_is_named_on_both_sides() -> None:
             node.begin()
             problem = None
             while problem is None:  # the exchange settles without, and then the thread complains
-                result = node.network.settled.get(timeout=LONGEST)
+                result = node.io.results.get(timeout=LONGEST)
                 problem = result if isinstance(result, Exception) else None
             assert isinstance(problem, UserError)
             assert f"peer {other.peer} at {addresses[other.peer]}" in str(problem)
@@ -333,7 +340,7 @@ def test_greeting_another_experiment_is_not_a_flood() -> None:
         assert eventually(lambda: a.link(1).phase is b.link(0).phase is Phase.REFUSED)
         for node in (a, b):
             with contextlib.suppress(queue.Empty):
-                node.network.settled.get(timeout=1.5)
+                node.io.results.get(timeout=1.5)
         assert a.sockets.bytes_out < 20_000
         assert b.sockets.bytes_out < 20_000
 
@@ -345,13 +352,13 @@ def test_a_network_thread_that_fails_hands_its_error_over_and_can_be_finished() 
         raise RuntimeError("broken on purpose")
 
     a.link(1).tick = fail  # type: ignore[method-assign]
-    a.network.start()
+    a.io.start()
     with pytest.raises(RuntimeError, match="on purpose"):
         a.settled()
-    a.network.join(LONGEST)
-    assert not a.network.is_alive()
+    a.io.join(LONGEST)
+    assert not a.io.is_alive()
     assert a.sockets.context.closed
-    a.network.finish(round=0, patience=0.0)  # as the driver does, whatever happened
+    a.io.finish(round=0, patience=0.0)  # as the driver does, whatever happened
 
 
 # --- garbage on the port of a live pair -----------------------------------------------------------
@@ -501,7 +508,7 @@ def test_a_live_pair_goes_on_whatever_a_stranger_sends(
         swap(a, b, exchanges=6)
         bombardment.join(LONGEST)
         assert not bombardment.is_alive()
-        assert eventually(lambda: a.network.foreign == sent)  # all were taken, and thrown away
+        assert eventually(lambda: a.io.endpoint.foreign == sent)  # all were taken, and thrown away
         swap(a, b)
         assert a.link(1).phase is b.link(0).phase is Phase.UP
         assert a.link(1).strikes == 0
@@ -527,7 +534,7 @@ def test_frames_beyond_the_limit_close_the_connection_and_reach_nobody() -> None
         somebody.send(encode(1, 0, hello(1)), b"\0" * (MESSAGE_LIMIT + 1))
         assert somebody.event() == zmq.EVENT_DISCONNECTED
         swap(a, b)
-        assert a.network.foreign == 0
+        assert a.io.endpoint.foreign == 0
         assert a.sockets.bytes_in < 3 * 4 * sum(NETS.values())
 
 
@@ -535,9 +542,9 @@ def test_names_of_many_strangers_fill_neither_log_nor_memory() -> None:
     with running(*pair()) as (a, b), stranger(a.sockets.listening) as somebody:
         for peer in range(2, 2002):
             somebody.send(encode(7, 0, hello(peer)))
-        assert eventually(lambda: a.network.foreign == 2000)
+        assert eventually(lambda: a.io.endpoint.foreign == 2000)
         assert len(a.log) < 50
-        assert len(a.network._strangers) < 100
+        assert len(a.io.endpoint._strangers) < 100
         swap(a, b)
 
 
@@ -551,7 +558,7 @@ def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -
             outbox.append((encode(b.session, 0, Chunk(Moment(0, 0), 0, 0)), memoryview(b"x" * 99)))
             outbox.append((encode(1, 0, Chunk(Moment(9, 0), 0, 0)), None))
         swap(a, b, exchanges=4)
-        assert eventually(lambda: a.network.foreign == 20)
+        assert eventually(lambda: a.io.endpoint.foreign == 20)
 
 
 # --- sockets alone --------------------------------------------------------------------------------
@@ -617,20 +624,29 @@ def test_too_many_frames_are_all_dropped(listening: Sockets) -> None:
         assert arrivals(listening, 1) == [(b"next", None)]
 
 
-def test_a_snapshot_is_handed_out_as_far_as_it_is_taken() -> None:
-    w = torch.arange(Snapshot.STEP + 1000, dtype=torch.float32)
+def test_a_buffer_hands_out_what_is_written() -> None:
+    w = torch.arange(SendBuffer.STEP + 1000, dtype=torch.float32)
     whole = w.numpy().tobytes()
-    snapshot = Snapshot(torch.full_like(w, torch.nan))
-    snapshot.expect()
-    seen: list[bytes] = []
-    places = [slice(0, 4096), slice(len(whole) - 10, len(whole) + 4086)]
-    reader = threading.Thread(target=lambda: seen.extend(bytes(snapshot[p]) for p in places))
-    reader.start()
-    reader.join(0.1)
-    assert seen == []  # nothing of an old one
-    snapshot.take(w)
-    reader.join(LONGEST)
-    assert seen == [whole[:4096], whole[-10:]]
+    buffer = SendBuffer(torch.full_like(w, torch.nan))
+    buffer.begin({})
+    assert bytes(buffer[0:4096]) == b""  # nothing of an old one
+    seen = []
+    buffer.fill(w, lambda: seen.append([bytes(buffer[0:4096]), bytes(buffer[4096 : len(whole)])]))
+    first, everything = 4 * buffer.STEP, len(whole)
+    assert seen == [[whole[:4096], whole[4096:end]] for end in (first, everything)]
+    assert len(buffer) == everything
+
+
+def test_a_value_is_sent_while_it_is_written() -> None:
+    nbytes, chunk = 10 * 4096, 4096
+    buffer = SendBuffer(torch.zeros(nbytes // 4))
+    outgoing = Outgoing(Offer(moment(0), "net", nbytes, chunk, "float32"), buffer, 2.0)
+    buffer.begin({})
+    assert list(outgoing.chunks(True)) == []
+    buffer._written = 2 * chunk + 100
+    assert [c.index for c, _ in outgoing.chunks(True)] == [0, 1]
+    buffer._written = nbytes
+    assert [c.index for c, _ in outgoing.chunks(True)] == list(range(2, 10))
 
 
 def test_nothing_waiting_is_no_arrival(listening: Sockets) -> None:
@@ -729,7 +745,7 @@ def test_a_secure_pair_swaps_bit_for_bit() -> None:
     a, b, _ = secure_pair()
     with running(a, b):
         swap(a, b, exchanges=4)
-        assert a.network.foreign == b.network.foreign == 0
+        assert a.io.endpoint.foreign == b.io.endpoint.foreign == 0
 
 
 def test_none_of_many_messages_of_a_strangers_key_is_delivered() -> None:
@@ -746,8 +762,8 @@ def test_none_of_many_messages_of_a_strangers_key_is_delivered() -> None:
             assert somebody.pour(encode(1, 0, hello(1)), 2_000) > 0
             swap(a, b, exchanges=4)
             assert somebody.event() == zmq.EVENT_DISCONNECTED
-        assert a.network.foreign == 0
-        assert a.link(1).standing.their_session == b.session
+        assert a.io.endpoint.foreign == 0
+        assert a.link(1).session.number == b.session
 
 
 def test_a_neighbours_key_cannot_speak_as_another_neighbour() -> None:
@@ -760,14 +776,14 @@ def test_a_neighbours_key_cannot_speak_as_another_neighbour() -> None:
     with running(a), stranger(a.sockets.listening, **curve) as two:
         for session in range(100):
             two.send(encode(session, 0, hello(1)))
-        assert eventually(lambda: a.network.foreign == 100)
-        assert a.link(1).standing.their_session is None
+        assert eventually(lambda: a.io.endpoint.foreign == 100)
+        assert a.link(1).session.number is None
         assert a.link(1).phase is Phase.UNKNOWN
         two.send(encode(500, 0, hello(2)))  # as itself it is heard
-        assert eventually(lambda: a.link(2).standing.their_session == 500)
+        assert eventually(lambda: a.link(2).session.number == 500)
         two.send(encode(500, 1, hello(1)))
-        assert eventually(lambda: a.network.foreign == 101)
-        assert a.link(1).standing.their_session is None
+        assert eventually(lambda: a.io.endpoint.foreign == 101)
+        assert a.link(1).session.number is None
 
 
 def test_the_key_that_came_with_a_message_is_told(listening: Sockets) -> None:
@@ -869,7 +885,7 @@ def test_a_neighbour_that_learns_our_key_later_is_reached_in_the_end() -> None:
         with running(b):
             a.begin()
             b.begin()
-            received = a.network.settled.get(timeout=20.0)
+            received = a.io.results.get(timeout=20.0)
             assert isinstance(received, Outcome)
             assert list(received.received) == [1]
 

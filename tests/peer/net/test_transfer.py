@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.effects import Moment
-from peer.net import transfer
-from peer.net.transfer.values import (
-    CREDIT,
-    SLOWEST_RETRY,
-    Incoming,
-    Outgoing,
-    Shelf,
-    chunk_count,
-    chunk_size,
-)
+from peer.net.transfer import outgoing as outgoing_module
+from peer.net.transfer.chunks import SLOWEST_RETRY, Checksums, chunk_count, chunk_size
+from peer.net.transfer.incoming import Incoming
+from peer.net.transfer.outgoing import CREDIT, Outgoing
+from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
 
 T = Moment(0, 0)
+
+
+def after(t: Moment) -> Moment:
+    """A moment before which nothing but what is up to ``t`` lies."""
+    return Moment(t.round, t.exchange + 1)
 
 
 def value_of(nbytes: int, seed: int = 0) -> bytes:
@@ -44,9 +44,9 @@ def incoming_of(offer: Offer) -> Incoming:
 
 def take(incoming: Incoming, chunk: Chunk, body: bytes | memoryview) -> bool:
     """Receive one chunk as a link does; returns whether it was the next one, and sound."""
-    if not incoming.sound(chunk, memoryview(body), checksum=True):
+    if not incoming.is_next(chunk, memoryview(body), checksum=True):
         return False
-    incoming.take(memoryview(body), 0.0)
+    incoming.add(memoryview(body), 0.0)
     return True
 
 
@@ -96,8 +96,8 @@ def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, checksum: bool) 
         assert sent, "out of credit although everything was acknowledged"
         for piece, body in sent:
             assert piece.crc32 == (zlib.crc32(body) if checksum else 0)
-            assert incoming.sound(piece, body, checksum)
-            incoming.take(body, 0.0)
+            assert incoming.is_next(piece, body, checksum)
+            incoming.add(body, 0.0)
             indices.append(piece.index)
         outgoing.acknowledge(incoming.received, 0.0)
     assert bytes(incoming.buffer) == value
@@ -269,7 +269,7 @@ def test_only_the_next_chunk_is_sound() -> None:
     assert incoming.count == 3
 
     def sound(index: int, length: int) -> bool:
-        return incoming.sound(Chunk(T, index, 0), memoryview(bytes(length)), checksum=False)
+        return incoming.is_next(Chunk(T, index, 0), memoryview(bytes(length)), checksum=False)
 
     assert [sound(index, 10) for index in range(4)] == [True, False, False, False]
     incoming.received = 2
@@ -286,19 +286,19 @@ def test_a_body_of_another_length_is_not_sound(length: int) -> None:
     incoming = incoming_of(offer_of(25, 10))
     body = memoryview(value_of(10))
     right, wrong = Chunk(T, 0, zlib.crc32(body)), memoryview(value_of(length))
-    assert incoming.sound(right, body, checksum=True)
-    assert not incoming.sound(right, wrong, checksum=True)
-    assert not incoming.sound(right, wrong, checksum=False)
+    assert incoming.is_next(right, body, checksum=True)
+    assert not incoming.is_next(right, wrong, checksum=True)
+    assert not incoming.is_next(right, wrong, checksum=False)
 
 
 def test_every_flipped_bit_is_found() -> None:
     body = memoryview(bytearray(value_of(64)))
     incoming = incoming_of(offer_of(64, 64))
     chunk = Chunk(T, 0, zlib.crc32(body))
-    assert incoming.sound(chunk, body, checksum=True)
+    assert incoming.is_next(chunk, body, checksum=True)
     for bit in range(8 * 64):
         body[bit // 8] ^= 1 << bit % 8
-        assert not incoming.sound(chunk, body, checksum=True)
+        assert not incoming.is_next(chunk, body, checksum=True)
         body[bit // 8] ^= 1 << bit % 8
 
 
@@ -343,7 +343,7 @@ def test_finite_values_may_have_a_sum_that_is_not(bad: float | None) -> None:
     assert incoming.fault() == ("" if bad is None else "NaN or Inf")
 
 
-# --- the shelf ------------------------------------------------------------------------------------
+# --- the buffers ----------------------------------------------------------------------------------
 
 
 SIZES = {"generator": 400, "discriminator": 200}
@@ -353,8 +353,8 @@ def moments(count: int) -> list[Moment]:
     return [Moment(i // 2, i % 2) for i in range(count)]
 
 
-def finish(shelf: Shelf, t: Moment) -> None:
-    incoming = shelf[t]
+def finish(buffers: ReceiveBuffers, t: Moment) -> None:
+    incoming = buffers[t]
     assert incoming is not None
     incoming.received = incoming.count
 
@@ -377,44 +377,44 @@ def address(memory: memoryview) -> int:
     ],
 )
 def test_only_values_of_our_own_nets_fit(offer: Offer, fits: bool) -> None:
-    assert Shelf(SIZES).fits(offer) is fits
+    assert ReceiveBuffers(SIZES).fits(offer) is fits
 
 
 def test_two_have_room_and_the_third_waits_until_one_is_used() -> None:
-    shelf = Shelf(SIZES)
+    buffers = ReceiveBuffers(SIZES)
     a, b, c = moments(3)
-    assert shelf.accept(offer_of(400, 100, a))
-    assert shelf.accept(offer_of(400, 100, b))
-    assert not shelf.accept(offer_of(400, 100, c))
-    assert shelf[c] is None
-    finish(shelf, a)
-    shelf.lend(a)
-    assert shelf.tidy(settled=a) == Ack(c, 0, "more")
-    third = shelf[c]
+    assert buffers.accept(offer_of(400, 100, a))
+    assert buffers.accept(offer_of(400, 100, b))
+    assert not buffers.accept(offer_of(400, 100, c))
+    assert buffers[c] is None
+    finish(buffers, a)
+    buffers.lend(a)
+    assert buffers.tidy(after(a)) == Ack(c, 0, "more")
+    third = buffers[c]
     assert third is not None
     assert third.received == 0
-    assert shelf.tidy(settled=a) is None  # said once
+    assert buffers.tidy(after(a)) is None  # said once
 
 
 def test_an_offer_that_waited_too_long_is_forgotten() -> None:
-    shelf = Shelf(SIZES)
+    buffers = ReceiveBuffers(SIZES)
     a, b, c, d = moments(4)
     for t in (a, b, c):
-        shelf.accept(offer_of(400, 100, t))
-    assert shelf.tidy(settled=d) is None
-    assert list(shelf) == []
+        buffers.accept(offer_of(400, 100, t))
+    assert buffers.tidy(after(d)) is None
+    assert list(buffers) == []
 
 
 def test_what_is_lent_stays_as_it_is_until_tidied() -> None:
-    shelf = Shelf({"generator": 400})
+    buffers = ReceiveBuffers({"generator": 400})
     a, b, c = moments(3)
-    shelf.accept(offer_of(400, 100, a))
-    finish(shelf, a)
-    lent = shelf.lend(a)
+    buffers.accept(offer_of(400, 100, a))
+    finish(buffers, a)
+    lent = buffers.lend(a)
     lent[:] = b"\x07" * 400
     for t in (b, c):
-        assert shelf.accept(offer_of(400, 100, t))
-        other = shelf[t]
+        assert buffers.accept(offer_of(400, 100, t))
+        other = buffers[t]
         assert other is not None
         assert address(other.buffer) != address(lent)
         other.buffer[:] = b"\xff" * 400
@@ -422,41 +422,41 @@ def test_what_is_lent_stays_as_it_is_until_tidied() -> None:
 
 
 def test_memory_is_used_again() -> None:
-    shelf = Shelf({"generator": 400})
+    buffers = ReceiveBuffers({"generator": 400})
     seen = set()
     for t in moments(40):
-        assert shelf.accept(offer_of(400, 100, t))
-        incoming = shelf[t]
+        assert buffers.accept(offer_of(400, 100, t))
+        incoming = buffers[t]
         assert incoming is not None
         seen.add(address(incoming.buffer))
-        finish(shelf, t)
-        shelf.lend(t)
-        shelf.tidy(settled=t)
+        finish(buffers, t)
+        buffers.lend(t)
+        buffers.tidy(after(t))
     assert len(seen) == 1
-    shelf.accept(offer_of(400, 100, Moment(50, 0)))
-    shelf.drop(Moment(50, 0))
-    shelf.accept(offer_of(400, 100, Moment(51, 0)))
-    assert {address(incoming.buffer) for incoming in shelf} == seen
+    buffers.accept(offer_of(400, 100, Moment(50, 0)))
+    buffers.drop(Moment(50, 0))
+    buffers.accept(offer_of(400, 100, Moment(51, 0)))
+    assert {address(incoming.buffer) for incoming in buffers} == seen
 
 
 def test_a_lost_sender_takes_its_pieces_with_it_but_not_what_is_whole() -> None:
-    shelf = Shelf(SIZES)
+    buffers = ReceiveBuffers(SIZES)
     a, b = moments(2)
-    shelf.accept(offer_of(400, 100, a))
-    shelf.accept(offer_of(400, 100, b))
-    finish(shelf, a)
-    shelf.drop_unfinished()
-    assert shelf.has_whole(a)
-    assert shelf[b] is None
-    assert [incoming.offer.t for incoming in shelf] == [a]
+    buffers.accept(offer_of(400, 100, a))
+    buffers.accept(offer_of(400, 100, b))
+    finish(buffers, a)
+    buffers.drop_unfinished()
+    assert buffers.has_whole(a)
+    assert buffers[b] is None
+    assert [incoming.offer.t for incoming in buffers] == [a]
 
 
-class ShelfMachine(RuleBasedStateMachine):
+class BuffersMachine(RuleBasedStateMachine):
     """Any order of offers, arrivals, aborts and exchanges: two values at most, never one twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shelf = Shelf(SIZES)
+        self.buffers = ReceiveBuffers(SIZES)
         self.settled = Moment(-1, -1)
         self.lent: tuple[int, bytes, memoryview] | None = None
         self.memory: dict[str, set[int]] = {net: set() for net in SIZES}
@@ -465,11 +465,11 @@ class ShelfMachine(RuleBasedStateMachine):
     @rule(ahead=st.integers(0, 3), net=st.sampled_from(sorted(SIZES)))
     def offer(self, ahead: int, net: str) -> None:
         t = self.queue[ahead]
-        if self.shelf[t] is not None:
+        if self.buffers[t] is not None:
             return
-        had_room = len(list(self.shelf)) < 2
-        assert self.shelf.accept(offer_of(SIZES[net], 50, t, net)) is had_room
-        incoming = self.shelf[t]
+        had_room = len(list(self.buffers)) < 2
+        assert self.buffers.accept(offer_of(SIZES[net], 50, t, net)) is had_room
+        incoming = self.buffers[t]
         assert (incoming is not None) is had_room
         if incoming is not None:
             assert len(incoming.buffer) == SIZES[net]
@@ -478,41 +478,41 @@ class ShelfMachine(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(0, 3))
     def arrive(self, ahead: int) -> None:
-        incoming = self.shelf[self.queue[ahead]]
+        incoming = self.buffers[self.queue[ahead]]
         if incoming is not None:
             incoming.buffer[:] = bytes([ahead + 1]) * len(incoming.buffer)
             incoming.received = incoming.count
 
     @rule(ahead=st.integers(0, 3))
     def abort(self, ahead: int) -> None:
-        self.shelf.drop(self.queue[ahead])
-        assert self.shelf[self.queue[ahead]] is None
+        self.buffers.drop(self.queue[ahead])
+        assert self.buffers[self.queue[ahead]] is None
 
     @rule()
     def restart(self) -> None:
-        self.shelf.drop_unfinished()
-        assert all(incoming.is_whole() for incoming in self.shelf)
+        self.buffers.drop_unfinished()
+        assert all(incoming.is_whole() for incoming in self.buffers)
 
     @precondition(lambda self: len(self.queue) > 5)
     @rule()
     def begin(self) -> None:
         self.lent = None
-        go_ahead = self.shelf.tidy(self.settled)
-        for incoming in self.shelf:
+        go_ahead = self.buffers.tidy(after(self.settled))
+        for incoming in self.buffers:
             self.memory[incoming.offer.net].add(address(incoming.buffer))
         if go_ahead is not None:
-            assert self.shelf[go_ahead.t] is not None
+            assert self.buffers[go_ahead.t] is not None
             assert (go_ahead.received, go_ahead.verdict) == (0, "more")
         t = self.settled = self.queue.popleft()
-        if self.shelf.has_whole(t):
-            buffer = self.shelf.lend(t)
+        if self.buffers.has_whole(t):
+            buffer = self.buffers.lend(t)
             self.lent = (address(buffer), bytes(buffer), buffer)
         else:
-            self.shelf.drop(t)
+            self.buffers.drop(t)
 
     @invariant()
     def two_values_at_most(self) -> None:
-        values = list(self.shelf)
+        values = list(self.buffers)
         assert len(values) <= 2
         addresses = [address(incoming.buffer) for incoming in values]
         if self.lent is not None:
@@ -525,7 +525,7 @@ class ShelfMachine(RuleBasedStateMachine):
         assert all(len(seen) <= 3 for seen in self.memory.values())
 
 
-TestShelf = ShelfMachine.TestCase
+TestShelf = BuffersMachine.TestCase
 TestShelf.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
@@ -538,9 +538,9 @@ def test_a_checksum_is_worked_out_once_for_all_neighbours(
         summed.append(len(body))
         return zlib.crc32(body)
 
-    monkeypatch.setattr(transfer, "zlib", SimpleNamespace(crc32=crc32))
+    monkeypatch.setattr(outgoing_module, "zlib", SimpleNamespace(crc32=crc32))
     value = memoryview(bytes(range(250)) * 4)
-    sums: transfer.Sums = {}
+    sums: Checksums = {}
     found = []
     for chunk in (400, 400, 500):  # one neighbour's link is faster
         outgoing = Outgoing(offer_of(1000, chunk), value, 2.0, sums)

@@ -21,10 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
-from peer.net import link as link_module
-from peer.net.link import STRIKES, Delivered, Link, Piece, Settled
-from peer.net.session import Changed, Identity, Mismatch, Phase, Reconnect, Timing
-from peer.net.transfer.values import CREDIT
+from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.failure_detector import Timing
+from peer.net.link import STRIKES, Link
+from peer.net.session import Changed, Identity, Mismatch, Phase, Reconnect
+from peer.net.transfer import sender as sender_module
+from peer.net.transfer.outgoing import CREDIT
 from peer.net.wire import (
     HEADER_LIMIT,
     Ack,
@@ -51,7 +53,7 @@ UNDER_WAY = 64
 def small_chunks() -> Iterator[None]:
     """Values of a few kilobytes, yet of many chunks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link_module, "chunk_size", lambda speed: CHUNK)
+        patch.setattr(sender_module, "chunk_size", lambda speed: CHUNK)
         yield
 
 
@@ -187,7 +189,7 @@ class Actor:
     def _last_in_pieces(self) -> None:
         if len(self.waiting) == 1 and self.me.peer % 2 == 0:
             self.pieces.clear()
-            piece = self.links[min(self.waiting)].in_pieces()
+            piece = self.links[min(self.waiting)].stream()
             if piece is not None:
                 self._take(piece)
 
@@ -258,7 +260,7 @@ class Actor:
         now = self.world.now
         if isinstance(envelope.message, Hello):
             claimed = self.links.get(envelope.message.peer)
-            if claimed is None or claimed.standing.rejects_claim(envelope.session, now):
+            if claimed is None or claimed.session.rejects_claim(envelope.session, now):
                 return
             for old in [c for c, k in self.senders.items() if k == envelope.message.peer]:
                 del self.senders[old]
@@ -373,7 +375,7 @@ class World:
         actor = self.actors[peer]
         actor.frozen = False
         for link in actor.links.values():
-            link.standing.skip_time(self.now - actor.last_tick)
+            link.session.skip_time(self.now - actor.last_tick)
         while actor.backlog:
             connection, packet = actor.backlog.popleft()
             connection.under_way -= 1
@@ -917,7 +919,7 @@ def test_one_restarted_at_once_is_believed_when_the_old_process_falls_silent() -
     world.kill(1)
     restarted = world.now
     world.start(identity(1, session=77), skip=done)
-    world.run(15.0, until=lambda: world.actors[0].links[1].standing.their_session == 77)
+    world.run(15.0, until=lambda: world.actors[0].links[1].session.number == 77)
     assert 3.0 < world.now - restarted < 8.0
     world.run(100.0)
     assert world.values(1)[-20:] == [{0: True}] * 20

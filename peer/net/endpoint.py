@@ -1,0 +1,368 @@
+"""All links of one peer, and the exchange at hand: what a peer's network decides, and nothing else.
+
+Bytes and the time go in (:meth:`Endpoint.receive`, :meth:`Endpoint.tick`), bytes and events come
+out (:attr:`Endpoint.outboxes`, :attr:`Endpoint.events`). There is no thread, no socket and no clock
+here: the I/O thread (:mod:`peer.net.io_thread`) moves bytes between sockets and this object, and a
+test or a simulator may do so in virtual time.
+
+What is decided here: which neighbour a connection belongs to, and whom we ignore; which links make
+up the exchange at hand, and when it is over; whom it goes on without; when the last value that is
+awaited is handed on in pieces; when another experiment next door ends the run; how we take leave.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from peer.effects import Moment
+from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.link import Link
+from peer.net.session import Changed, Mismatch, Phase, Reconnect
+from peer.net.transfer.chunks import Checksums, Payload
+from peer.net.transfer.send_buffers import Released
+from peer.net.wire import Envelope, Hello, WireError, decode
+from topology.errors import UserError
+
+STRANGERS = 16
+"""Peers without a link to us that are named in the log, at most."""
+
+GRACE = 1.0
+"""Seconds in which what was said last may leave: a refusal, a farewell."""
+
+
+# --- what goes in, beside bytes -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """One link's part in an exchange: what goes out, if anything, and whether anything comes in."""
+
+    t: Moment
+    net: str
+    payload: Payload | None
+    wants: bool = True
+
+
+@dataclass(frozen=True)
+class Begin:
+    """An exchange begins with the neighbours in ``parts``.
+
+    The last outstanding value of floats may be handed on in pieces, while it is on its way, where
+    ``in_pieces`` says so.
+    """
+
+    parts: Mapping[int, Part]
+    in_pieces: bool = False
+
+
+@dataclass(frozen=True)
+class Finish:
+    """We leave after ``round`` rounds; what is still owed is sent for ``patience`` seconds."""
+
+    round: int
+    patience: float
+
+
+# --- what comes out, beside bytes -----------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """An exchange, once every link has settled its part."""
+
+    received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
+    missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A piece of the last value that is awaited; the ``others`` are here."""
+
+    neighbour: int
+    piece: Piece
+    others: Mapping[int, memoryview]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run cannot go on."""
+
+    problem: UserError
+
+
+@dataclass(frozen=True)
+class Redial:
+    """The connection to that neighbour should be made anew."""
+
+    neighbour: int
+
+
+@dataclass(frozen=True)
+class InPhase:
+    """How we stand with that neighbour has changed."""
+
+    neighbour: int
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line that a user may want to read."""
+
+    line: str
+
+
+Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Note
+
+
+@dataclass
+class _Farewell:
+    """How far we are in taking leave."""
+
+    round: int
+    until: float
+    is_said: bool = False
+
+
+class Endpoint:
+    """One peer's end of all its links.
+
+    Args:
+        links: one a neighbour.
+        addresses: where each neighbour is, for messages to the user.
+
+    Attributes:
+        events: what happened, in order; whoever drives this object takes them off.
+        foreign: messages that were ignored, being nobody's whom we know.
+    """
+
+    def __init__(self, links: Mapping[int, Link], addresses: Mapping[int, str]) -> None:
+        self.links = dict(links)
+        self.addresses = dict(addresses)
+        self.events: deque[Event] = deque()
+        self.foreign = 0
+        self._strangers: set[int] = set()
+        self._neighbour_at: dict[bytes, int] = {}  # by the connection that its HELLO came by
+        self._outcome: Outcome | None = None  # of the exchange at hand
+        self._open: dict[int, Part] = {}  # the links' parts in it that are not settled
+        self._in_pieces = False  # whether its last value may be handed on so
+        self._without: set[int] = set()  # neighbours that the last exchange went on without
+        self._has_exchanged = False  # the first exchange is over
+        self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
+        self._farewell: _Farewell | None = None
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def begin(self, begin: Begin, now: float) -> None:
+        """Begin an exchange; what comes of it is an :class:`Outcome`."""
+        self._outcome = Outcome()
+        self._open = dict(begin.parts)
+        self._in_pieces = begin.in_pieces
+        checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
+        for neighbour, part in sorted(begin.parts.items()):
+            known = checksums[id(part.payload)]
+            link = self.links[neighbour]
+            link.begin(part.t, part.net, part.payload, now, part.wants, known)
+        self._hand_over()
+        self._listen_to_all(now)
+
+    def resume(self) -> None:
+        """More of a payload that is sent while it is written is there."""
+        for link in self.links.values():
+            link.resume()
+
+    def finish(self, finish: Finish, now: float) -> None:
+        """Begin to take leave."""
+        self._farewell = _Farewell(finish.round, now + finish.patience)
+        self._take_leave(now)
+
+    # --- bytes and time ---------------------------------------------------------------------------
+
+    def receive(
+        self,
+        connection: bytes,
+        authenticated: int | None,
+        header: bytes,
+        body: memoryview | None,
+        now: float,
+    ) -> None:
+        """A message has come.
+
+        Args:
+            connection: which one it came by.
+            authenticated: the neighbour that CURVE says sent it; -1 for nobody, None in plain text.
+            header: its header frame; empty where it has none that can be read.
+            body: its body frame, in memory that is not written to any more.
+            now: the time.
+        """
+        try:
+            envelope = decode(header)
+        except WireError:
+            self._ignore()
+            return
+        if isinstance(envelope.message, Hello):
+            self._hello(connection, authenticated, envelope, envelope.message, now)
+        else:
+            neighbour = self._neighbour_at.get(connection)
+            if neighbour is None or authenticated not in (None, neighbour):
+                self._ignore()
+            else:
+                link = self.links[neighbour]
+                link.receive(envelope.session, envelope.seq, envelope.message, now, body)
+                self._listen(neighbour, link, now)
+        self._take_leave(now)
+
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+        for link in self.links.values():
+            link.tick(now)
+        self._listen_to_all(now)
+        if self._failure is not None and now >= self._failure[0]:
+            self.events.append(Failed(self._failure[1]))
+            self._failure = (float("inf"), self._failure[1])
+        self._take_leave(now)
+
+    def skip_time(self, seconds: float) -> None:
+        """Our own loop stood still for so long: the silence was not the neighbours'."""
+        for link in self.links.values():
+            link.session.skip_time(seconds)
+
+    @property
+    def outboxes(self) -> Iterator[tuple[int, deque[tuple[bytes, memoryview | None]]]]:
+        """What is to be sent, by neighbour: headers with their bodies, taken off as they leave."""
+        for neighbour, link in self.links.items():
+            if link.outbox and link.phase is not Phase.QUARANTINED:
+                yield neighbour, link.outbox
+
+    # --- who is who -------------------------------------------------------------------------------
+
+    def _ignore(self) -> None:
+        """Bytes from nobody we know: counted, said once, never answered."""
+        self.foreign += 1
+        if self.foreign == 1:
+            self._note("ignored a message that is not of this network; more are only counted")
+
+    def _hello(
+        self,
+        connection: bytes,
+        authenticated: int | None,
+        envelope: Envelope,
+        hello: Hello,
+        now: float,
+    ) -> None:
+        """Bind the connection to the neighbour that greets, if it may be who it says it is."""
+        link = self.links.get(hello.peer)
+        if authenticated not in (None, hello.peer):
+            self._ignore()
+        elif link is None:
+            if hello.peer not in self._strangers and len(self._strangers) < STRANGERS:
+                self._strangers.add(hello.peer)
+                self._note(f"peer {hello.peer} greets us, but our graph has no link to it")
+            self._ignore()
+        elif authenticated is None and link.session.rejects_claim(envelope.session, now):
+            self._ignore()
+        else:
+            for old in [c for c, k in self._neighbour_at.items() if k == hello.peer]:
+                del self._neighbour_at[old]
+            self._neighbour_at[connection] = hello.peer
+            link.hello(envelope.session, envelope.seq, hello, now)
+            self._listen(hello.peer, link, now)
+
+    # --- the exchange at hand ---------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        """Give the exchange back once every neighbour is settled.
+
+        Where one neighbour alone is outstanding, its chunks are handed on as they come.
+        """
+        if self._failure is not None or self._outcome is None:
+            return  # nothing is learned any more, and the reason follows; or nobody waits
+        if not self._open:
+            done, self._outcome = self._outcome, None
+            self._has_exchanged = True
+            self.events.append(done)
+        elif len(self._open) == 1 and self._in_pieces:
+            (last,) = self._open
+            piece = self.links[last].stream()
+            if piece is not None:
+                self._arriving(last, piece)
+
+    def _arriving(self, neighbour: int, piece: Piece) -> None:
+        if self._outcome is not None:
+            self.events.append(Arriving(neighbour, piece, self._outcome.received))
+
+    def _settled(self, neighbour: int, settled: Settled) -> None:
+        part = self._open.get(neighbour)
+        if self._outcome is None or part is None or part.t != settled.t:
+            return
+        del self._open[neighbour]
+        if settled.value is not None:
+            self._outcome.received[neighbour] = settled.value
+        if not settled.reason:
+            self._without.discard(neighbour)
+        else:
+            self._outcome.missing.add(neighbour)
+            if neighbour not in self._without:
+                self._without.add(neighbour)
+                where = f"round {settled.t.round + 1}"
+                self._note(f"{where}: going on without peer {neighbour}: {settled.reason}")
+        self._hand_over()
+
+    # --- what the links say -----------------------------------------------------------------------
+
+    def _listen_to_all(self, now: float) -> None:
+        for neighbour, link in self.links.items():
+            self._listen(neighbour, link, now)
+
+    def _listen(self, neighbour: int, link: Link, now: float) -> None:
+        while link.events:
+            match link.events.popleft():
+                case Piece() as piece:
+                    self._arriving(neighbour, piece)
+                case Settled() as settled:
+                    self._settled(neighbour, settled)
+                case Delivered(t, in_flight):
+                    self.events.append(Released(neighbour, t, in_flight))
+                case Changed(phase, reason):
+                    self.events.append(InPhase(neighbour, phase))
+                    if phase is not Phase.LEFT or self._farewell is None:
+                        self._note(f"peer {neighbour}: {phase.value} ({reason})")
+                case Reconnect():
+                    link.outbox.clear()  # what was meant for the old connection
+                    self.events.append(Redial(neighbour))
+                case Mismatch(parts):
+                    self._mismatch(neighbour, parts, now)
+
+    def _mismatch(self, neighbour: int, parts: tuple[str, ...], now: float) -> None:
+        """Before anything was learned, another experiment next door is the user's to put right."""
+        if not self._has_exchanged and self._failure is None:
+            problem = UserError(
+                f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "
+                f"{', '.join(parts)} differ; give every peer the same file"
+            )
+            self._failure = (now + GRACE, problem)  # the neighbour is told, too, before we are gone
+
+    def _note(self, line: str) -> None:
+        self.events.append(Note(line))
+
+    # --- taking leave -----------------------------------------------------------------------------
+
+    def _take_leave(self, now: float) -> None:
+        """Once what is owed has been sent, or patience is at its end, say that we leave."""
+        farewell = self._farewell
+        if farewell is None or farewell.is_said:
+            return
+        if now >= farewell.until or all(link.idle for link in self.links.values()):
+            for link in self.links.values():
+                link.abandon()
+                if link.phase in (Phase.UP, Phase.SUSPECT):
+                    link.leave(farewell.round)
+            self._farewell = _Farewell(farewell.round, now + GRACE, is_said=True)
+
+    def has_left(self, now: float) -> bool:
+        """Whether our farewell has left, or had the time to."""
+        if self._farewell is None or not self._farewell.is_said:
+            return False
+        return now >= self._farewell.until or all(not link.outbox for link in self.links.values())

@@ -1,0 +1,173 @@
+"""One exchange on a link, as a value with named states.
+
+At one end of a link, the exchange at hand is in one of these states:
+
+=========  =====================================================================================
+AWAITING   the neighbour's value is awaited (ours, if we send one, may be on its way, too)
+STREAMING  the same, and what comes of that value is handed on piece by piece
+SENDING    we want nothing in return, and wait until our value is there
+SETTLED    nothing more is waited for: the next exchange may begin
+=========  =====================================================================================
+
+What changes the state, and to which (an empty place: it cannot happen, or changes nothing):
+
+=========  =========  =========  =========  =========  =========  ========
+state      BEGIN      BEGIN_     STREAM     VALUE      DELIVERED  WITHOUT
+                      ONE_WAY
+=========  =========  =========  =========  =========  =========  ========
+AWAITING                         STREAMING  SETTLED               SETTLED
+STREAMING                        STREAMING  SETTLED               SETTLED
+SENDING                                                SETTLED    SETTLED
+SETTLED    AWAITING   SENDING
+=========  =========  =========  =========  =========  =========  ========
+
+:data:`TRANSITIONS` is this table for the program; a test holds the two, and the link, together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from peer.effects import BEFORE_ALL, Moment
+
+
+class State(Enum):
+    """Where an exchange stands, at one end of a link."""
+
+    AWAITING = auto()
+    STREAMING = auto()
+    SENDING = auto()
+    SETTLED = auto()
+
+
+class Cause(Enum):
+    """What changes an exchange's state."""
+
+    BEGIN = auto()  # the next exchange begins, and the neighbour's value is wanted
+    BEGIN_ONE_WAY = auto()  # the next exchange begins, and only we send
+    STREAM = auto()  # the value may be handed on as it comes
+    VALUE = auto()  # the neighbour's value is here, whole and sound
+    DELIVERED = auto()  # our value is on its way no more: it is there, or it is not wanted
+    WITHOUT = auto()  # the neighbour is done without
+
+
+TRANSITIONS: dict[State, dict[Cause, State]] = {
+    State.AWAITING: {
+        Cause.STREAM: State.STREAMING,
+        Cause.VALUE: State.SETTLED,
+        Cause.WITHOUT: State.SETTLED,
+    },
+    State.STREAMING: {
+        Cause.STREAM: State.STREAMING,
+        Cause.VALUE: State.SETTLED,
+        Cause.WITHOUT: State.SETTLED,
+    },
+    State.SENDING: {
+        Cause.DELIVERED: State.SETTLED,
+        Cause.WITHOUT: State.SETTLED,
+    },
+    State.SETTLED: {
+        Cause.BEGIN: State.AWAITING,
+        Cause.BEGIN_ONE_WAY: State.SENDING,
+    },
+}
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The exchange at hand on a link, at one end.
+
+    Attributes:
+        t: which one it is.
+        net: the name of the value that is swapped.
+        state: where it stands.
+        began_at: when it began.
+        ask_at: when to ask for the neighbour's value, if no offer of it has come.
+        ask_after: seconds until that question is repeated.
+        restarts: how often the neighbour was started anew meanwhile.
+    """
+
+    t: Moment = BEFORE_ALL
+    net: str = ""
+    state: State = State.SETTLED
+    began_at: float = 0.0
+    ask_at: float = 0.0
+    ask_after: float = 0.0
+    restarts: int = 0
+
+    def next(
+        self, t: Moment, net: str, wants: bool, now: float, ask_after: float, retry: float
+    ) -> Exchange:
+        """The exchange that follows this settled one: both ways, unless we want nothing back.
+
+        Its value is asked for ``ask_after`` seconds from ``now``, then every ``retry``, doubling.
+        """
+        state = TRANSITIONS[self.state][Cause.BEGIN if wants else Cause.BEGIN_ONE_WAY]
+        return Exchange(t, net, state, now, now + ask_after, retry)
+
+    def can(self, cause: Cause) -> bool:
+        """Whether ``cause`` means something in this state."""
+        return cause in TRANSITIONS[self.state]
+
+    def advance(self, cause: Cause) -> None:
+        """Change the state as the table says."""
+        self.state = TRANSITIONS[self.state][cause]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is waited for."""
+        return self.state is State.SETTLED
+
+    def awaits(self, t: Moment) -> bool:
+        """Whether the neighbour's value for ``t`` is what is waited for."""
+        return self.t == t and self.can(Cause.VALUE)
+
+    def streams(self, t: Moment, net: str) -> bool:
+        """Whether that value is handed on as it comes."""
+        return self.t == t and self.net == net and self.state is State.STREAMING
+
+    def is_past(self, t: Moment) -> bool:
+        """Whether ``t`` is settled, or will never begin."""
+        return t < self.t or (t == self.t and self.is_settled)
+
+
+# --- what a link tells of its exchanges -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the neighbour's value for ``t``, as whole floats from byte ``start`` on.
+
+    Pieces come in order, each where the last one ended, until one at 0 begins the value anew. They
+    are provisional: none is to be used after all, unless exchange ``t`` settles well.
+    """
+
+    t: Moment
+    start: int
+    body: memoryview
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Exchange ``t`` on this link is settled.
+
+    ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
+    memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
+    without; it is empty where all went well.
+    """
+
+    t: Moment
+    value: memoryview | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Our value for ``t`` is needed no more: it arrived, or it is not wanted.
+
+    In the second case parts of it may still lie in a socket: then it is ``in_flight``.
+    """
+
+    t: Moment
+    in_flight: bool = False

@@ -1,0 +1,98 @@
+"""One value of the neighbour's on its way here."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from peer.net.letters import unpack
+from peer.net.transfer.chunks import FLOATS, chunk_count, is_letter
+from peer.net.wire import Chunk, Offer, WireError
+
+
+@dataclass
+class Incoming:
+    """A value of the neighbour's on its way here, kept in ``buffer`` unless it is handed on."""
+
+    offer: Offer
+    buffer: memoryview  # offer.nbytes bytes
+    received: int = 0  # chunks below this are here
+    asked_again: bool = False  # once, for a corrupt piece
+    asked_from: int = -1  # the piece that was last asked for as lost
+    moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
+    _looked: int = 0  # bytes, whole floats, that have been looked at
+    _finite: bool = True  # those are
+
+    @property
+    def count(self) -> int:
+        """Chunks in all."""
+        return chunk_count(self.offer.nbytes, self.offer.chunk)
+
+    @property
+    def end(self) -> int:
+        """How many bytes are here."""
+        return min(self.received * self.offer.chunk, self.offer.nbytes)
+
+    def is_whole(self) -> bool:
+        """Whether every chunk is here."""
+        return self.received == self.count
+
+    def is_of_floats(self) -> bool:
+        """Whether every chunk can be used by itself: no float lies across two of them."""
+        return self.offer.codec == FLOATS and self.offer.chunk % 4 == 0
+
+    def is_next(self, chunk: Chunk, body: memoryview, checksum: bool) -> bool:
+        """Whether that is the next chunk, as it was sent."""
+        if self.is_whole() or chunk.index != self.received:
+            return False
+        if len(body) != min(self.offer.chunk, self.offer.nbytes - self.end):
+            return False
+        return not checksum or zlib.crc32(body) == chunk.crc32
+
+    def add(self, body: memoryview, now: float, keep: bool = True) -> None:
+        """Add the next chunk, found sound; its floats are looked at while they are in cache.
+
+        Without ``keep``, which asks for chunks of whole floats, somebody else uses it.
+        """
+        start = self.end
+        self.received += 1
+        self.moved_at = now
+        if keep:
+            # the interpreter is free meanwhile, as it is not with memoryviews alone
+            np.frombuffer(self.buffer, np.uint8)[start : self.end] = np.frombuffer(body, np.uint8)
+        if self.offer.codec == FLOATS:
+            whole = self.end // 4 * 4
+            floats = self.buffer[self._looked : whole] if keep else body
+            self._finite = self._finite and _is_finite(floats)
+            self._looked = whole
+
+    def start_again(self) -> None:
+        """Nothing that has come is to be used."""
+        self.received, self._looked, self._finite = 0, 0, True
+
+    def fault(self) -> str:
+        """What is wrong with the whole value, if anything: nothing unsound is ever used."""
+        if is_letter(self.offer.net):
+            try:
+                unpack(self.buffer)
+            except WireError as problem:
+                return str(problem)
+            return ""
+        finite = self._finite and _is_finite(self.buffer[self._looked :])
+        return "" if finite else "NaN or Inf"
+
+
+def _is_finite(values: memoryview) -> bool:
+    """Whether float32 bytes hold no NaN and no Inf, in one pass as a rule.
+
+    A sum with one of them in it is NaN or Inf itself; where finite values overflow it, each is
+    looked at.
+    """
+    if not values:
+        return True
+    floats = torch.frombuffer(values, dtype=torch.float32)
+    return math.isfinite(floats.sum().item()) or bool(floats.isfinite().all())

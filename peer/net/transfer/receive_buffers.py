@@ -1,0 +1,139 @@
+"""Memory for the values that a neighbour sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from peer.compute.compressed_combine import Coding
+from peer.effects import Moment
+from peer.net.letters import ALIGNMENT
+from peer.net.transfer.chunks import FLOATS, LETTER, is_letter
+from peer.net.transfer.incoming import Incoming
+from peer.net.wire import Ack, Offer
+
+LETTER_LIMIT = 64 * 2**20
+"""Bytes of a letter that are given room where the nets are small; else, four times the nets."""
+
+
+class ReceiveBuffers:
+    """Room for the neighbour's values: the exchange at hand, the next one, and no third.
+
+    Args:
+        sizes: bytes of each net's arena; nothing of another size is ever given room, but letters.
+        coding: how arenas are encoded, and what sizes they have so; None: as their floats.
+    """
+
+    ROOM = 2
+
+    def __init__(self, sizes: Mapping[str, int], coding: Coding | None = None) -> None:
+        self.sizes = dict(sizes)
+        self.coding = coding
+        self._coming: dict[Moment, Incoming] = {}
+        self._deferred: Offer | None = None
+        self._spare: dict[tuple[str, int], list[memoryview]] = {}
+        self._lent: Incoming | None = None
+
+    def __getitem__(self, t: Moment) -> Incoming | None:
+        return self._coming.get(t)
+
+    def __iter__(self) -> Iterator[Incoming]:
+        return iter(list(self._coming.values()))
+
+    def fits(self, offer: Offer) -> bool:
+        """Whether it is a value that we can use at all."""
+        if offer.codec != self.codec_of(offer.net):
+            return False
+        if is_letter(offer.net):
+            return offer.nbytes <= max(LETTER_LIMIT, 4 * sum(self.sizes.values()))
+        if self.coding is not None:
+            return self.coding.fits(offer.net, offer.nbytes)
+        return self.sizes.get(offer.net) == offer.nbytes
+
+    def codec_of(self, net: str) -> str:
+        """How a value offered under that name is coded."""
+        if is_letter(net):
+            return LETTER
+        return FLOATS if self.coding is None else self.coding.name
+
+    def fault(self, incoming: Incoming) -> str:
+        """What is wrong with a whole value, if anything: nothing unsound is ever used."""
+        if self.coding is None or is_letter(incoming.offer.net):
+            return incoming.fault()
+        return self.coding.fault(incoming.offer.net, incoming.buffer)
+
+    def accept(self, offer: Offer, at_hand: bool = False) -> bool:
+        """Make room for an offered value; without room, remember the offer and return False.
+
+        What is waited for (``at_hand``) always has room: a one-way sender may run two values ahead.
+        """
+        if len(self._coming) >= self.ROOM and not at_hand:
+            self._deferred = offer
+            return False
+        spare = self._spare.get((offer.net, offer.nbytes))  # a letter's reader keeps its memory
+        buffer = spare.pop() if spare else _aligned(offer.nbytes)
+        self._coming[offer.t] = Incoming(offer, buffer)
+        return True
+
+    def has_whole(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is here, complete and sound."""
+        return t in self._coming and self._coming[t].is_whole()
+
+    def net_of(self, t: Moment) -> str:
+        """Of which net the value for ``t`` is, where one is coming."""
+        return self._coming[t].offer.net if t in self._coming else ""
+
+    def lend(self, t: Moment) -> memoryview:
+        """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
+        self._lent = self._coming.pop(t)
+        return self._lent.buffer
+
+    def drop(self, t: Moment) -> None:
+        """Forget what has come for ``t``."""
+        incoming = self._coming.pop(t, None)
+        if incoming is not None:
+            self._keep(incoming)
+
+    def _keep(self, incoming: Incoming) -> None:
+        """An arena's memory is used again."""
+        offer = incoming.offer
+        if not is_letter(offer.net):
+            self._spare.setdefault((offer.net, offer.nbytes), []).append(incoming.buffer)
+
+    def drop_unfinished(self) -> None:
+        """Forget values of which only a part has come, and offers."""
+        self._deferred = None
+        for incoming in self:
+            if not incoming.is_whole():
+                self.drop(incoming.offer.t)
+
+    def clear(self) -> None:
+        """Forget everything that has come."""
+        self._deferred = None
+        for incoming in self:
+            self.drop(incoming.offer.t)
+
+    def tidy(self, begins: Moment) -> Ack | None:
+        """An exchange begins: what was lent has been used, and nothing earlier is wanted any more.
+
+        Its own value has room in any case. Returns the go-ahead for an offer that had been waiting
+        for room, if there is one.
+        """
+        if self._lent is not None:
+            self._keep(self._lent)
+            self._lent = None
+        for incoming in self:
+            if incoming.offer.t < begins:
+                self.drop(incoming.offer.t)
+        offer, self._deferred = self._deferred, None
+        if offer is None or offer.t < begins:
+            return None
+        return Ack(offer.t, 0, "more") if self.accept(offer, offer.t == begins) else None
+
+
+def _aligned(nbytes: int) -> memoryview:
+    """Memory as torch's own would lie: where a matrix begins may decide how it is rounded."""
+    memory = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[start : start + nbytes].data

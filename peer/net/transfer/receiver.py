@@ -1,0 +1,216 @@
+"""A link's receiving half: the neighbour's values on their way here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from peer.compute.compressed_combine import Coding
+from peer.effects import Moment
+from peer.net.exchange import Exchange, Piece
+from peer.net.transfer.chunks import SLOWEST_RETRY
+from peer.net.transfer.incoming import Incoming
+from peer.net.transfer.receive_buffers import ReceiveBuffers
+from peer.net.wire import Ack, Chunk, Message, Nack, Offer
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The neighbour's value for ``t`` is here, whole and sound."""
+
+    t: Moment
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """The neighbour's value for ``t`` will not be averaged, whatever else comes."""
+
+    t: Moment
+    what: str
+
+
+class Receiver:
+    """Takes offers and chunks, acknowledges them, and asks for what got lost.
+
+    Args:
+        sizes: bytes of each net's arena, by the net's name.
+        coding: how nets are encoded on their way; None: as their arenas' floats.
+        checksum: check the CRC-32 of every chunk.
+        retry: seconds after which what does not come is asked for again.
+        say: queues a message for the neighbour.
+        tell: queues a piece of the value that is handed on as it comes.
+        confirm: is told when a chunk shows that the neighbour gets our acknowledgements.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        coding: Coding | None,
+        checksum: bool,
+        retry: float,
+        say: Callable[[Message], None],
+        tell: Callable[[Piece], None],
+        confirm: Callable[[float], None],
+    ) -> None:
+        self.buffers = ReceiveBuffers(sizes, coding)
+        self.checksum = checksum
+        self.retry = retry
+        self.refused: Moment | None = None  # an exchange whose value will not be averaged
+        self._say = say
+        self._tell = tell
+        self._confirm = confirm
+        self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
+        self._has_lost = False  # something, perhaps an offer's chunks, since the last new offer
+
+    # --- offers -----------------------------------------------------------------------------------
+
+    def offered(self, offer: Offer, exchange: Exchange, now: float) -> Unusable | None:
+        """The neighbour offers a value."""
+        t = offer.t
+        known = self.buffers[t]
+        if t in self._used:
+            self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost
+        elif exchange.is_past(t):
+            self._say(Ack(t, 0, "late"))
+        elif t == self.refused:
+            self._say(Ack(t, 0, "abort"))
+        elif known is not None and known.offer == offer:
+            self._offered_again(known, now)
+        elif not self.buffers.fits(offer):
+            return Unusable(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
+        else:
+            self.buffers.drop(t)  # its sender was started anew, and cuts the value otherwise
+            if not self.buffers.accept(offer, exchange.awaits(t)):
+                self._say(Ack(t, 0, "wait"))
+            elif self._has_lost:
+                self._has_lost = False
+                self._say(Nack(t, 0))
+        return None
+
+    def _offered_again(self, known: Incoming, now: float) -> None:
+        """Say how far we are; ask for the rest where nothing came for a while before this offer.
+
+        On a slow link an offer comes right behind the chunks that it had to wait for: what is
+        behind it in turn is not lost, and asking for it would send it twice.
+        """
+        t, received = known.offer.t, known.received
+        if known.is_whole():
+            self._say(Ack(t, received, "whole"))
+        elif now - known.moved_at >= self.retry / 2:
+            known.moved_at = now
+            self._say(Nack(t, received))
+        else:
+            self._say(Ack(t, received, "more"))
+
+    # --- chunks -----------------------------------------------------------------------------------
+
+    def chunk(
+        self, chunk: Chunk, body: memoryview | None, exchange: Exchange, now: float
+    ) -> Whole | Unusable | None:
+        """A chunk of a value comes; what it means for the value, once that is known."""
+        incoming = self.buffers[chunk.t]
+        if incoming is None or incoming.is_whole() or chunk.index < incoming.received:
+            return None  # not wanted, or here already
+        if chunk.index > incoming.received or body is None:
+            self._ask_for_the_rest()
+            return None
+        if not incoming.is_next(chunk, body, self.checksum):
+            return self._corrupt(incoming, "a chunk of its value does not match its checksum")
+        streams = self.streams(incoming, exchange)
+        if streams:
+            self._tell(Piece(chunk.t, incoming.end, body))
+        incoming.add(body, now, keep=not streams)
+        self._confirm(now)  # it goes on because it has our acknowledgements
+        if not incoming.is_whole():
+            self._say(Ack(chunk.t, incoming.received, "more"))
+            return None
+        fault = self.buffers.fault(incoming)
+        if fault:
+            incoming.start_again()
+            return self._corrupt(incoming, f"its value has {fault} in it")
+        self._say(Ack(chunk.t, incoming.received, "whole"))
+        return Whole(chunk.t)
+
+    @staticmethod
+    def streams(incoming: Incoming, exchange: Exchange) -> bool:
+        """Whether its chunks are handed on as they come, and not kept."""
+        offer = incoming.offer
+        return exchange.streams(offer.t, offer.net) and incoming.is_of_floats()
+
+    def _corrupt(self, incoming: Incoming, what: str) -> Unusable | None:
+        """Ask once more; the second time, do without."""
+        t = incoming.offer.t
+        if incoming.asked_again:
+            return Unusable(t, what)
+        incoming.asked_again = True
+        self._say(Nack(t, incoming.received))
+        return None
+
+    def refuse(self, t: Moment) -> None:
+        """The value for ``t`` will not be averaged, and the neighbour is to know."""
+        self.refused = t
+        self.buffers.drop(t)
+        self._say(Ack(t, 0, "abort"))
+
+    # --- what does not come -----------------------------------------------------------------------
+
+    def note_gap(self) -> None:
+        """Something was lost on the way."""
+        self._has_lost = True
+        self._ask_for_the_rest()
+
+    def _ask_for_the_rest(self) -> None:
+        """Ask, once, for what is missing of every value, from where it is."""
+        for incoming in self.buffers:
+            if not incoming.is_whole() and incoming.asked_from != incoming.received:
+                incoming.asked_from = incoming.received
+                self._say(Nack(incoming.offer.t, incoming.received))
+
+    def ask_where_it_is(self, exchange: Exchange, now: float) -> None:
+        """Ask for the awaited value if it does not come: it, or the rest of it, may never be sent.
+
+        One that is on its way is offered again by its sender; only who has given it up, and could
+        not tell us, does not. So there is no hurry: on a slow link a chunk may take long.
+        """
+        t = exchange.t
+        if not exchange.awaits(t) or now < exchange.ask_at:
+            return
+        incoming = self.buffers[t]
+        if incoming is None:
+            exchange.ask_after = min(2 * exchange.ask_after, SLOWEST_RETRY)
+            exchange.ask_at = now + exchange.ask_after
+            self._say(Nack(t, 0))
+        elif now - max(incoming.moved_at, exchange.began_at) >= SLOWEST_RETRY:
+            # Senders offer again by themselves; silence means that a cancellation got lost.
+            incoming.moved_at = now
+            self._say(Nack(t, incoming.received))
+
+    # --- the exchange at hand ---------------------------------------------------------------------
+
+    def begin(self, t: Moment) -> None:
+        """Exchange ``t`` begins: nothing before it is wanted any more, and its value has room."""
+        go_ahead = self.buffers.tidy(t)
+        if go_ahead is not None:
+            self._say(go_ahead)
+
+    def stream(self, exchange: Exchange) -> Piece | None:
+        """The awaited value is handed on from now on: what has come of it already, if anything."""
+        incoming = self.buffers[exchange.t]
+        if incoming is None or not incoming.received or not self.streams(incoming, exchange):
+            return None
+        return Piece(exchange.t, 0, incoming.buffer[: incoming.end])
+
+    def lend(self, exchange: Exchange) -> memoryview | None:
+        """The awaited value, whole and sound, to be used; None where it was handed on."""
+        incoming = self.buffers[exchange.t]
+        assert incoming is not None
+        streams = self.streams(incoming, exchange)
+        self._used.append(exchange.t)
+        value = self.buffers.lend(exchange.t)
+        return None if streams else value
+
+    def forget(self) -> None:
+        """The neighbour was started anew: what has come in part will come otherwise."""
+        self._used.clear()
+        self.buffers.drop_unfinished()
