@@ -137,7 +137,7 @@ def test_only_the_sockets_import_zmq() -> None:
 
 @pytest.mark.parametrize("name", PURE)
 def test_the_protocol_is_pure(name: str) -> None:
-    """Bytes and the time go in, bytes and events come out: no thread, no socket, no clock, no file."""
+    """Bytes and the time go in, bytes and events come out: no thread, socket, clock or file."""
     forbidden = {
         "zmq",
         "socket",

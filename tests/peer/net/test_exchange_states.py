@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ def written() -> dict[State, dict[Cause, State]]:
     rule = "=========  =========  =========  =========  =========  =========  ========"
     heading, rows = text.split(rule)[1:3]
     columns = [match.start() for match in re.finditer(r"=+", rule)] + [len(rule) + 1]
-    places = list(zip(columns, columns[1:], strict=False))
+    places = list(itertools.pairwise(columns))
 
     def cells(line: str) -> list[str]:
         return [line[a:b].strip() for a, b in places]
