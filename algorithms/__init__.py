@@ -1,58 +1,37 @@
-"""What peers agree to do: one file for one published system.
+"""What peers agree to do: one file, or folder, for one published system.
 
-``find`` turns the experiment's ``algorithm:`` into a program. Any coroutine of the same form can
-take part as ``algorithm: {name: "module:coroutine", ...}``: it takes a peer and its settings, whose
-type is read from the annotation of ``config`` (a pydantic model or a dataclass).
+:func:`find` turns the experiment's ``algorithm:`` into a program. A user's own algorithm is a
+coroutine of the same form, named as ``algorithm: {name: "module:coroutine", ...}``: it takes a peer
+and ``config``, whose annotation gives the type of its settings (a pydantic model or a dataclass).
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import typing
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from algorithms.diffusion import diffusion
-from algorithms.distributed_gan import distributed_gan
-from algorithms.ditto import ditto
-from algorithms.fedavg import fedavg
-from algorithms.fegan import fegan
-from algorithms.gossip import gossip
-from algorithms.local import local
-from algorithms.mdgan import mdgan
-from algorithms.oasis import oasis
+from algorithms.registry import ALGORITHMS, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
-from peer.gan.build import import_attribute
 from peer.program import Program
 from topology.errors import UserError
-
-ALGORITHMS: dict[str, Callable[..., Any]] = {
-    "diffusion": diffusion,
-    "local": local,
-    "fedavg": fedavg,
-    "ditto": ditto,
-    "fegan": fegan,
-    "gossip": gossip,
-    "mdgan": mdgan,
-    "distributed_gan": distributed_gan,
-    "oasis": oasis,
-}
 
 __all__ = ["ALGORITHMS", "find"]
 
 
 def find(experiment: Experiment, *, check: bool = True) -> Program:
-    """The program that the experiment's ``algorithm:`` names, its settings bound.
+    """The program that the experiment's ``algorithm:`` names, with its settings.
+
+    Args:
+        experiment: names the algorithm, and has the peers and the graph that it runs on.
+        check: whether to refuse an algorithm that needs a server or links that are not there.
 
     Raises:
-        UserError: there is no such algorithm, it has no such setting, or (with ``check``) it cannot
-            run on the experiment's peers and graph.
+        UserError: there is no such algorithm, it has no such setting, or it is refused.
     """
     name = experiment.algorithm.name
-    coroutine = ALGORITHMS.get(name) or _imported(name, experiment)
+    coroutine = coroutine_of(experiment)
     config_type = typing.get_type_hints(coroutine).get("config")
     if config_type is None:
         raise UserError(f"algorithm: '{name}' must annotate its parameter 'config' with its type")
@@ -67,8 +46,8 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
         _check_links(name, config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
-    said = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
-    return replace(program, **said)
+    given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
+    return replace(program, **given)
 
 
 def _check_server(server: int | None, experiment: Experiment) -> None:
@@ -81,7 +60,7 @@ def _check_server(server: int | None, experiment: Experiment) -> None:
 
 
 def _check_links(name: str, config: Any, experiment: Experiment) -> None:
-    """The links that the algorithm says it needs must be in the graph."""
+    """Refuse a graph without the links that the algorithm's settings ask for."""
     if not hasattr(config, "links"):
         return
     graph = experiment.graph_of_peers
@@ -96,21 +75,3 @@ def _check_links(name: str, config: Any, experiment: Experiment) -> None:
             f"graph: {name} needs links that are not there: {', '.join(missing[:3])}{more}; "
             f"'graph: {hint}' has them all"
         )
-
-
-def _imported(name: str, experiment: Experiment) -> Any:
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        close = difflib.get_close_matches(name, ALGORITHMS, 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise UserError(
-            f"algorithm.name: there is no algorithm '{name}'; {hint}choose one of "
-            f"{', '.join(ALGORITHMS)}, or name your own as module:coroutine"
-        )
-    coroutine = import_attribute("algorithm.name", module, attribute, experiment.folder)
-    if (
-        not inspect.iscoroutinefunction(coroutine)
-        or len(inspect.signature(coroutine).parameters) != 2
-    ):
-        raise UserError(f"algorithm.name: '{name}' must be 'async def {attribute}(peer, config)'")
-    return coroutine

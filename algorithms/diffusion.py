@@ -1,26 +1,28 @@
-"""Diffusion GAN (Wang, Pavan, Sayed: Decentralized GAN Training through Diffusion Learning).
+"""Diffusion GAN: peers on a graph adapt their GANs and combine them with their neighbours'.
 
-Algorithm 1, with the barriers that its pseudo-code implies: every peer adapts, then every peer
-combines. Two relatives differ in where the gradient is taken, and are settings (Sayed 2014):
-combine-then-adapt at the combined point, consensus at the peer's own old point. ``overlap`` is
-another algorithm: values are under way while the next ones are computed, and are a round old when
-they are combined (D-PSGD's parallel form: Lian et al. 2017, algorithm 1; with one local step, it is
-consensus).
+Source: Wang, Pavan, Sayed, "Decentralized GAN Training through Diffusion Learning" (EPFL, 2022),
+algorithm 1, with the barriers that its pseudo-code implies: every peer adapts, then every peer
+combines.
+
+Settings give its relatives. ``order`` says where the gradient is taken: combine-then-adapt at the
+combined point, consensus at the peer's own old point (Sayed, "Adaptation, Learning, and
+Optimization over Networks", 2014, doi:10.1561/2200000051). ``overlap`` sends values while the next
+ones are computed, so that what is combined is a round old: the parallel form of D-PSGD (Lian et al.
+2017, arXiv:1705.09056, algorithm 1), which with one local step is consensus.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from algorithms.settings import AlgorithmSettings
 from peer.peer import Peer
 
 
-class DiffusionConfig(BaseModel):
+class DiffusionConfig(AlgorithmSettings):
     """Settings of ``algorithm: {name: diffusion, ...}``; the paper's are n_d = 5, n_g = 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounds: int = Field(ge=0, description="Rounds, each of n_d + n_g exchanges.")
     n_d: int = Field(1, ge=0, description="Discriminator updates a round.")
@@ -29,7 +31,6 @@ class DiffusionConfig(BaseModel):
     order: Literal["adapt-then-combine", "combine-then-adapt", "consensus"] = Field(
         "adapt-then-combine", description="Where the gradient is taken."
     )
-
     overlap: bool = Field(
         False, description="Send while computing: a combine of values a round old, in no order."
     )
@@ -50,7 +51,7 @@ class DiffusionConfig(BaseModel):
 
 
 async def diffusion(peer: Peer, config: DiffusionConfig) -> None:
-    """What every peer k runs. a_lk are the combination weights, N_k the neighbours with k."""
+    """What every peer k runs; a_lk are the combination weights, N_k the neighbours and k itself."""
     update = {
         "adapt-then-combine": adapt_then_combine,
         "combine-then-adapt": combine_then_adapt,
@@ -65,19 +66,19 @@ async def diffusion(peer: Peer, config: DiffusionConfig) -> None:
 
 
 async def adapt_then_combine(peer: Peer, net: str, config: DiffusionConfig) -> None:
-    """Equations (10a) and (10b)."""
+    """The paper's order: equations (10a) and (10b)."""
     await peer.adapt(net, config.local_steps)  # phi_k = w_k - mu grad J_k(w_k)         (10a)
     await peer.combine(net)  # w_k = sum over l in N_k of a_lk phi_l                    (10b)
 
 
 async def combine_then_adapt(peer: Peer, net: str, config: DiffusionConfig) -> None:
-    """CTA diffusion: the same messages, the gradient at the combined point."""
+    """The gradient at the combined point; the messages are the same."""
     await peer.combine(net)  # psi_k = sum over l in N_k of a_lk w_l
     await peer.adapt(net, config.local_steps)  # w_k = psi_k - mu grad J_k(psi_k)
 
 
 async def consensus(peer: Peer, net: str, config: DiffusionConfig) -> None:
-    """Consensus (the form of D-PSGD): the gradient at the peer's own old point."""
+    """The gradient at the peer's own old point."""
     await peer.gradient(net)  # grad J_k(w_k)
     await peer.combine(net)  # psi_k = sum over l in N_k of a_lk w_l
     await peer.step(net)  # w_k = psi_k - mu grad J_k(w_k)

@@ -1,13 +1,15 @@
-"""Federated averaging of GANs, and its relatives (McMahan et al. 2017; Oasis, equation 2).
+"""Federated averaging of GANs, and its relatives.
 
-Every worker holds a whole GAN; the server at the centre of the star averages what comes back:
+Every worker holds a whole GAN; the server at the centre of the star averages the models that the
+workers of a round send back. Settings make it one of:
 
-- FedAvg: weights n_k / sum of n over those who came (``weighting: samples``);
-- FL-vanilla of the FeGAN paper: a plain mean over the sampled (``weighting: uniform``, as in its
-  released code), 30 local steps, G first;
-- FedProx (Li et al. 2020): ``mu`` > 0 adds mu/2 ||w - w_t||^2 to both nets' losses, w_t being the
-  model received; with Adam, its gradient is added before the moments;
-- FedGAN (Rasouli et al. 2020): full participation, weights by samples.
+- FedAvg (McMahan et al. 2017, arXiv:1602.05629; Oasis, equation 2): weights n_k / sum of n over the
+  workers that answered (``weighting: samples``);
+- FL-vanilla of the FeGAN paper: a plain mean over the workers that answered (``weighting:
+  uniform``, as in its released code), 30 local steps, G first;
+- FedProx (Li et al. 2020, arXiv:1812.06127): ``mu`` > 0 adds mu/2 ||w - w_t||^2 to both nets'
+  losses, w_t being the model received; with Adam, its gradient is added before the moments;
+- FedGAN (Rasouli et al. 2020, arXiv:2006.07228): full participation, weights by samples.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from algorithms.settings import FederatedSettings
+from algorithms.settings import FederatedSettings, share_of
 from peer.compute.combine import weighted_mean
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
@@ -29,7 +31,7 @@ class FedAvgConfig(FederatedSettings):
     """Settings of ``algorithm: {name: fedavg, ...}``."""
 
     weighting: Literal["samples", "uniform"] = Field(
-        "samples", description="n_k / sum n, or a plain mean, over those who came."
+        "samples", description="n_k / sum n, or a plain mean, over the workers that answered."
     )
 
 
@@ -39,7 +41,7 @@ async def fedavg(peer: Peer, config: FedAvgConfig) -> None:
 
 
 async def server(peer: Peer, config: FedAvgConfig) -> None:
-    """Send the model out, average what comes back; keep it where nobody answers."""
+    """Send the model out and average what comes back; if nothing does, keep the model."""
     async for _ in peer.rounds(config.rounds):
         chosen = sampled(peer, config)
         await peer.send(chosen, "model", peer.model())
@@ -50,7 +52,7 @@ async def server(peer: Peer, config: FedAvgConfig) -> None:
 
 
 async def worker(peer: Peer, config: FedAvgConfig) -> None:
-    """Train the model that comes, where this worker is chosen, and send it back."""
+    """In the rounds for which this worker is chosen, train the model and send it back."""
     async for _ in peer.rounds(config.rounds):
         if peer.id not in sampled(peer, config):
             continue
@@ -66,15 +68,18 @@ async def worker(peer: Peer, config: FedAvgConfig) -> None:
 
 
 def sampled(peer: Peer, config: FederatedSettings, among: Sequence[int] | None = None) -> list[int]:
-    """This round's workers: max(1, floor(C N)) of them, without replacement, known to all."""
+    """This round's max(1, floor(C N)) workers, drawn without replacement, the same at every peer.
+
+    ``among`` are the N workers to draw from; all of them if None.
+    """
     workers = config.workers(peer.peers) if among is None else among
-    count = max(1, int(config.fraction * len(workers) + 1e-9))
+    count = share_of(len(workers), config.fraction)
     rng = peer.common_rng("workers")
     return sorted(int(k) for k in rng.choice(workers, count, replace=False))
 
 
 def mean_of(updates: dict[int, Letter], weighting: str) -> dict[str, torch.Tensor]:
-    """The average of the models in ``updates``, by samples or uniform."""
+    """The mean, net by net, of the models in ``updates``: by their samples, or a plain one."""
     weights = {
         k: float(update.facts["samples"]) if weighting == "samples" else 1.0
         for k, update in updates.items()

@@ -1,17 +1,17 @@
-"""Gossiping GANs (Hardy, Le Merrer, Sericola 2018), without a server.
+"""Gossiping GANs: without a server, each peer averages its GAN with one other peer's in a round.
 
-Only the paper's abstract says what it does: GANs that meet and are averaged; generators and
-discriminators together, or independently. Its period and its formula are not public: the defaults
-here (one local epoch, pairwise means) are ours, and named settings.
+Source: Hardy, Le Merrer, Sericola, "Gossiping GANs" (DIDL 2018, doi:10.1145/3286490.3286563). The
+abstract says that generators and discriminators are gossiped together or independently; it gives
+neither period nor formula, so the defaults (one local epoch, pairwise means) are ours.
 
-A round is one gossip period. Who meets whom is a function of (seed, round), so that both ends know
-without asking. Three ways to mix:
+A round is one gossip period. Who meets whom follows from (seed, round): both ends know it without
+asking. ``mix`` says how peer r, or both, average:
 
 - ``pairwise``: both set w = (w_k + w_r)/2, which keeps the network's mean;
-- ``push``: each sends to one, who sets w_r = (w_r + w_k)/2;
-- ``sum_weight`` (GoSGD, Blot et al. 2016): the sender halves its mass alpha_k and sends it along;
-  w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the mean by mass; what the
-  receiver did not get, stays with the sender.
+- ``push``: each peer k sends to one r, which sets w_r = (w_r + w_k)/2;
+- ``sum_weight`` (GoSGD: Blot et al. 2016, arXiv:1611.09726): the sender halves its mass alpha_k
+  and sends one half along; w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the
+  mean weighted by mass. If the letter is lost, the sender takes its half back.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Literal
 from pydantic import Field
 
 from algorithms.partners import pairs, targets
-from algorithms.settings import Link, Settings
+from algorithms.settings import AlgorithmSettings, Link
 from peer.effects import Letter
 from peer.peer import PAIR, Peer
 from peer.training import Order, Training, train
 
 
-class GossipConfig(Settings):
+class GossipConfig(AlgorithmSettings):
     """Settings of ``algorithm: {name: gossip, ...}``."""
 
     period: int | None = Field(
@@ -47,14 +47,14 @@ class GossipConfig(Settings):
     order: Order = "D_first"
 
     def links(self, peers: int) -> Iterable[Link]:
-        """All of them, if anybody may meet anybody."""
+        """All pairs of peers, if anybody may meet anybody."""
         return combinations(range(peers), 2) if self.partners == "anybody" else ()
 
 
 async def gossip(peer: Peer, config: GossipConfig) -> None:
     """What every peer k runs."""
     groups = [PAIR] if config.mode == "together" else [(net,) for net in PAIR]
-    steps = config.period or max(1, peer.samples // peer.state.batch)
+    steps = config.period or max(1, peer.samples // peer.batch)
     async for _ in peer.rounds(config.rounds):
         await train(peer, steps, Training(config.order))
         for nets in groups:
@@ -70,7 +70,7 @@ async def gossip(peer: Peer, config: GossipConfig) -> None:
 async def meet(
     peer: Peer, nets: tuple[str, ...], pair: dict[int, int], config: GossipConfig
 ) -> None:
-    """w_k = (w_k + w_r) / 2, or by mass."""
+    """w_k = (1 - s) w_k + s w_r with this round's partner r: s is 1/2, or n_r / (n_k + n_r)."""
     partner = pair.get(peer.id)
     if partner is None:
         return
@@ -87,7 +87,7 @@ async def meet(
 async def push(
     peer: Peer, nets: tuple[str, ...], target: dict[int, int], config: GossipConfig
 ) -> None:
-    """Send to one; mix in, in id order, what others send."""
+    """Send to this round's target, and average with what others send, in the order of their ids."""
     alpha = peer.facts.setdefault("alpha", dict.fromkeys(PAIR, 1 / peer.peers))
     letters = {}
     if peer.id in target:
@@ -111,7 +111,7 @@ async def push(
 
 
 def known(peer: Peer, config: GossipConfig) -> dict[int, tuple[int, ...]]:
-    """Whom each peer may meet in this round."""
+    """By peer, those whom it may meet in this round."""
     everybody = range(peer.peers)
     if config.partners == "anybody":
         return {k: tuple(r for r in everybody if r != k) for k in everybody}

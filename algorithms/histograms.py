@@ -1,4 +1,4 @@
-"""What a peer tells of its data before the first round: how many samples of each class."""
+"""A peer's histogram of classes, which it sends to the server before the first round."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from topology.errors import UserError
 
 
 def histogram_of_labels(peer: Peer) -> list[int]:
-    """c_k: how many of the peer's samples are of each class.
+    """c_k, (classes,): how many of the peer's samples are of each class.
 
     Raises:
         UserError: the data have no labels.
@@ -23,10 +23,10 @@ def histogram_of_labels(peer: Peer) -> list[int]:
 
 
 def histogram_of_clusters(peer: Peer, clusters: int) -> list[int]:
-    """How many of the peer's samples are in each of its own clusters (k-means on the pixels).
+    """How many of the peer's samples are in each of its own clusters, (clusters,).
 
-    Clusters are local: the same place in two peers' histograms is made comparable only by their
-    order, from the darkest centre to the brightest.
+    By k-means on the pixels. Every peer clusters alone; the clusters' order, from the darkest
+    centre to the brightest, is all that makes two peers' histograms comparable.
     """
     from sklearn.cluster import KMeans  # scikit-learn takes a second to import
 

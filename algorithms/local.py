@@ -1,20 +1,19 @@
-"""Training alone: the baselines of the diffusion GAN paper.
+"""Training alone: the two baselines of the diffusion GAN paper (see :mod:`algorithms.diffusion`).
 
-Non-cooperative (A = I): every peer trains on its own data and no message is sent. Centralised: the
-same with ``peers: 1`` and ``partition: all``, one GAN with the union of the data.
+Non-cooperative: every peer trains on its own data, and no message is sent (A = I).
+Centralised: one GAN trains on the union of the data (``peers: 1`` and ``partition: all``).
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from algorithms.settings import AlgorithmSettings
 from peer.peer import Peer
 
 
-class LocalConfig(BaseModel):
-    """Settings of ``algorithm: {name: local, ...}``, named as diffusion's are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class LocalConfig(AlgorithmSettings):
+    """Settings of ``algorithm: {name: local, ...}``; the names are those of diffusion's."""
 
     rounds: int = Field(ge=0, description="Rounds of n_d + n_g updates.")
     n_d: int = Field(1, ge=0, description="Discriminator updates a round.")

@@ -1,11 +1,15 @@
-"""MD-GAN (Hardy, Le Merrer, Sericola 2019): one generator at the server, discriminators that move.
+"""MD-GAN: one generator at the server, a discriminator at every worker.
 
-Workers send back the error that their discriminators find in each generated image; the server
-carries the errors through its generator, whose forward pass it computes again from z. (Batch-norm
-statistics of G therefore move twice a batch.) Now and then discriminators change places.
+Source: Hardy, Le Merrer, Sericola, "MD-GAN: Multi-Discriminator Generative Adversarial Networks for
+Distributed Datasets" (IPDPS 2019, arXiv:1811.03850), algorithm 1.
 
-Where the paper is silent or has it two ways: k batches are max(2, floor(ln N)), a discriminator's
-moments are reset when it moves, feedback is of a mean loss, averaged over the N' that answered.
+Workers send back dL_G/dx of the images that the server generated; the server propagates it through
+its generator, whose forward pass it computes again from z. (Batch-norm statistics of G therefore
+move twice a batch.) From time to time workers exchange their discriminators.
+
+Where the paper is silent or ambiguous: k is max(2, floor(ln N)) batches; a discriminator's
+optimizer is reset when it moves; feedback is of a mean loss, averaged over the N' workers that
+answered.
 """
 
 from __future__ import annotations
@@ -32,16 +36,16 @@ class MDGanConfig(StarSettings):
     swap_epochs: float = Field(1.0, gt=0, description="E: epochs of a worker between two swaps.")
 
     def nets(self, peer: int) -> tuple[str, ...]:
-        """G at the server, D at a worker."""
+        """A generator at the server, a discriminator at a worker."""
         return ("generator",) if peer == self.server else ("discriminator",)
 
     def links(self, peers: int) -> Iterable[Link]:
-        """The star's, and, where discriminators swap, those between any two workers."""
+        """Those of the star and, where discriminators swap, those between any two workers."""
         between = combinations(self.workers(peers), 2) if self.swap else ()
         return [*super().links(peers), *between]
 
     def batches(self, workers: int) -> int:
-        """k, between 1 and max(2, N)."""
+        """How many batches a round for N ``workers``: k, at most max(2, N)."""
         k = max(2, math.floor(math.log(workers))) if self.k is None else self.k
         return min(k, max(2, workers))
 
@@ -52,7 +56,7 @@ async def mdgan(peer: Peer, config: MDGanConfig) -> None:
 
 
 async def server(peer: Peer, config: MDGanConfig) -> None:
-    """Generate k batches, hand two to each worker, and follow the errors that come back."""
+    """Generate k batches, send two to each worker, and step along the errors that come back."""
     workers = config.workers(peer.peers)
     k = config.batches(len(workers))
     async for iteration in peer.rounds(config.rounds):
@@ -78,7 +82,7 @@ async def server(peer: Peer, config: MDGanConfig) -> None:
 
 
 async def worker(peer: Peer, config: MDGanConfig) -> None:
-    """Train D on the second batch, say what it finds in the first, and perhaps move."""
+    """Train D on the batch ``d``, send dL_G/dx of the batch ``g``, and swap D if it is time."""
     async for iteration in peer.rounds(config.rounds):
         if iteration == 0:
             await peer.send(config.server, "samples", samples=peer.samples)
@@ -95,7 +99,7 @@ async def worker(peer: Peer, config: MDGanConfig) -> None:
 
 
 async def move(peer: Peer, config: MDGanConfig) -> None:
-    """Send D to another worker, take a third one's: a derangement that all know."""
+    """Send D to a worker and take another's, by a derangement that every worker draws."""
     workers = config.workers(peer.peers)
     to = dict(zip(workers, derangement(workers, peer.common_rng("swap")), strict=True))
     (source,) = [w for w in workers if to[w] == peer.id]
@@ -107,10 +111,10 @@ async def move(peer: Peer, config: MDGanConfig) -> None:
 
 
 def is_due(peer: Peer, config: MDGanConfig, iteration: int) -> bool:
-    """Every m E / b iterations, m being the mean of the workers' samples."""
+    """Whether discriminators swap: every m E / b iterations, m being the mean n_k of workers."""
     samples = peer.facts.get("samples")
     if not samples:
-        return False  # nobody was there to tell
+        return False  # no worker was there to say how many it has
     m = sum(samples) / len(samples)
-    period = max(1, round(m * config.swap_epochs / peer.state.batch))
+    period = max(1, round(m * config.swap_epochs / peer.batch))
     return bool((iteration + 1) % period == 0)

@@ -1,4 +1,4 @@
-"""Who gossips with whom in a round: drawn by every peer for all, so that both ends know."""
+"""Who meets whom in a round: every peer draws it for all peers, so that both ends know."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ Candidates = Mapping[int, Sequence[int]]
 
 
 def targets(may: Candidates, probability: float, rng: np.random.Generator) -> dict[int, int]:
-    """By sender, whom it sends to: each peer starts with ``probability`` and picks evenly."""
+    """By sender, whom it sends to: a peer sends with ``probability``, and picks uniformly."""
     starts = rng.random(len(may)) < probability
     picks = rng.random(len(may))
     return {k: r[int(picks[k] * len(r))] for k, r in may.items() if starts[k] and r}
 
 
 def pairs(may: Candidates, probability: float, rng: np.random.Generator) -> dict[int, int]:
-    """By peer, whom it meets, both ways; peers choose in a random order among who is still free."""
+    """A matching, by peer, each pair under both its ends.
+
+    Peers take turns in a random order; each still free picks uniformly, with ``probability``, among
+    those that it may meet and that are free.
+    """
     starts = rng.random(len(may)) < probability
     picks = rng.random(len(may))
     pair: dict[int, int] = {}

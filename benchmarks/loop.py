@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from peer.experiment import NETS, Experiment
+from peer.experiment import Experiment
 from peer.gan import Gan, Layout
 from sim.runs.simulate import shards
 
@@ -29,7 +29,7 @@ def flat_loop(experiment: Experiment, threads: int) -> Seconds:
     matrices: dict[str, torch.Tensor] = {}
     modules: dict[str, list[nn.Module]] = {}
     optimizers: dict[str, list[torch.optim.Optimizer]] = {}
-    for role, template in zip(NETS, (gan.generator, gan.discriminator), strict=True):
+    for role, template in gan.modules.items():
         layout = Layout.of(template)
         W = torch.zeros(peers, layout.length, device=device)
         gradients = torch.zeros(peers, layout.trained, device=device)

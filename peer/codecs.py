@@ -16,7 +16,9 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from peer.settings import Settings
 
 LARGEST = torch.finfo(torch.float32).max
 SMALLEST = torch.finfo(torch.float32).tiny  # normal: below, compute threads flush to zero
@@ -47,12 +49,6 @@ class Codec(Protocol):
         Raises:
             CodecError: it is of another size, or holds what :meth:`encode` never writes.
         """
-
-
-class Settings(BaseModel):
-    """A codec's settings in the experiment file, beside its name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Bf16(Settings):

@@ -72,7 +72,8 @@ class Train(Effect):
     """``steps`` optimizer steps of ``net`` on ``objective``, a fresh mini-batch each.
 
     ``inputs`` take the place of what would be drawn (``real``, ``z``, ``fake``) or set what the
-    objective asks for (``gamma``); ``proximal`` pulls the parameters to an anchor.
+    objective asks for (``gamma``); ``proximal`` pulls the parameters to an anchor. A mini-batch
+    that is drawn has ``batch`` images, or as many as the experiment says where that is None.
 
     Result: :class:`StepResult`.
     """
@@ -82,11 +83,14 @@ class Train(Effect):
     steps: int = 1
     inputs: Mapping[str, Any] = field(default_factory=dict)
     proximal: Proximal | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gradient(Effect):
     """The stochastic gradient of ``objective`` at ``net``'s value, kept until :class:`Step`.
+
+    ``inputs``, ``proximal`` and ``batch`` are those of :class:`Train`.
 
     Result: :class:`StepResult`.
     """
@@ -95,6 +99,7 @@ class Gradient(Effect):
     objective: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     proximal: Proximal | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,24 +25,29 @@ from peer.effects import (
     StepResult,
     Train,
 )
+from peer.gan.net_name import PAIR, NetName
 from peer.state import PeerState
 from peer.streams import stream
 from topology import RuleSpec, Schedule, neighbour_weights
 
+__all__ = ["PAIR", "Peer", "Weights"]
+
 Weights = Mapping[int, float]
-PAIR = ("generator", "discriminator")
 
 
 class Peer:
     """Peer k, in the words of the papers.
+
+    Every verb that is awaited hands an effect to the driver. What an algorithm has to keep from one
+    round to the next it puts into ``facts`` and ``tensors``; ``state`` is for drivers.
 
     Args:
         state: everything that outlives a round.
         schedule: the graph of every round.
         rule: of the combination weights, as the experiment's ``weights:`` names it.
 
-    Every verb that is awaited hands an effect to the driver. An algorithm keeps nothing across
-    rounds but in ``peer.state``.
+    Attributes:
+        missed: the neighbours that stayed away from the last exchange of letters.
     """
 
     def __init__(self, state: PeerState, schedule: Schedule, rule: RuleSpec = "metropolis") -> None:
@@ -117,17 +122,46 @@ class Peer:
         return self.state.loss.name
 
     @property
+    def batch(self) -> int:
+        """b: how many images a mini-batch of the experiment has."""
+        return self.state.batch
+
+    @property
+    def z_dim(self) -> int:
+        """How many numbers the generator starts from."""
+        return self.state.gan.z_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.state.device
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The algorithm's own facts, kept across rounds; types that msgpack knows."""
         return self.state.facts
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The algorithm's own tensors by name, kept across rounds."""
+        return self.state.tensors
+
+    def parameter_count(self, net: str) -> int:
+        """How many parameters ``net`` has; its arena is longer, by padding and buffers."""
+        return self.state.nets[net].arena.layout.parameter_count
+
+    @property
+    def seed(self) -> int:
+        """The experiment's seed, from which everything random follows."""
+        return self.state.streams.seed
 
     def rng(self, purpose: str) -> np.random.Generator:
         """This peer's own random stream for ``purpose``."""
         return self.state.streams[purpose]
 
     def common_rng(self, purpose: str) -> np.random.Generator:
-        """A fresh stream for this round, the same at every peer that asks: both ends know."""
-        return stream(self.state.streams.seed, "common", purpose, self.state.round)
+        """A new stream of this round, the same at every peer: what it decides, all of them know."""
+        return stream(self.seed, "common", purpose, self.state.round)
 
     def note(self, **measures: Any) -> None:
         """Put something of the algorithm's own into this round's record."""
@@ -153,6 +187,7 @@ class Peer:
         *,
         objective: str = "",
         proximal: Proximal | None = None,
+        batch: int | None = None,
         **inputs: Any,
     ) -> StepResult:
         """``phi_k = w_k - mu grad J_k(w_k)``: ``steps`` optimizer steps on fresh mini-batches.
@@ -160,21 +195,32 @@ class Peer:
         Args:
             net: which of the peer's nets.
             steps: how many.
-            objective: by default the loss of the net's part in the GAN.
-            proximal: a term that pulls to an anchor.
-            inputs: what is given, not drawn: ``real``, ``z``, ``fake``, ``gamma``.
+            objective: a key of :data:`peer.gan.OBJECTIVES`; by default that of the net's role.
+            proximal: a term that pulls the parameters to an anchor.
+            batch: images in each mini-batch that is drawn; the experiment's number if None.
+            inputs: what is given, not drawn: ``real`` and ``fake`` (batch, c, h, w), ``z`` (batch,
+                z_dim); and ``gamma``, the regulariser's weight.
+
+        Returns:
+            The means over the steps.
         """
-        objective = objective or role_of(net)
-        result: StepResult = await Train(net, objective, steps, inputs, proximal)
+        objective = objective or NetName.parse(net).role
+        result: StepResult = await Train(net, objective, steps, inputs, proximal, batch)
         self._results[net].append(result)
         return result
 
     async def gradient(
-        self, net: str, *, objective: str = "", proximal: Proximal | None = None, **inputs: Any
+        self,
+        net: str,
+        *,
+        objective: str = "",
+        proximal: Proximal | None = None,
+        batch: int | None = None,
+        **inputs: Any,
     ) -> StepResult:
-        """The stochastic gradient of J_k at w_k, kept for :meth:`step`."""
-        objective = objective or role_of(net)
-        result: StepResult = await Gradient(net, objective, inputs, proximal)
+        """The stochastic gradient of J_k at w_k, kept for :meth:`step`; as :meth:`adapt` takes."""
+        objective = objective or NetName.parse(net).role
+        result: StepResult = await Gradient(net, objective, inputs, proximal, batch)
         self._results[net].append(result)
         return result
 
@@ -182,9 +228,12 @@ class Peer:
         """One optimizer step with the gradient that was kept."""
         await Step(net)
 
-    def noise(self, prefix: str = "") -> torch.Tensor:
-        """A mini-batch of z ~ N(0, I), (batch, z_dim), from this peer's own stream."""
-        return self.state.draw_noise(self.state.batch, prefix)
+    def noise(self, prefix: str = "", batch: int | None = None) -> torch.Tensor:
+        """A mini-batch of z ~ N(0, I), (batch, z_dim), from the stream of the pair ``prefix``.
+
+        ``batch`` is the experiment's number if None.
+        """
+        return self.state.draw_noise(batch or self.batch, prefix)
 
     def images(self) -> torch.Tensor:
         """A mini-batch of this peer's own images, (batch, c, h, w)."""
@@ -201,7 +250,7 @@ class Peer:
         return logits
 
     async def feedback(self, images: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
-        """What a loss whose derivative by the logits is ``cotangent`` says of each pixel."""
+        """dL/dx, (batch, c, h, w), of a loss whose dL/dphi is ``cotangent``, (batch, 1)."""
         gradient: torch.Tensor = await VJP("discriminator", images, cotangent)
         return gradient
 
@@ -212,7 +261,12 @@ class Peer:
         return await self.feedback(images, cotangent)
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
-        """One step of G along the sum of ``feedback`` on the images that it makes of ``z``."""
+        """One step of G, from dL/dx of the images that it generates.
+
+        Args:
+            z: batches of noise, (batch, z_dim) each, from which the images are generated again.
+            feedback: dL/dx for each batch, (batch, c, h, w); their gradients are added up.
+        """
         for i, (noise, error) in enumerate(zip(z, feedback, strict=True)):
             await VJP("generator", noise, error, keep="add" if i else "set")
         await Step("generator")
@@ -220,15 +274,19 @@ class Peer:
     # --- nets as messages -------------------------------------------------------------------------
 
     def model(self, nets: Iterable[str] = PAIR, prefix: str = "") -> dict[str, torch.Tensor]:
-        """The arenas of ``nets`` by name, each (P,): what a letter with the model carries."""
+        """The arenas (P,) of ``prefix + net`` for each of ``nets``, by net: a model to be sent.
+
+        They are the arenas themselves, not copies: writing to them changes the nets.
+        """
         return {net: self.state.nets[prefix + net].arena.vector for net in nets}
 
     def load(
         self, tensors: Mapping[str, torch.Tensor], prefix: str = "", *, buffers: bool = True
     ) -> None:
-        """Take over arenas, by name (behind ``prefix``); without ``buffers``, parameters alone.
+        """Copy arenas (P,) into the peer's nets; what is named ``x`` goes into ``prefix + x``.
 
-        Nets that the peer does not hold are left aside.
+        Without ``buffers``, parameters alone are copied, and batch-norm keeps its own statistics.
+        Tensors for which the peer holds no net are ignored.
         """
         for name in sorted(tensors):
             net = self.state.nets.get(prefix + name)
@@ -244,14 +302,18 @@ class Peer:
     # --- exchanging -------------------------------------------------------------------------------
 
     async def combine(self, net: str, weights: Weights | None = None) -> None:
-        """``w_k = sum over l in N_k of a_lk phi_l``: swap with the neighbours, and average."""
+        """``w_k = sum over l in N_k of a_lk phi_l``: swap with the neighbours, and average.
+
+        ``weights`` are by default those of this round's graph, a_lk by neighbour l; a neighbour
+        that stays away leaves its weight on oneself.
+        """
         weights = self.weights if weights is None else weights
         self._missing.update(await Combine(net, self._moments(weights), weights))
 
     async def adapt_and_combine(self, net: str, steps: int = 1) -> StepResult:
-        """Swap w_k as it stands while adapting it: ``w_k = phi_k + sum a_lk (w_l - w_k)``."""
+        """Send w_k while adapting it: ``w_k = phi_k + sum over l of a_lk (w_l - w_k)``."""
         weights = self.weights
-        train = Train(net, role_of(net), steps)
+        train = Train(net, NetName.parse(net).role, steps)
         missing, step = await Combine(net, self._moments(weights), weights, train)
         self._missing.update(missing)
         self._results[net].append(step)
@@ -261,10 +323,11 @@ class Peer:
     async def exchange(
         self, name: str, letters: Mapping[int, Letter], senders: Iterable[int]
     ) -> dict[int, Letter]:
-        """Send to the neighbours in ``letters``, take ``name`` from ``senders``, all at once.
+        """Send ``letters`` to neighbours, take a letter ``name`` from each sender, all at once.
 
-        Returns what came, by sender, in id order. Neighbours that stayed away are left out; who
-        sent nothing, or did not get ours, is in ``missed`` until the next exchange.
+        Returns:
+            What came, by sender, in id order, without those that stayed away. Who sent nothing, or
+            did not get our letter, is in ``missed`` until the next exchange.
         """
         senders = frozenset(senders)
         moments = self._moments(letters.keys() | senders)
@@ -301,7 +364,7 @@ class Peer:
         return moments
 
     def _measures(self) -> dict[str, Any]:
-        """What this round's steps and exchanges gave; read once, then forgotten."""
+        """The round's record: losses, gradient norms, who stayed away; collecting begins anew."""
         losses, norms = {}, {}
         for net, results in self._results.items():
             losses[net], norms_sq = StepResult.mean(results)
@@ -316,8 +379,3 @@ class Peer:
         self._missing.clear()
         self._facts.clear()
         return measures
-
-
-def role_of(net: str) -> str:
-    """``generator`` or ``discriminator``, whichever a net's name ends in."""
-    return "discriminator" if net.endswith("discriminator") else "generator"

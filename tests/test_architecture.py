@@ -120,6 +120,16 @@ def test_an_algorithm_touches_nothing_but_its_peer(name: str) -> None:
     assert not calls & {"open", "print", "input", "exec", "eval", "__import__"}
 
 
+@pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("algorithms")])
+def test_an_algorithm_sees_the_facade_and_not_the_state_behind_it(name: str) -> None:
+    """A driver may carry out effects at any time: a state changed around an await is a race."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    reached = [
+        n.lineno for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "state"
+    ]
+    assert not reached, f"{name} reaches through Peer.state in lines {reached}"
+
+
 @pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("algorithms.")])
 def test_an_algorithm_fits_on_two_screens(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 120

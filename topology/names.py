@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SIMILAR = 0.6
+"""How much of two names must agree (0 to 1, :mod:`difflib`'s ratio) for one to be suggested."""
+
 
 def plain(name: str) -> str:
-    """The name as tables hold it: lower case, words joined by single hyphens.
+    """The name in lower case, its words joined by single hyphens: as topology's tables hold it.
 
     >>> plain("Erdos_Renyi")
     'erdos-renyi'
@@ -16,6 +19,10 @@ def plain(name: str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of an error's sentence: "; did you mean 'ring'?", or nothing where none is near."""
-    near = difflib.get_close_matches(plain(name), sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """The end of an error's sentence: "; did you mean 'ring'?", or "" where no name is similar.
+
+    Case, underscores and hyphens do not count.
+    """
+    spelt = {plain(each): each for each in sorted(known)}
+    near = difflib.get_close_matches(plain(name), spelt, n=1, cutoff=SIMILAR)
+    return f"; did you mean {spelt[near[0]]!r}?" if near else ""

@@ -1,25 +1,24 @@
-"""Approach 2 of Distributed-GAN, F2U and F2A: one verdict from many discriminators' outputs."""
+"""Approach 2 of Distributed-GAN, F2U and F2A: G's loss from many discriminators' outputs."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from peer.peer import Peer
+from peer.settings import Settings
 
 
-class Aggregate(BaseModel):
+class Aggregate(Settings):
     """Settings under ``outputs:``.
 
-    ``mean`` (approach 2): ``p = sum over j of v_j D_j``, v_j = 1/m by default;
-    ``max`` (F2U): the most forgiving D_j, sample by sample;
+    ``mean`` (approach 2): ``sum over j of v_j D_j``, v_j = 1/m by default;
+    ``max`` (F2U): for each sample, the output of the D_j that it fools most;
     ``softmax`` (F2A): ``sum over j of S_j D_j``, ``S = softmax(lambda D)``, with ``beta lambda^2``
     added to the loss and lambda >= 0 learned along with G. lambda = 0 is the mean, infinity is F2U.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["mean", "max", "softmax"] = "mean"
     v: dict[int, float] | None = Field(None, description="Weights v_j by user; equal if absent.")
@@ -29,10 +28,16 @@ class Aggregate(BaseModel):
 
 
 def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
-    """What each output means for the loss of G: dL/dphi_j, (batch, m), from logits phi (batch, m).
+    """dL/dphi_j, (batch, m), of G's loss by the aggregated output.
 
     The outputs D_j are probabilities sigma(phi_j), or, with least squares, phi_j itself. F2A's
-    lambda takes one step, too; it is one of the peer's facts.
+    lambda, one of the peer's facts, takes a step, too.
+
+    Args:
+        peer: the server.
+        users: the ids of the m users, one for each column of ``phi``.
+        phi: their discriminators' logits, (batch, m).
+        how: the settings.
     """
     leaf = phi.detach().requires_grad_()
     least_squares = peer.loss == "lsgan"
@@ -41,18 +46,18 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
     match how.by:
         case "mean":
             v = torch.tensor([1.0 if how.v is None else how.v.get(j, 0.0) for j in users])
-            verdict = D @ (v / v.sum()).to(D.device)  # (batch,)
+            aggregated = D @ (v / v.sum()).to(D.device)  # (batch,)
         case "max":
-            verdict = D.amax(dim=1)
+            aggregated = D.amax(dim=1)
         case "softmax":
             weights = torch.softmax(temperature.to(D.device) * D, dim=1)
-            verdict = (weights * D).sum(dim=1)
+            aggregated = (weights * D).sum(dim=1)
     if least_squares:
-        loss = (verdict - 1).square().mean()
+        loss = (aggregated - 1).square().mean()
     elif peer.loss == "bce_sat":
-        loss = torch.log1p(-verdict).mean()
+        loss = torch.log1p(-aggregated).mean()
     else:
-        loss = -torch.log(verdict).mean()
+        loss = -torch.log(aggregated).mean()
     if how.by == "softmax":
         loss = loss + how.beta * temperature.square()
     torch.autograd.backward(loss)
@@ -65,7 +70,7 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
 
 
 async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
-    """At the server: fakes down, outputs up, their meaning down, errors up; then a step of G."""
+    """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G."""
     z_d, z_g = peer.noise(), peer.noise()  # fresh z for G
     fakes = {"d": await peer.generate("generator", z_d), "g": await peer.generate("generator", z_g)}
     await peer.send(users, "fakes", fakes)
@@ -73,9 +78,9 @@ async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
     if not outputs:
         return
     phi = torch.cat([letter.tensors["phi"] for letter in outputs.values()], dim=1)  # (batch, m)
-    meanings = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
+    cotangents = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
     for j, user in enumerate(outputs):
-        await peer.send(user, "meaning", {"cotangent": meanings[:, j : j + 1]})
+        await peer.send(user, "dL_dphi", {"cotangent": cotangents[:, j : j + 1]})
     errors = await peer.gather("error", outputs)
     if errors:
         total = torch.zeros_like(fakes["g"])
@@ -85,13 +90,13 @@ async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
 
 
 async def judge(peer: Peer, server: int) -> None:
-    """At a user: train D_j on its own data, and say what it finds in the fakes."""
+    """At a user: train D_j, send its outputs for the fakes, then their dL/dx."""
     fakes = await peer.receive("fakes", server)
     if fakes is None:
         return
     await peer.adapt("discriminator", fake=fakes.tensors["d"])
     await peer.send(server, "outputs", {"phi": await peer.judge(fakes.tensors["g"])})
-    meaning = await peer.receive("meaning", server)
-    if meaning is not None:
-        error = await peer.feedback(fakes.tensors["g"], meaning.tensors["cotangent"])
+    answer = await peer.receive("dL_dphi", server)
+    if answer is not None:
+        error = await peer.feedback(fakes.tensors["g"], answer.tensors["cotangent"])
         await peer.send(server, "error", {"e": error})

@@ -1,16 +1,18 @@
-"""Distributed-GAN (three approaches), and F2U and F2A (Yonetani et al. 2019) as its settings.
+"""Distributed-GAN: the server holds the generator, users hold discriminators and private data.
 
-Users hold discriminators and data that never leave them; the server holds the generator, and sends
-fakes, of which the papers do not say where users get them.
+Sources: "Distributed Generative Adversarial Net" (2019, arXiv:1911.08128), three approaches; F2U
+and F2A (Yonetani et al. 2019, arXiv:1905.09684) are settings of the second. The papers do not say
+where users get fakes; here the server sends them.
 
-1. ``selective_update``: users train on copies of the server's D and upload what changed; the server
-   takes over the biggest changes, and trains G against its own D (``selective_update.py``).
-2. ``average_output``: every D_j judges the same fakes, and G learns from the average of their
-   outputs. Two exchanges: outputs go up, and what each output means for the loss comes down, from
-   which the user works out the error of the images. No data and no discriminator leaves a user.
-   F2U takes the highest output for each sample, F2A a softmax-weighted mean, lambda being learned.
-3. ``sequential``: users in turn; G takes a step after each. Without a server (``serverless``), the
-   generator itself travels from user to user, and each keeps its own moments for it.
+1. ``selective_update``: users train copies of the server's D and upload what changed; the server
+   applies the biggest changes to its D and trains G against it (``selective_update.py``).
+2. ``average_output``: every D_j judges the same fakes, and G learns from the average of the outputs
+   (``average_output.py``). That takes two exchanges: outputs go up, the loss's derivative by each
+   output comes down, and each user turns it into the derivative by the images. No data and no
+   discriminator leaves a user.
+3. ``sequential``: approach 2 with one user after the other; G takes a step after each. Without a
+   server (``serverless``), G itself travels from user to user on a ring, and each user keeps its
+   own optimizer for it.
 
 An epoch of the paper is one mini-batch a visit. Losses are the experiment's (the paper's: BCE).
 """
@@ -24,11 +26,11 @@ from pydantic import Field, model_validator
 
 from algorithms.distributed_gan.average_output import Aggregate, average_output, judge
 from algorithms.distributed_gan.selective_update import Selection, selective_server, selective_user
-from algorithms.settings import Link, Settings
+from algorithms.settings import AlgorithmSettings, Link
 from peer.peer import PAIR, Peer
 
 
-class DistributedGanConfig(Settings):
+class DistributedGanConfig(AlgorithmSettings):
     """Settings of ``algorithm: {name: distributed_gan, approach: sequential, ...}``."""
 
     approach: Literal["selective_update", "average_output", "sequential"] = "sequential"
@@ -53,17 +55,17 @@ class DistributedGanConfig(Settings):
         return [k for k in range(peers) if k != self.server]
 
     def nets(self, peer: int) -> tuple[str, ...]:
-        """G and, in approach 1, D at the server; D at a user, and G where it travels."""
+        """The server: G, and D in approach 1. A user: D, and G where it travels."""
         if self.serverless or (peer == self.server and self.approach == "selective_update"):
             return PAIR
         return ("generator",) if peer == self.server else ("discriminator",)
 
     def products(self, peers: int) -> list[int]:
-        """The server's generator; the first user's, to whom it returns, where it travels."""
+        """The server's generator is judged; where it travels, user 0's, to whom it returns."""
         return [0 if self.server is None else self.server]
 
     def links(self, peers: int) -> Iterable[Link]:
-        """The star's, or the ring's."""
+        """Those of the star, or of the ring."""
         if self.server is None:
             return [(k, (k + 1) % peers) for k in range(peers) if peers > 1]
         return [(self.server, k) for k in self.users(peers)]
@@ -90,7 +92,7 @@ async def distributed_gan(peer: Peer, config: DistributedGanConfig) -> None:
 
 
 async def travel(peer: Peer) -> None:
-    """Approach 3 without a server: take G from the one before, train D_j and G, pass G on."""
+    """Approach 3 without a server: take G from the user before, train D_j and G, pass G on."""
     before, after = (peer.id - 1) % peer.peers, (peer.id + 1) % peer.peers
     if peer.id > 0:
         came = await peer.receive("generator", before)

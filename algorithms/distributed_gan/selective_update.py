@@ -1,25 +1,25 @@
-"""Approach 1 of Distributed-GAN: a server's discriminator that takes over the biggest changes."""
+"""Approach 1 of Distributed-GAN: the server's D takes over the biggest changes of the users'."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from algorithms.settings import share_of
 from peer.effects import Letter
 from peer.peer import Peer
+from peer.settings import Settings
 
 
-class Selection(BaseModel):
+class Selection(Settings):
     """Settings under ``selection:``. The paper says "the biggest Delta w_i", and no more.
 
     ``rule``: coordinate by coordinate the change of largest magnitude, its sign kept
     (``elem_maxabs``), or the largest with its sign (``elem_max_signed``); the whole change of the
     user that moved farthest (``user_max_norm``); or the ``mean``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rule: Literal["elem_maxabs", "elem_max_signed", "user_max_norm", "mean"] = "elem_maxabs"
     fraction: float = Field(
@@ -41,26 +41,26 @@ async def selective_server(peer: Peer, users: list[int], how: Selection) -> None
 
 
 async def selective_user(peer: Peer, server: int, how: Selection) -> None:
-    """One round at a user: pull w_s, train on own data, upload w_after - w_before."""
+    """One round at a user: take w_s, train it on its own data, upload w_after - w_before."""
     model = await peer.receive("model", server)
     if model is None:
         return
     peer.load(model.tensors)
     await peer.adapt("discriminator", how.steps, fake=model.tensors["fake"])
     change = peer.model(["discriminator"])["discriminator"] - model.tensors["discriminator"]
-    parameters = peer.state.nets["discriminator"].arena.layout.parameter_count
+    parameters = peer.parameter_count("discriminator")
     await peer.send(server, "change", largest(change, how, parameters))
 
 
 def largest(change: torch.Tensor, how: Selection, parameters: int) -> dict[str, torch.Tensor]:
-    """The coordinates of ``change`` (P,) that are uploaded: all, or places and values.
+    """The coordinates of ``change`` (P,) that are uploaded: ``values``, and ``places`` if not all.
 
-    theta_u is a share of the ``parameters``; the arena is longer, by padding and buffers.
+    theta_u is a share of the ``parameters``, which are fewer than P by padding and buffers.
     """
     if how.fraction == 1 and how.threshold == 0:
         return {"values": change}
     size = change.abs()
-    count = max(1, int(how.fraction * parameters + 1e-9))
+    count = share_of(parameters, how.fraction)
     places = torch.sort(size, descending=True, stable=True).indices[:count]
     places = places[size[places] > how.threshold].sort().values
     return {"places": places, "values": change[places]}
@@ -73,7 +73,7 @@ def dense(letter: Letter, w: torch.Tensor) -> torch.Tensor:
 
 
 def select(changes: list[torch.Tensor], rule: str) -> torch.Tensor:
-    """max(Delta w_i) as ``rule`` reads it, (P,); ties go to the lowest id."""
+    """max(Delta w_i) as ``rule`` defines it, (P,); the first of equal ``changes`` is taken."""
     stacked = torch.stack(changes)  # (users, P)
     match rule:
         case "elem_maxabs":

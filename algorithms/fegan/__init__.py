@@ -1,4 +1,4 @@
-"""FeGAN (Guerraoui, Guirguis, Kermarrec, Le Merrer 2020)."""
+"""FeGAN: federated GANs with balanced sampling and KL weighting."""
 
 from algorithms.fegan.fegan import fegan
 from algorithms.fegan.settings import FeGanConfig

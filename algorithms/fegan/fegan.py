@@ -1,13 +1,17 @@
-"""FeGAN (Guerraoui, Guirguis, Kermarrec, Le Merrer 2020): federated GANs that mind the classes.
+"""FeGAN: federated GANs that balance the classes which the server's model sees.
 
-Before the first round devices tell the server their histograms of classes, and what they can do.
-From then on the server samples devices so that the classes it sees stay balanced, and weighs what
-comes back by how far a device's classes are from everybody's. ``balanced: false, kl: false`` is the
-paper's FL-vanilla; the four combinations are its (s, w).
+Source: Guerraoui, Guirguis, Kermarrec, Le Merrer, "FeGAN: Scaling Distributed GANs" (Middleware
+2020, doi:10.1145/3423211.3425688).
+
+Before the first round devices send the server their histograms of classes, and how fast they are.
+In every round the server then samples devices so that the classes seen so far stay balanced (s),
+and weighs each model by how far its device's classes are from everybody's (w). ``balanced: false,
+kl: false`` is the paper's FL-vanilla; the four combinations are its (s, w).
 
 Where the released code departs from the paper, the paper is followed: the server holds no data, the
-last local step counts, batch-norm statistics are averaged, weights are renormalised over those who
-came. The code's softmax with a plus sign is kept (:func:`algorithms.fegan.sampling.kl_weights`).
+last local step counts, batch-norm statistics are averaged, weights are renormalised over the
+devices that answered. The code's softmax with a plus sign is kept
+(:func:`algorithms.fegan.sampling.kl_weights`).
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ async def fegan(peer: Peer, config: FeGanConfig) -> None:
 
 
 async def server(peer: Peer, config: FeGanConfig) -> None:
-    """Collect metadata once; then sample, send, gather, weigh."""
+    """Gather metadata once; then, in every round, sample, send, gather, average."""
     devices = config.workers(peer.peers)
     async for _ in peer.rounds(config.rounds):
         if "loads" not in peer.facts:
@@ -53,13 +57,12 @@ async def server(peer: Peer, config: FeGanConfig) -> None:
 
 
 def task(peer: Peer, steps: int, batch: int) -> Letter:
-    """The model, and how much of it to do."""
+    """The model, and how to train it: E_k steps on batches of B_k."""
     return Letter("task", peer.model(), {"steps": steps, "batch": batch})
 
 
 async def device(peer: Peer, config: FeGanConfig) -> None:
-    """Tell once what there is; then train what comes, when something comes."""
-    full = peer.state.batch
+    """Send metadata once; then, in the rounds for which this device is chosen, train the model."""
     async for _ in peer.rounds(config.rounds):
         if not peer.facts.get("told"):
             await tell(peer, config)
@@ -69,15 +72,14 @@ async def device(peer: Peer, config: FeGanConfig) -> None:
         peer.load(given.tensors, buffers=config.sync_buffers)
         if config.optimizer_state == "reset":
             peer.reset_optimizer(*PAIR)
-        peer.state.batch = int(given.facts["batch"])  # B_k
-        how = Training(config.order, config.n_d, config.mu, anchors=given.tensors)
+        batch = int(given.facts["batch"])  # B_k
+        how = Training(config.order, config.n_d, config.mu, anchors=given.tensors, batch=batch)
         await train(peer, int(given.facts["steps"]), how)  # E_k
-        peer.state.batch = full
         await peer.send(config.server, "update", peer.model())
 
 
 async def tell(peer: Peer, config: FeGanConfig) -> None:
-    """The histogram, and what this device can do."""
+    """Send the histogram of classes, and this device's capability."""
     by_label = config.histogram == "labels"
     c = histogram_of_labels(peer) if by_label else histogram_of_clusters(peer, config.clusters)
     capability = config.capabilities.get(peer.id, Capability())

@@ -1,10 +1,11 @@
-"""From what a device can do to what it is given: FeGAN's E_k steps on batches of B_k (3.4, 4.6).
+"""From a device's capability to its load: E_k steps on batches of B_k (FeGAN, 3.4 and 4.6).
 
-The paper says that the server follows a linear regression, and no more. Two readings:
+The paper says that the server uses a linear regression, and no more. Two readings:
 
-- ``deadline``: the regression is of a device's seconds (and bytes) on its batch size; B_k is the
-  largest of B, B/2, B/4... that fits its memory, E_k as many steps as fit the median device's time,
-  but E_min at least; who cannot do E_min steps even of the smallest batch is left out;
+- ``deadline``: the regression is of a device's seconds (and bytes) on its batch size. B_k is the
+  largest of B, B/2, B/4... that fits its memory; E_k is as many steps as fit into the time that the
+  median device takes for a full load, but at least E_min. A device that cannot do E_min steps even
+  on the smallest batch is left out;
 - ``linear``: a fixed linear map from a declared score in [0, 1] to E_k and B_k.
 """
 
@@ -15,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from peer.settings import Settings
 
 
-class Capability(BaseModel):
-    """What a device declares, or a probe finds: t(b) = alpha + beta b, m(b) = gamma + delta b."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Capability(Settings):
+    """What a device declares or a probe measures: t(b) = alpha + beta b, m(b) = gamma + delta b."""
 
     alpha: float = Field(1.0, ge=0, description="Seconds of an iteration, whatever its batch.")
     beta: float = Field(0.0, ge=0, description="Seconds more for each sample.")
@@ -31,18 +32,16 @@ class Capability(BaseModel):
     score: float = Field(1.0, ge=0, le=1, description="For the linear map: 1 is a full device.")
 
     def seconds(self, batch: int) -> float:
-        """t(b)."""
+        """t(b): seconds of an iteration on a batch of ``batch``."""
         return self.alpha + self.beta * batch
 
     def bytes(self, batch: int) -> float:
-        """m(b)."""
+        """m(b): bytes of memory that training on a batch of ``batch`` takes."""
         return self.gamma + self.delta * batch
 
 
-class Loads(BaseModel):
+class Loads(Settings):
     """Settings under ``loads:``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["deadline", "linear"] = "deadline"
     deadline: float | None = Field(None, gt=0, description="tau; median of E t_k(B) if absent.")
@@ -51,7 +50,7 @@ class Loads(BaseModel):
 
 
 def regression(batches: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
-    """Least squares of t(b) = alpha + beta b; neither below zero."""
+    """(alpha, beta) of t(b) = alpha + beta b by least squares; neither is below zero."""
     beta, alpha = np.polyfit(batches, seconds, 1)
     beta = max(0.0, float(beta))
     return max(0.0, float(alpha)), beta
@@ -60,7 +59,14 @@ def regression(batches: Sequence[int], seconds: Sequence[float]) -> tuple[float,
 def assign(
     capabilities: Mapping[int, Capability], steps: int, batch: int, how: Loads
 ) -> dict[int, tuple[int, int]]:
-    """(E_k, B_k) by device; those that cannot do the least are left out."""
+    """(E_k, B_k) by device, without the devices that cannot do the least load.
+
+    Args:
+        capabilities: by device.
+        steps: E, of a full device.
+        batch: B, of a full device.
+        how: the settings.
+    """
     if how.by == "linear":
         return {k: _linear(c.score, steps, batch, how) for k, c in capabilities.items()}
     times = [steps * c.seconds(batch) for c in capabilities.values()]
@@ -70,7 +76,7 @@ def assign(
         fitting = (b for b in _halvings(batch, how.least_batch) if c.bytes(b) <= c.memory)
         b = next(fitting, None)
         if b is None or how.least_steps * c.seconds(how.least_batch) > tau * (1 + 1e-9):
-            continue  # not even the least
+            continue  # it cannot do the least load
         fit = steps if c.seconds(b) == 0 else int(tau / c.seconds(b) + 1e-9)
         given[k] = max(how.least_steps, min(steps, fit)), b
     return given

@@ -1,4 +1,4 @@
-"""What a device can do, measured before the first round: the probe of FeGAN's loads."""
+"""A device's capability, measured before the first round (FeGAN's ``probe: true``)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from peer.peer import Peer
 async def probe(peer: Peer, repeats: int = 3) -> Capability:
     """Time a full iteration (the gradients of both nets) at B/4, B/2 and B, and fit a line.
 
-    Nothing is learned and nothing is drawn from the peer's streams.
+    No net changes, and no image or noise is drawn from the peer's streams.
     """
-    state = peer.state
     batches, seconds = [], []
-    for batch in (state.batch // 4, state.batch // 2, state.batch):
+    for batch in (peer.batch // 4, peer.batch // 2, peer.batch):
         real = torch.zeros_like(peer.pixels[:1]).expand(batch, -1, -1, -1)
-        z = torch.zeros(batch, state.gan.z_dim, device=state.device)
+        z = torch.zeros(batch, peer.z_dim, device=peer.device)
         for _ in range(repeats):
             began = await Now()
             await peer.gradient("discriminator", real=real, z=z)

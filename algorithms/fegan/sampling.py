@@ -1,8 +1,6 @@
-"""FeGAN's arithmetic: whose classes are far from everybody's, who is sampled, who weighs what.
+"""FeGAN's scores, weights and balanced sampling: pure functions of the devices' histograms.
 
-Pure functions of what the devices tell once: their histograms.
-
-Recovered from the released code where the paper's text lost it; differences are named settings.
+What the paper's text does not give is taken from the released code; differences are settings.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ Histograms = Mapping[int, NDArray[np.int64]]
 
 
 def scores(histograms: Histograms) -> dict[int, float]:
-    """``s_k = (n_k/n) KL(P_k || Q)`` in nats; Q and n come from what the devices told (4.2).
+    """``s_k = (n_k/n) KL(P_k || Q)`` in nats by device, Q and n being of all histograms (4.2).
 
     A class that a device lacks adds nothing; a device without samples scores zero.
     """
@@ -35,11 +33,11 @@ def scores(histograms: Histograms) -> dict[int, float]:
 
 
 def kl_weights(s: Mapping[int, float], sampled: Iterable[int], scheme: Scheme) -> dict[int, float]:
-    """w_k over the sampled devices, summing to one (4.3): the more divergent weigh more.
+    """w_k over the sampled devices, summing to one (4.3): more divergent devices weigh more.
 
-    ``exp``: e^s / sum e^s, as in the released code; ``linear``: s / sum s; ``dirac``: linear, with
-    what is below one half dropped; ``exp_neg``: e^-s, the other way round; ``uniform``. Where all
-    would be zero, the weights are uniform.
+    ``exp``: e^s / sum e^s, as in the released code; ``linear``: s / sum s; ``dirac``: as linear,
+    but shares below one half count as zero; ``exp_neg``: e^-s / sum e^-s, by which more divergent
+    devices weigh less; ``uniform``. Where all would be zero, the weights are uniform.
     """
     ids = sorted(sampled)
     values = np.array([s[k] for k in ids])
@@ -78,11 +76,14 @@ def queues_of(histograms: Histograms) -> list[list[int]]:
 def sample_balanced(
     queues: Sequence[list[int]], taken: list[float], shows: Mapping[int, Sequence[float]], size: int
 ) -> list[int]:
-    """The next group (4.4): each time, a device of the class of which least was taken so far.
+    """The devices of a round (4.4): each time, one that has the class least taken so far.
 
-    ``queues`` and ``taken`` go on from round to round, and are changed: ``taken`` grows by what a
-    device ``shows``, class by class. A class that nobody has is never looked for. A slot for which
-    nobody is left stays empty.
+    Args:
+        queues: by class, the devices that have it, in the order of their turns; rotated in place.
+            An empty one, of a class that no device has, is never chosen.
+        taken: by class, samples taken since the first round; grows in place.
+        shows: by device, the samples of each class that taking it adds to ``taken``.
+        size: how many devices; fewer are returned where a queue has no device left that is new.
     """
     group: list[int] = []
     for _ in range(size):

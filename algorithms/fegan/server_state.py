@@ -1,4 +1,4 @@
-"""What FeGAN's server knows of its devices, kept among its facts from round to round."""
+"""What FeGAN's server knows of its devices: kept among its facts, from round to round."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from algorithms.fedavg import sampled
 from algorithms.fegan.load import Capability, assign
 from algorithms.fegan.sampling import kl_weights, queues_of, sample_balanced, scores, with_loads
 from algorithms.fegan.settings import FeGanConfig
+from algorithms.settings import share_of
 from peer.effects import Letter
 from peer.peer import Peer
 from topology.errors import UserError
 
 
 def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
-    """From what the devices told: scores, loads, queues; all facts, for they outlive a round."""
+    """Turn the devices' metadata into scores, loads and queues, among the server's facts.
+
+    Raises:
+        UserError: no device sent any, or none can do the least load.
+    """
     if not told:
         raise UserError("fegan: no device told its histogram; start them before the deadline")
     histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
     full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
-    loads = assign(full, config.local_steps, peer.state.batch, config.loads)
+    loads = assign(full, config.local_steps, peer.batch, config.loads)
     shown = {k: c for k, c in histograms.items() if c.sum()}
     able = {k: shown[k] for k in loads if k in shown}
     if not able:
@@ -41,10 +46,10 @@ def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
 
 
 def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
-    """This round's devices: balanced by class, or at random as in FedAvg."""
+    """This round's devices among those that are ``able``: balanced by class, or at random."""
     if not config.balanced:
         return sampled(peer, config, able)
-    size = max(1, int(config.fraction * len(able) + 1e-9))
+    size = share_of(len(able), config.fraction)
     shows = {k: peer.facts["shows"][str(k)] for k in able}
     return sorted(sample_balanced(peer.facts["queues"], peer.facts["taken"], shows, size))
 
@@ -52,11 +57,11 @@ def choose(peer: Peer, config: FeGanConfig, able: list[int]) -> list[int]:
 def weights(
     peer: Peer, config: FeGanConfig, came: list[int], loads: dict[int, list[int]]
 ) -> dict[int, float]:
-    """omega_k of those who came, from their scores and loads."""
+    """omega_k of the devices that answered, from their scores and loads."""
     s = {k: float(peer.facts["scores"][str(k)]) for k in came}
     w = kl_weights(s, came, config.scheme if config.kl else "uniform")
     of_steps = {k: loads[k][0] / config.local_steps for k in came}
-    of_batch = {k: loads[k][1] / peer.state.batch for k in came}
+    of_batch = {k: loads[k][1] / peer.batch for k in came}
     match config.load_factor:
         case "steps":
             return with_loads(w, {k: of_steps[k] * of_batch[k] for k in came})
@@ -67,7 +72,7 @@ def weights(
 
 
 def correct(peer: Peer, absent: Iterable[int]) -> None:
-    """What absentees would have shown was not seen."""
+    """Take back from ``taken`` the samples of devices that were chosen and did not answer."""
     for k in absent:
         shown = peer.facts["shows"][str(k)]
         peer.facts["taken"] = [

@@ -1,4 +1,4 @@
-"""The settings of FeGAN, each with what the paper says of it."""
+"""The settings of FeGAN, with the paper's symbols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oasis (Hu, Tu, Gong, Jiang, Zheng, Cheng 2024)."""
+"""Oasis: clients grouped by their data, one federated GAN for each group."""
 
 from algorithms.oasis.oasis import OasisConfig, oasis
 

@@ -1,27 +1,35 @@
-"""How much Oasis's loss-aware regulariser weighs, and when less (algorithm 2, lines 11 to 13)."""
+"""The weight gamma of Oasis's loss-aware regulariser, and how it falls (algorithm 2, lines 11-13).
+
+The regulariser is that of Roth, Lucchi, Nowozin, Hofmann 2017 (arXiv:1705.09367).
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from peer.effects import StepResult
 from peer.peer import Peer
+from peer.settings import Settings
 
 EQUILIBRIUM = {"bce_ns": math.log(2), "bce_sat": -math.log(2), "lsgan": 0.25}
-"""L_G where D knows nothing: below it, G is ahead."""
+"""By loss, L_G where D cannot tell real from fake; below it, G is ahead."""
 
 
-class Annealing(BaseModel):
-    """Settings under ``regulariser:``; gamma: 0 leaves it out."""
+class Annealing(Settings):
+    """Settings under ``regulariser:``; ``gamma: 0`` leaves the regulariser out.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    In an iteration in which the trigger holds (L_G below delta, or L_D - L_G at least delta), gamma
+    falls. ``closed``: gamma = gamma_0 alpha^(tau/T), where tau counts such iterations and T all
+    that are planned. ``literal``, as the paper prints it: gamma is multiplied by alpha^(t/T) in
+    every such iteration t of a round of T, and starts every round at gamma_0.
+    """
 
     gamma: float = Field(0.1, ge=0, description="gamma_0: the regulariser's first weight.")
     alpha: float = Field(0.01, gt=0, le=1, description="Where gamma has fallen to, at the end.")
-    annealing: Literal["closed", "literal"] = "closed"
+    annealing: Literal["closed", "literal"] = Field("closed", description="How gamma falls.")
     trigger: Literal["generator_loss", "delta_loss"] = Field(
         "generator_loss", description="What falls below, or exceeds, delta for gamma to fall."
     )
@@ -29,16 +37,13 @@ class Annealing(BaseModel):
 
 
 class Annealed:
-    """gamma: closed, ``gamma_0 alpha^(tau/T)``; literally, gamma alpha^(t/T) again and again.
-
-    tau counts the iterations so far in which the trigger held, and is a fact of the peer; T is all
-    that are planned. The literal form begins at gamma_0 in every round, T being the round's.
+    """gamma for the iterations of one round; tau is one of the peer's facts.
 
     Args:
-        peer: whose losses trigger it.
-        how: the settings.
-        steps: local iterations a round.
-        planned: in all rounds together.
+        peer: the client.
+        how: the settings, which say how gamma falls.
+        steps: local iterations in the round.
+        planned: local iterations in all rounds together.
     """
 
     def __init__(self, peer: Peer, how: Annealing, steps: int, planned: int) -> None:
@@ -50,14 +55,14 @@ class Annealed:
         self.t = 0
 
     def weight(self) -> float:
-        """gamma."""
+        """gamma for the next iteration."""
         if self.how.annealing == "literal":
             return self.literal
         tau: int = self.peer.facts.get("tau", 0)
         return float(self.how.gamma * self.how.alpha ** (tau / self.planned))
 
     def observe(self, d: StepResult, g: StepResult) -> None:
-        """What an iteration gave."""
+        """Lower gamma if the losses of an iteration trigger it."""
         self.t += 1
         if self.how.gamma and self._holds(d.loss, g.loss):
             self.peer.facts["tau"] = self.peer.facts.get("tau", 0) + 1

@@ -1,4 +1,4 @@
-"""Groups of clients whose data are alike: algorithm 1 of the Oasis paper."""
+"""Groups clients by their representations: algorithm 1 of the Oasis paper."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from peer.settings import Settings
 
 Array = NDArray[np.float64]
 
 
-class Grouping(BaseModel):
+class Grouping(Settings):
     """Settings under ``grouping:``; the paper's eta is 2000 samples for 20 clients of MNIST."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     eta: float = Field(0.0, ge=0, description="The fewest samples that a group may hold.")
     most: int | None = Field(None, ge=1, description="M: most groups; min(m - 1, 20) if absent.")
@@ -26,17 +26,17 @@ class Grouping(BaseModel):
 
 
 def find_groups(R: Array, samples: Sequence[int], how: Grouping, seed: int) -> list[list[int]]:
-    """Clients' places, group by group, each in order.
+    """The groups, each a sorted list of rows of ``R``.
+
+    k-means is run for k = 1 to M, and the k of the best silhouette is taken (correlation distance;
+    the smallest k on ties). Then groups of less than eta samples join the nearest, in order. With
+    fewer than three clients, or with equal representations, there is one group.
 
     Args:
-        R: representations, (m, s).
-        samples: n_k of each.
+        R: the clients' representations, (m, s).
+        samples: n_k of each client.
         how: the settings.
         seed: of k-means.
-
-    k-means for k = 1 to M; the k of the best silhouette (correlation distance; the smallest k on
-    ties) wins; then groups of less than eta samples join the nearest, in order. With fewer than
-    three clients, or all alike, there is one group.
     """
     m = len(R)
     if how.k is not None:
@@ -80,7 +80,7 @@ def _k_means(R: Array, k: int, seed: int) -> list[list[int]]:
 def merge_small(
     groups: list[list[int]], R: Array, samples: Sequence[int], how: Grouping
 ) -> list[list[int]]:
-    """While a group holds less than eta samples, it joins the nearest; groups in id order."""
+    """Merge every group of less than eta samples into the nearest, in the groups' order."""
     d = np.linalg.norm(R[:, None] - R[None], axis=2)  # (m, m)
     reduce = np.sum if how.distance == "sum" else np.mean
     groups = [list(group) for group in groups]

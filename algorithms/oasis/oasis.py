@@ -1,14 +1,17 @@
-"""Oasis (Hu, Tu, Gong, Jiang, Zheng, Cheng 2024): groups of alike clients, a model for each group.
+"""Oasis: clients with similar data form groups, and each group trains a federated GAN of its own.
 
-Before the first round every client tells a vector that stands for its data; the server groups the
-clients (algorithm 1). Then rounds: sampled clients train their group's model with a loss-aware
-regulariser (algorithm 2), and each group's models are averaged; groups never mix. What comes out is
-a mixture of the groups' generators, by the samples that each group holds.
+Source: Hu, Tu, Gong, Jiang, Zheng, Cheng, "Tackling Multiplayer Interaction for Federated
+Generative Adversarial Networks" (IEEE TMC 23(12), 2024, doi:10.1109/TMC.2024.3438148).
 
-Where the paper is silent or contradicts itself, settings: the annealing is gamma_0 alpha^(tau/T),
-since the printed line, repeated, makes gamma vanish in ten steps (``annealing: literal`` has it);
-the generator's loss is the experiment's (the paper prints the saturating one and reports numbers
-that only the other can give); weights are normalised within the group.
+Before the first round every client sends a vector that represents its data, and the server groups
+the clients by it (algorithm 1). In every round sampled clients train their group's model with a
+loss-aware regulariser (algorithm 2), and the models of each group are averaged. The result is a
+mixture of the groups' generators, weighted by the samples that each group holds.
+
+Where the paper is silent or contradicts itself: the annealing is gamma_0 alpha^(tau/T), since the
+printed line, repeated, makes gamma vanish in ten steps (``annealing: literal`` has it); the
+generator's loss is the experiment's (the paper prints the saturating one, and reports numbers that
+only the other can give); weights are normalised within the group.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ async def oasis(peer: Peer, config: OasisConfig) -> None:
 
 
 async def server(peer: Peer, config: OasisConfig) -> None:
-    """Group the clients once; then each group is a federation of its own."""
+    """Group the clients once; then run FedAvg in each group."""
     clients = config.workers(peer.peers)
     async for _ in peer.rounds(config.rounds):
         if "groups" not in peer.facts:
@@ -51,7 +54,7 @@ async def server(peer: Peer, config: OasisConfig) -> None:
         chosen = sampled(peer, config)
         letters = {}
         for i, members in enumerate(groups):
-            model = Letter("model", {net: peer.state.tensors[f"group-{i}/{net}"] for net in PAIR})
+            model = Letter("model", {net: peer.tensors[f"group-{i}/{net}"] for net in PAIR})
             letters.update({k: model for k in chosen if k in members})
         await peer.exchange("model", letters, ())
         updates = await peer.gather("update", letters)
@@ -59,18 +62,22 @@ async def server(peer: Peer, config: OasisConfig) -> None:
             came = {k: update for k, update in updates.items() if k in members}
             if came:  # a group without a sampled client keeps its model
                 for net, w in mean_of(came, config.weighting).items():
-                    peer.state.tensors[f"group-{i}/{net}"] = w
-        peer.load({net: peer.state.tensors[f"group-0/{net}"] for net in PAIR})
+                    peer.tensors[f"group-{i}/{net}"] = w
+        peer.load({net: peer.tensors[f"group-0/{net}"] for net in PAIR})
         peer.note(participants=sorted(updates), groups=len(groups))
 
 
 def group(peer: Peer, config: OasisConfig, told: dict[int, Letter]) -> None:
-    """Algorithm 1; whoever told nothing joins the largest group, which comes first."""
+    """Algorithm 1; a client that sent no representation joins the largest group, which is first.
+
+    Raises:
+        UserError: no client sent one.
+    """
     if not told:
         raise UserError("oasis: no client told its representation; start them before the deadline")
     R = np.stack([letter.tensors["r"].cpu().numpy() for letter in told.values()]).astype(float)
     ids, samples = list(told), [int(letter.facts["samples"]) for letter in told.values()]
-    places = find_groups(R, samples, config.grouping, peer.state.streams.seed)
+    places = find_groups(R, samples, config.grouping, peer.seed)
     places.sort(key=lambda members: -sum(samples[c] for c in members))
     groups = [[ids[c] for c in members] for members in places]
     elsewhere = {k for members in groups[1:] for k in members}
@@ -80,11 +87,11 @@ def group(peer: Peer, config: OasisConfig, told: dict[int, Letter]) -> None:
     peer.facts["mixture"] = {f"group-{i}": n / sum(held) for i, n in enumerate(held)}  # pi_i
     for i in range(len(groups)):
         for net, w in peer.model().items():
-            peer.state.tensors[f"group-{i}/{net}"] = w.clone()
+            peer.tensors[f"group-{i}/{net}"] = w.clone()
 
 
 async def client(peer: Peer, config: OasisConfig) -> None:
-    """Tell once what the data are like; then train the group's model where chosen."""
+    """Send the representation once; then train the group's model in the rounds when chosen."""
     async for _ in peer.rounds(config.rounds):
         if not peer.facts.get("told"):
             r = torch.from_numpy(represent(peer, config.representation).astype(np.float32))

@@ -1,10 +1,12 @@
-"""What an Oasis client tells of its data: one vector, by sparse coding (Oasis, 5.2 and 2.3.2).
+"""A client's representation: one vector for all its data, by sparse coding (Oasis, 5.2 and 2.3.2).
 
 Codes a minimise ``||x - sum over j of a_j b_j||^2 + beta ||a||_1`` for unit-norm bases b_j. With a
-dictionary of each client's own, as the paper has it, codes of different clients cannot be compared;
-the default is a dictionary common to all. Privacy: the paper's theorem needs secret bases, so with
-a common dictionary it does not hold, and the mean image of a client whose data are alike is in any
-case a leak. Choose ``label_histogram`` where labels may be told and images may not.
+dictionary of each client's own, as in the paper, codes of different clients cannot be compared; the
+default is one dictionary for all.
+
+Privacy: the paper's theorem needs secret bases, so with a common dictionary it does not hold; and
+the mean image of a client whose images are similar gives them away in any case. Choose
+``label_histogram`` where labels may be disclosed and images may not.
 """
 
 from __future__ import annotations
@@ -13,25 +15,24 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from algorithms.histograms import histogram_of_labels
 from peer.data.sources import public_digits
 from peer.peer import Peer
+from peer.settings import Settings
 from peer.streams import stream
 
 Array = NDArray[np.float64]
 
 
-class Representation(BaseModel):
+class Representation(Settings):
     """Settings under ``representation:``.
 
     ``dictionary``: ``common_random`` (seeded, no data needed), ``common_learned`` (from public
     handwritten digits, resized), ``local_same_init`` and ``local`` (each client's own, as in the
     paper); or no coding at all: ``mean_image``, ``label_histogram``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dictionary: Literal[
         "common_random",
@@ -63,7 +64,7 @@ def represent(peer: Peer, how: Representation) -> Array:
 
 
 def batch_means(images: Array, how: Representation, rng: np.random.Generator) -> Array:
-    """K batches' mean images, (K, pixels); without replacement where there are enough."""
+    """The mean images of K batches, (K, pixels), drawn without replacement if there are enough."""
     count = how.batches * how.batch
     chosen = rng.choice(len(images), count, replace=len(images) < count)
     return np.asarray(images[chosen].reshape(how.batches, how.batch, -1).mean(axis=1))
@@ -84,8 +85,8 @@ def bases_for(peer: Peer, how: Representation, points: Array) -> Array:
     """The dictionary, (s, pixels), of unit-norm rows."""
     from sklearn.decomposition import DictionaryLearning, MiniBatchDictionaryLearning
 
-    pixels, seed = points.shape[1], peer.state.streams.seed
-    common = random_bases(how.atoms, pixels, stream(seed, "dictionary"))
+    pixels = points.shape[1]
+    common = random_bases(how.atoms, pixels, stream(peer.seed, "dictionary"))
     match how.dictionary:
         case "common_random":
             return common

@@ -1,4 +1,4 @@
-"""The one way in which peers combine: antisymmetric transfers, summed in id order."""
+"""The formula by which peers combine: antisymmetric transfers, summed in the order of ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 BLOCK = 65536
-"""Floats that are combined at a time: what they need stays in a core's own cache (1 MiB)."""
+"""How many floats are combined at a time, so that they stay in a core's own cache (1 MiB)."""
 
 
 def combine(
@@ -18,10 +18,9 @@ def combine(
 ) -> None:
     """``w_k += sum over l of a_lk (q_l - q_k)``, in place (diffusion GAN, equation 10b).
 
-    With doubly stochastic weights that are symmetric, what one end of a link gains the other
-    loses, whichever links are there: the network's mean cannot drift, and a neighbour that stays
-    away leaves its weight on oneself. Every driver calls this function: a second formula would
-    round a second way.
+    With symmetric weights, what one end of a link gains the other loses, whichever links are
+    there: the network's mean cannot drift, and a neighbour that stays away leaves its weight on
+    oneself. Every driver calls this function, because another formula would round differently.
 
     Args:
         w: the arena to move, (P,).
@@ -54,7 +53,7 @@ def _move(
     scratch: torch.Tensor,
     kept: torch.Tensor | None,
 ) -> None:
-    """:func:`combine` over a part that the caches hold; ``kept`` is memory for w as it stands."""
+    """:func:`combine` of one block; ``scratch`` and ``kept`` are memory of a block's size."""
     if len(w) < len(scratch):
         scratch, kept = scratch[: len(w)], None if kept is None else kept[: len(w)]
     if own is None:
@@ -64,28 +63,35 @@ def _move(
         w.add_(scratch, alpha=share)
 
 
-class Gradual:
-    """:func:`combine` for values of which the last one comes piece by piece: the same bits.
+class StreamingCombine:
+    """:func:`combine` while the last neighbour's value still arrives in pieces: the same bits.
 
     Args:
         w: the arena to move, (P,).
-        own: what this peer sent, (P,): ``w`` as it stands, and what it is again where a value, or
-            the beginning of one, is not to be used after all.
+        own: what this peer sent, (P,), equal to ``w``; :meth:`undo` restores ``w`` from it.
         weights: a_lk by neighbour.
+
+    Attributes:
+        done: how many floats, from the start of ``w``, are combined.
     """
 
     def __init__(self, w: torch.Tensor, own: torch.Tensor, weights: Mapping[int, float]) -> None:
         self.w = w
         self.own = own
         self.weights = weights
-        self.done = 0  # floats that are combined
+        self.done = 0
 
     def add(
         self, neighbour: int, start: int, piece: torch.Tensor, others: Mapping[int, torch.Tensor]
     ) -> None:
-        """Combine the floats from ``start``, where the last piece ended, or at 0, where all began.
+        """Combine the floats of one piece of the value that ``neighbour`` sends.
 
-        ``others`` are the whole values (P,) of all other neighbours.
+        Args:
+            neighbour: whose value arrives in pieces.
+            start: the place of the piece's first float: where the piece before it ended, or 0 if
+                the value begins anew, which undoes what was combined of it.
+            piece: floats of the value.
+            others: the whole values (P,) of all other neighbours.
         """
         if start < self.done:
             self.undo()
@@ -95,7 +101,7 @@ class Gradual:
         combine(self.w[place], None, received | {neighbour: piece}, self.weights)
 
     def undo(self) -> None:
-        """``w`` as it stood."""
+        """Restore ``w`` to what it was before the first piece."""
         self.w[: self.done].copy_(self.own[: self.done])
         self.done = 0
 
@@ -103,12 +109,15 @@ class Gradual:
 def weighted_mean(
     models: Mapping[int, Mapping[str, torch.Tensor]], weights: Mapping[int, float]
 ) -> dict[str, torch.Tensor]:
-    """``sum over k of omega_k w_k`` for every net, summed in id order (FedAvg; Oasis, equation 2).
+    """``sum over k of omega_k w_k`` for every net, in the order of ids (FedAvg; Oasis, equation 2).
 
     Args:
         models: by sender, arenas by name, each (P,).
-        weights: by sender, not negative; normalised over the senders that ``models`` holds, so that
-            those who stayed away are left out. Where all are zero, the mean is uniform.
+        weights: by sender, not negative; normalised over the senders in ``models``, so that those
+            that stayed away do not count. Where all are zero, the mean is a plain one.
+
+    Returns:
+        By name, the means, (P,) each, in memory of their own.
     """
     total = sum(weights[k] for k in models)
     mean: dict[str, torch.Tensor] = {}

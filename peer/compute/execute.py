@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,37 +13,41 @@ from peer.effects import (
     Evaluate,
     Generate,
     Gradient,
-    Proximal,
     Step,
     StepResult,
     Train,
 )
+from peer.gan.net_name import NetName
 from peer.gan.objectives import OBJECTIVES
 from peer.state import PeerState
 from peer.streams import torch_seeded
 
 
 def prepare_compute_thread(threads: int) -> None:
-    """What every thread that computes must set before it does, for equal bits."""
+    """Set this thread's number of torch threads, and flush denormals: both change rounding."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
 
 
 def carry_out(effect: Effect, state: PeerState) -> Any:
-    """Do what ``effect`` says to ``state``; the result is what the coroutine gets back."""
+    """Do what ``effect`` says to ``state``; the result is what the coroutine gets back.
+
+    Raises:
+        TypeError: it is not a local effect.
+    """
     match effect:
-        case Train(net, objective, steps, inputs, proximal):
+        case Train(net, _, steps):
             results = []
             for _ in range(steps):
-                results.append(_gradient(state, net, objective, inputs, proximal))
+                results.append(_gradient(state, effect))
                 state.nets[net].step()
             return StepResult.mean(results)
-        case Gradient(net, objective, inputs, proximal):
-            return _gradient(state, net, objective, inputs, proximal)
+        case Gradient():
+            return _gradient(state, effect)
         case Step(net):
             return state.nets[net].step()
         case Generate(net, z):
-            with torch.no_grad(), _dice(state):
+            with torch.no_grad(), _seeded_generator(state):
                 return state.nets[net].module(z)
         case Evaluate(net, x):
             module = state.nets[net].module
@@ -59,27 +62,34 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             raise TypeError(f"{type(effect).__name__} is not a local effect")
 
 
-def _dice(state: PeerState) -> AbstractContextManager[None]:
-    """A module that draws inside (dropout) uses torch's generator: set from our own stream."""
+def images_of(effect: Effect, state: PeerState) -> int:
+    """How many images the mini-batch of a local effect holds: those given, or those drawn."""
+    match effect:
+        case Train(inputs=inputs, batch=batch) | Gradient(inputs=inputs, batch=batch):
+            given = (inputs.get(name) for name in ("real", "z", "fake"))
+            tensors = (x for x in given if isinstance(x, torch.Tensor))
+            return next((len(x) for x in tensors), batch or state.batch)
+        case Generate(_, x) | Evaluate(_, x) | VJP(_, x):
+            return len(x)
+        case _:
+            return state.batch
+
+
+def _seeded_generator(state: PeerState) -> AbstractContextManager[None]:
+    """Torch's generator, set from the peer's stream, for a module that draws inside (dropout)."""
     if not state.gan.draws:
         return nullcontext()
     return torch_seeded(int(state.streams["modules"].integers(2**63)))
 
 
-def _gradient(
-    state: PeerState,
-    name: str,
-    objective_name: str,
-    inputs: Mapping[str, Any],
-    proximal: Proximal | None,
-) -> StepResult:
-    """Draw a mini-batch and leave the objective's gradient in the arena of net ``name``."""
-    objective = OBJECTIVES[objective_name]
-    prefix = name.removesuffix("generator").removesuffix("discriminator")
-    batch = state.draw_batch(objective.sees_data, inputs, prefix)
-    net = state.nets[name]
+def _gradient(state: PeerState, effect: Train | Gradient) -> StepResult:
+    """Draw a mini-batch and leave the objective's gradient in the net's arena."""
+    objective, proximal = OBJECTIVES[effect.objective], effect.proximal
+    prefix = NetName.parse(effect.net).prefix
+    batch = state.draw_batch(objective.sees_data, effect.inputs, prefix, effect.batch)
+    net = state.nets[effect.net]
     generator, discriminator = state.pair(prefix)
-    with _dice(state):
+    with _seeded_generator(state):
         value, loss = objective.value(generator, discriminator, state.loss, batch)
     gradient = net.arena.gradient.zero_()
     # Only this net's parameters: no time goes into the other net's weight gradients.
@@ -94,7 +104,7 @@ def _gradient(
 def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:
     arena = state.nets[effect.net].arena
     leaf = effect.inputs.detach().requires_grad_(not effect.keep)
-    with _dice(state):
+    with _seeded_generator(state):
         outputs = arena.module(leaf)
     if effect.keep:
         if effect.keep == "set":

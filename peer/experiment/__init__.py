@@ -1,5 +1,6 @@
 """The experiment file: one YAML file that says everything, the same at every peer."""
 
-from peer.experiment.schema import NETS, Experiment, from_mapping, load
+from peer.experiment.parts import NamedSpec
+from peer.experiment.schema import Experiment, from_mapping, load
 
-__all__ = ["NETS", "Experiment", "from_mapping", "load"]
+__all__ = ["Experiment", "NamedSpec", "from_mapping", "load"]

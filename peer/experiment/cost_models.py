@@ -1,28 +1,26 @@
-"""The virtual clock in the experiment file: what devices and links of a simulation cost in time.
+"""How much virtual time the devices and links of a simulation take, in the experiment file.
 
-Nothing here changes what peers compute or combine, and real peers take no notice of it.
+Real peers ignore it, and in a simulation it does not change what peers compute or combine.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-
-class _Strict(BaseModel):
-    """Immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from peer.settings import Settings
+from topology.names import suggestion
 
 # --- devices --------------------------------------------------------------------------------------
 
 
-class Cost(_Strict):
-    """Seconds that something takes on a mini-batch: ``fixed + per_image * images``; or a number."""
+class Cost(Settings):
+    """Seconds that something takes on a mini-batch: ``fixed + per_image * images``.
+
+    A plain number in the file is ``fixed``.
+    """
 
     fixed: float = Field(0.0, ge=0, description="Seconds, whatever the batch.")
     per_image: float = Field(0.0, ge=0, description="Seconds more for each image of the batch.")
@@ -37,12 +35,12 @@ class Cost(_Strict):
         return self.fixed + self.per_image * images
 
     def times(self, factor: float) -> Cost:
-        """The same, ``factor`` times as long."""
+        """A cost ``factor`` times as high."""
         return Cost(fixed=self.fixed * factor, per_image=self.per_image * factor)
 
 
-class Seconds(_Strict):
-    """What each kind of work takes on a device; what is absent follows from the two steps."""
+class Seconds(Settings):
+    """What each kind of work takes on a device; what is absent is estimated from the steps."""
 
     discriminator: Cost | None = Field(None, description="One step of D.")
     generator: Cost | None = Field(None, description="One step of G.")
@@ -59,16 +57,15 @@ def is_file(name: str) -> bool:
 
 
 def _known(kind: str, names: Iterable[str]) -> Any:
+    """A validator: one of ``names``, or a file's name."""
     names = tuple(names)
 
     def check(name: str) -> str:
         if is_file(name) or name in names:
             return name
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(
-            f"there is no {kind} profile of that name; {hint}built in are {', '.join(names)}; "
-            "or name a .yaml file that `peer profile` wrote"
+            f"there is no {kind} profile of that name{suggestion(name, names)} "
+            f"(built in: {', '.join(names)}; or name a .yaml file that `peer profile` wrote)"
         )
 
     return AfterValidator(check)
@@ -79,11 +76,11 @@ DEVICES: dict[str, Seconds] = {
     # one of G; how they share it is not said, and halves add up to it for n_d = 1.
     "raspberry-pi-4": Seconds(discriminator=Cost(fixed=15.19), generator=Cost(fixed=15.19)),
 }
-"""Devices that are built in."""
+"""The built-in profiles of devices, by name."""
 
 
-class DeviceSpec(_Strict):
-    """A device: a profile by name or file, and where it differs from it; or just the name."""
+class DeviceSpec(Settings):
+    """A device: a profile, by name or file, and what differs from it; a bare string: a profile."""
 
     profile: Annotated[str, _known("device", DEVICES)] | None = Field(
         None, description="Built in (raspberry-pi-4), or a YAML file that `peer profile` wrote."
@@ -107,7 +104,7 @@ class DeviceSpec(_Strict):
 
 
 def _by_peer(value: Any) -> Any:
-    """One for all, a list (one a peer), or a mapping of ids and ``default``: always the last."""
+    """Whatever form ``devices:`` has in the file, as a mapping of ids and ``default``."""
     if value is None:
         return {}
     if isinstance(value, str):
@@ -133,14 +130,14 @@ Devices = Annotated[
         _by_peer, json_schema_input_type=str | list[_One] | dict[int | str, _One] | DeviceSpec
     ),
 ]
-"""The device of each peer that has one, by id; ``default`` is everybody else's."""
+"""By peer's id, its device; under ``default``, that of all other peers."""
 
 
 # --- links ----------------------------------------------------------------------------------------
 
 
-class LinkProfile(_Strict):
-    """What a link does, as far as it says; what it leaves open is decided elsewhere."""
+class LinkProfile(Settings):
+    """Properties of a link; None where the profile does not set one."""
 
     delay: float | None = Field(None, ge=0, description="Seconds from one end to the other.")
     jitter: float | None = Field(None, ge=0, description="Up to so many seconds more, uniformly.")
@@ -165,20 +162,20 @@ LINKS: dict[str, LinkProfile] = {
     "ethernet-100": LinkProfile(bandwidth=100),  # the nominal rates of the standards
     "ethernet-1000": LinkProfile(bandwidth=1000),
 }
-"""Links that are built in."""
+"""The built-in profiles of links, by name."""
 
 LinkName = Annotated[str, _known("link", LINKS)]
 
 
 class LinkSpec(LinkProfile):
-    """What one link of the simulated network does, where it differs from the rest."""
+    """One link of the simulated network that differs from the rest."""
 
     between: tuple[int, int]
     link: LinkName | None = Field(None, description="A profile, as for the whole network.")
 
 
-class EndSpec(_Strict):
-    """What one peer can send and take, to and from all its neighbours together."""
+class EndSpec(Settings):
+    """What one peer can send and take in, to and from all its neighbours together."""
 
     peer: int
     uplink: float | None = Field(None, gt=0, description="Mbit/s, in place of the network's.")
@@ -188,12 +185,14 @@ class EndSpec(_Strict):
 class NetworkSpec(LinkProfile):
     """The simulated network; real peers have the real one.
 
-    By default a link's two directions share nothing with each other or with other links, and only
-    ``delay`` counts. ``bandwidth`` is of one direction of one link: a server then sends to many as
-    fast as to one. ``uplink`` and ``downlink`` are what a peer shares among all its links, as a
-    machine with one network card does: what it sends in one exchange goes side by side and is all
-    there at the end. ``channel`` is shared by all, as one Wi-Fi channel is, one value at a time.
-    Nothing comes sooner than the slowest of these lets it, and ``delay`` is added.
+    By default only ``delay`` counts, and links do not share bandwidth.
+
+    - ``bandwidth`` limits one direction of one link: a server sends to many as fast as to one.
+    - ``uplink`` and ``downlink`` limit all links of a peer together, as one network card does; what
+      it sends in one exchange is sent in parallel, and all of it arrives at the same time.
+    - ``channel`` limits all peers together, as one Wi-Fi channel does; values take turns on it.
+
+    A value arrives when the slowest of these limits allows it, plus ``delay``.
     """
 
     link: LinkName | None = Field(
@@ -212,8 +211,8 @@ class NetworkSpec(LinkProfile):
 # --- measured profiles ----------------------------------------------------------------------------
 
 
-class Profile(_Strict):
-    """What `peer profile` writes: a device and the link that it was measured on."""
+class Profile(Settings):
+    """What `peer profile` writes: a device, and the link that it measured."""
 
     of: dict[str, Any] = Field(default_factory=dict, description="What was measured; for readers.")
     seconds: Seconds
@@ -223,6 +222,6 @@ class Profile(_Strict):
 P = TypeVar("P", bound=BaseModel)
 
 
-def over(own: P, below: P) -> dict[str, Any]:
-    """What ``own`` says and, where it says nothing, what ``below`` does; without what neither."""
-    return below.model_dump(exclude_none=True) | own.model_dump(exclude_none=True)
+def over(own: P, fallback: P) -> dict[str, Any]:
+    """The fields of ``own``, else those of ``fallback``; what both leave at None is omitted."""
+    return fallback.model_dump(exclude_none=True) | own.model_dump(exclude_none=True)

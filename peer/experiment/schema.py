@@ -13,13 +13,7 @@ from typing import Any, Literal
 import networkx as nx
 import torch
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr
 from torch import nn
 
 import topology
@@ -28,80 +22,19 @@ from peer.data.spec import DataSpec
 from peer.experiment.addresses import ipc_path, is_ipc
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
+from peer.experiment.parts import FaultSpec, MetricsSpec, NamedSpec, OptimizerSpec
 from peer.experiment.validation import validated
 from peer.gan.build import Gan, make_gan
-from peer.gan.losses import LOSSES
+from peer.gan.losses import LOSSES, Loss
 from peer.gan.models.shapes import Shape
+from peer.gan.net_name import PAIR, NetName
 from peer.gan.optimizers import make_optimizer
+from peer.settings import Settings
 from topology.errors import UserError
 from topology.names import suggestion
 
-NETS = ("generator", "discriminator")
 
-
-class Spec(BaseModel):
-    """A part of the experiment: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NamedSpec(BaseModel):
-    """A name and that name's own settings: ``{name: adam, lr: 0.001}``, or just ``adam``."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
-
-
-class OptimizerSpec(BaseModel):
-    """One optimizer for both nets (``{name: adam, lr: 0.001}``), or one each, under their names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    generator: NamedSpec
-    discriminator: NamedSpec
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shared(cls, value: Any) -> Any:
-        if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
-            return dict.fromkeys(NETS, value)
-        return value
-
-
-class MetricsSpec(Spec):
-    """What is measured, and how often."""
-
-    every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
-    samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
-    quality_every: int = Field(
-        0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
-    )
-    target: float | None = Field(
-        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
-    )
-    sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
-
-
-class FaultSpec(Spec):
-    """A simulated peer that is away from ``down`` until ``up`` (virtual seconds; for ever)."""
-
-    peer: int
-    down: float = Field(ge=0)
-    up: float | None = None
-
-
-class Experiment(Spec):
+class Experiment(Settings):
     """The whole experiment, validated. The keys are those of the YAML file."""
 
     peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
@@ -170,7 +103,7 @@ class Experiment(Spec):
 
     @cached_property
     def codec(self) -> Compression | None:
-        """What ``compression`` names, with its settings; None where values go as they are.
+        """The codec that ``compression`` names; None where values are sent as float32.
 
         Raises:
             UserError: there is none of that name, or it has no such setting.
@@ -182,14 +115,16 @@ class Experiment(Spec):
             raise UserError(f"compression: 'none' has no settings such as {min(settings)!r}")
         if name not in CODECS:
             known = ["none", *CODECS]
-            hint = suggestion(name, known) or f"; known are {', '.join(known)}"
-            raise UserError(f"compression: there is no codec '{name}'{hint}")
+            raise UserError(
+                f"compression: there is no codec '{name}'{suggestion(name, known)} "
+                f"(codecs: {', '.join(known)})"
+            )
         codec: Compression = validated(CODECS[name], settings, "compression")
         return codec
 
     @property
     def graph_of_peers(self) -> nx.Graph[int]:
-        """The network of all rounds together, on nodes 0 .. peers - 1, connected."""
+        """All links that ever occur, on nodes 0 to peers - 1; connected."""
         return self.schedule.union()
 
     def address(self, peer: int) -> str:
@@ -204,8 +139,8 @@ class Experiment(Spec):
             return self.address(peer)
         return self.listen.format(id=peer, port=self.port + peer)
 
-    def loss_functions(self) -> Any:
-        """The pair of losses that ``loss`` names (:class:`peer.gan.losses.Loss`)."""
+    def loss_functions(self) -> Loss:
+        """The pair of losses that ``loss`` names."""
         return LOSSES[self.loss]
 
     def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
@@ -224,13 +159,19 @@ class Experiment(Spec):
         )
 
     def optimizer_for(self, net: str) -> NamedSpec:
-        """The optimizer of the net of that name (personal copies follow their namesakes)."""
-        return self.optimizer.discriminator if "discriminator" in net else self.optimizer.generator
+        """The optimizer of the net called ``net``: that of its role, whatever its prefix.
+
+        Raises:
+            UserError: it is no net's name.
+        """
+        of_role: NamedSpec = getattr(self.optimizer, NetName.parse(net).role)
+        return of_role
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of each part that all peers must agree on.
+        """A digest of each part that all peers must agree on, as hexadecimal, by the part's name.
 
-        Not of addresses, paths, device or time limits, which may differ from machine to machine.
+        Addresses, paths, device and time limits may differ from machine to machine and are left
+        out.
         """
         named = self.data.source == "hub"  # there a path is a name, and part of what is agreed
         data = self.data.model_dump(mode="json", exclude=None if named else {"path"})
@@ -265,7 +206,11 @@ class Experiment(Spec):
         return keys
 
     def varied(self, **keys: Any) -> Experiment:
-        """A copy with some top-level keys changed, validated again."""
+        """A copy with some top-level keys changed, validated again.
+
+        Raises:
+            UserError: as :func:`from_mapping`.
+        """
         return from_mapping(self.resolved() | keys, folder=self.folder)
 
 
@@ -298,7 +243,17 @@ def from_mapping(
     folder: Path | None = None,
     where: str = "experiment",
 ) -> Experiment:
-    """Validate an experiment given as a mapping; ``where`` names it in error messages."""
+    """Validate an experiment given as a mapping of the file's keys.
+
+    Args:
+        raw: the keys; left as it is.
+        overrides: changes to it, ``dotted.key=value`` each.
+        folder: where relative paths start, unless ``base`` says so; the working directory if None.
+        where: what the experiment is called in errors.
+
+    Raises:
+        UserError: naming the key at fault.
+    """
     data = copy.deepcopy(dict(raw))
     for each in overrides:
         override(data, each)
@@ -315,11 +270,15 @@ def from_mapping(
 
 
 def _check(experiment: Experiment) -> None:
-    """What no single key can see."""
+    """Refuse keys that contradict each other.
+
+    Raises:
+        UserError: naming the first of them.
+    """
     peers = range(experiment.peers)
     topology.check_weights(experiment.schedule, experiment.weights)
-    for net in NETS:
-        optimizer = experiment.optimizer_for(net)
+    for role in PAIR:
+        optimizer = experiment.optimizer_for(role)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
     if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
         raise UserError(

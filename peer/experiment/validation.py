@@ -1,20 +1,25 @@
-"""What a user wrote, as pydantic's models; what does not fit, in one line that says what would."""
+"""Validates what a user wrote by pydantic's models; says in one line what is wrong with it."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from topology.errors import UserError
+from topology.names import suggestion
 
 
 def validated(model: Any, data: Any, key: str = "") -> Any:
-    """``data``, found under ``key``, as ``model`` (anything pydantic knows).
+    """``data``, which stands under ``key`` in the file, as an instance of ``model``.
+
+    Args:
+        model: any type that pydantic validates: a model, a dataclass, a union of them...
+        data: what the user wrote.
+        key: where it stands, for errors; "" at the top.
 
     Raises:
-        UserError: the first thing that does not fit, and how many more there are.
+        UserError: the first thing that is wrong, and how many more there are.
     """
     try:
         return TypeAdapter(model).validate_python(data)
@@ -30,9 +35,8 @@ def _sentence(model: Any, error: Any, where: str) -> str:
     match error["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             known = _known_keys(model, location[:-1])
-            close = difflib.get_close_matches(location[-1], known, 1, 0.5)
-            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-            return f"unknown key '{key}'; {hint}"
+            hint = suggestion(location[-1], known) or f"; known are {', '.join(known)}"
+            return f"unknown key '{key}'{hint}"
         case "missing" | "missing_argument":
             return f"key '{key}' is missing"
         case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -17,9 +16,11 @@ from torch import nn
 from peer.gan.arena import Arena, Layout
 from peer.gan.models import MODELS
 from peer.gan.models.shapes import Shape
+from peer.gan.net_name import Role
 from peer.gan.unet_losses import as_pixel_judge
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
+from topology.names import suggestion
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,23 @@ class Gan:
     z_dim: int
     draws: bool
 
-    @cached_property
-    def layouts(self) -> tuple[Layout, Layout]:
-        """How arenas of the generator and of the discriminator are laid out."""
-        return Layout.of(self.generator), Layout.of(self.discriminator)
+    @property
+    def modules(self) -> dict[Role, nn.Module]:
+        """Both modules, by role."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
 
     @cached_property
-    def arenas(self) -> tuple[Arena, Arena]:
-        """The generator and the discriminator as they begin, to be copied by every peer."""
-        nets = zip((self.generator, self.discriminator), self.layouts, strict=True)
-        of_g, of_d = (Arena(net, torch.zeros(layout.length), layout) for net, layout in nets)
-        return of_g, of_d
+    def layouts(self) -> dict[Role, Layout]:
+        """How the arena of each net is laid out, by role."""
+        return {role: Layout.of(module) for role, module in self.modules.items()}
+
+    @cached_property
+    def arenas(self) -> dict[Role, Arena]:
+        """Both nets with their initial values, by role; every peer copies them."""
+        return {
+            role: Arena(self.modules[role], torch.zeros(layout.length), layout)
+            for role, layout in self.layouts.items()
+        }
 
     @cached_property
     def judges_pixels(self) -> bool:
@@ -93,11 +100,9 @@ def make_gan(
 def _import_factory(name: str, folder: Path | None) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon:
-        close = difflib.get_close_matches(name, MODELS, 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
         raise UserError(
-            f"gan: there is no model '{name}'; {hint}choose one of {', '.join(MODELS)}, "
-            "or name your own as module:factory"
+            f"gan: there is no model '{name}'{suggestion(name, MODELS)} "
+            f"(models: {', '.join(MODELS)}; or name your own as module:factory)"
         )
     return import_attribute("gan", module_name, attribute, folder)
 

@@ -7,7 +7,6 @@ refused.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from topology.errors import UserError
+from topology.names import suggestion
 
 _FUSED = {"fused": True}
 _LOOP = {"foreach": False}
@@ -41,26 +41,28 @@ def make_optimizer(
     parameters: Sequence[nn.Parameter],
     key: str = "optimizer",
 ) -> torch.optim.Optimizer:
-    """The optimizer ``name`` over flat parameter vectors, one an arena.
+    """The optimizer ``name`` over flat parameter vectors.
+
+    Args:
+        name: a key of :data:`OPTIMIZERS`.
+        settings: torch's own keyword arguments, such as ``lr``.
+        parameters: one leaf (layout.trained,) for each arena.
+        key: where the optimizer stands in the experiment file, for errors.
 
     Raises:
         UserError: an unknown or not element-wise optimizer, or a setting it does not have.
     """
     if name not in OPTIMIZERS:
-        close = difflib.get_close_matches(name, OPTIMIZERS, 1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
         raise UserError(
-            f"{key}.name: '{name}' is not an element-wise optimizer that hearsay knows; "
-            f"{hint}choose one of {', '.join(OPTIMIZERS)}"
+            f"{key}.name: '{name}' is not an element-wise optimizer that hearsay knows"
+            f"{suggestion(name, OPTIMIZERS)} (optimizers: {', '.join(OPTIMIZERS)})"
         )
     kind, implementation = OPTIMIZERS[name]
     known = set(inspect.signature(kind.__init__).parameters) - _HIDDEN
     for setting in settings:
         if setting not in known:
-            close = difflib.get_close_matches(setting, known, 1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
             raise UserError(
-                f"{key}.{setting}: {name} has no such setting{hint} "
+                f"{key}.{setting}: {name} has no such setting{suggestion(setting, known)} "
                 f"(it has {', '.join(sorted(known))})"
             )
     try:

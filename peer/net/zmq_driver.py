@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from peer.compute.combine import Gradual, combine
+from peer.compute.combine import StreamingCombine, combine
 from peer.compute.compressed_combine import compress, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
@@ -106,7 +106,7 @@ class ZmqDriver:
         own = self._begin_combine(effect, w, in_pieces=waits)
         step = self._meanwhile(effect)
         moved = w if w.device.type == "cpu" else w.cpu()
-        gradual = Gradual(moved, own.vector, effect.weights)
+        gradual = StreamingCombine(moved, own.vector, effect.weights)
         try:
             outcome = self._wait(gradual)
         except BaseException:
@@ -171,7 +171,7 @@ class ZmqDriver:
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
         return Post(letters, frozenset(outcome.missing))
 
-    def _wait(self, gradual: Gradual | None = None) -> Outcome:
+    def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
         """What came of the exchange, or what went wrong; what comes in pieces is combined."""
         asked = None
         while True:

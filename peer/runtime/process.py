@@ -15,8 +15,7 @@ from pathlib import Path
 from peer.compute.compressed_combine import Coding
 from peer.data import load_source, partition
 from peer.effects import Report
-from peer.experiment import NETS, Experiment
-from peer.gan import Layout
+from peer.experiment import Experiment
 from peer.net.endpoint import Endpoint
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
@@ -108,12 +107,11 @@ class PeerProcess:
         except UserError:
             sockets.close(0)
             raise
-        models = zip(NETS, (state.gan.generator, state.gan.discriminator), strict=True)
         me = Identity(
             state.peer,
             secrets.randbits(64),
             experiment.fingerprint() | {"images": self._source},
-            {f"model:{role}": Layout.of(module).signature() for role, module in models},
+            {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
         )
         sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
         timing = Timing.within(experiment.start_timeout, experiment.deadline)

@@ -1,4 +1,4 @@
-"""``peer profile``: how long local work takes here, and a model's way over a link."""
+"""``peer profile``: measures how long local work takes here, and how fast a link is."""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ from peer.state import PeerState
 from peer.state.checkpoint import write_whole
 from topology.errors import UserError
 
-WARM_UP = 3  # repetitions that are not counted
-TIMES = 6  # that each size goes each way, the first of which is not counted
-SMALL = 1024  # bytes: what the delay is read from
+WARM_UP = 3
+"""Repetitions of local work before those that are timed."""
+
+TIMES = 6
+"""Exchanges of each size and kind on the link; the first is not counted."""
+
+SMALL = 1024
+"""Bytes of the small letters, whose travel time is the delay."""
 
 
 def measure(
@@ -54,10 +59,10 @@ def measure(
         raise UserError(f"--id {k}: the experiment has peers 0 to {experiment.peers - 1}")
     if other is not None and (peer is None or not experiment.graph_of_peers.has_edge(k, other)):
         raise UserError(f"--with {other}: name a neighbour of the peer that --id names")
-    whole = replace(program, nets=lambda peer: PAIR)
-    state, _ = load_peer(experiment, k if k in workers else workers[0], whole)
+    with_both_nets = replace(program, nets=lambda peer: PAIR)
+    state, _ = load_peer(experiment, k if k in workers else workers[0], with_both_nets)
     seconds = time_steps(state, experiment.threads, repeats)
-    # a net's bytes: what crosses on a link when neighbours combine, and starts anew for each net
+    # neighbours combine net by net: the larger net is the largest value on a link
     nbytes = max(4 * net.arena.layout.length for net in state.nets.values())
     link = time_loopback(nbytes) if other is None else time_link(experiment, k, other, nbytes)
     of = {
@@ -83,46 +88,44 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 
 def time_steps(state: PeerState, threads: int, repeats: int) -> Seconds:
-    """Medians over ``repeats`` of each kind of work, at a quarter of the batch and at all of it.
+    """Medians over ``repeats`` of each kind of work, on a quarter of the batch and on all of it.
 
-    The kinds take turns, so that a machine's bad moment is nobody's alone. The state's nets learn.
+    The kinds take turns, so that a slow moment of the machine does not fall on one of them alone.
+    The state's nets change.
     """
     prepare_compute_thread(threads)
-    full = state.batch
-    batches = sorted({max(2, full // 4), full})
+    batches = sorted({max(2, state.batch // 4), state.batch})
     taken: dict[tuple[str, int], list[float]] = {}
     for repeat in range(WARM_UP + repeats):
         for batch in batches:
-            state.batch = batch
-            for kind, effect in _work(state):
+            for kind, effect in _work(state, batch):
                 began = time.perf_counter()
                 carry_out(effect, state)
                 if state.device.type == "cuda":
                     torch.cuda.synchronize(state.device)
                 if repeat >= WARM_UP:
                     taken.setdefault((kind, batch), []).append(time.perf_counter() - began)
-    state.batch = full
     medians = {place: statistics.median(of) for place, of in taken.items()}
     kinds = dict.fromkeys(kind for kind, _ in medians)
     return Seconds(**{kind: line({b: medians[kind, b] for b in batches}) for kind in kinds})
 
 
 def line(seconds: dict[int, float]) -> Cost:
-    """The line through the seconds at two batch sizes, or at one; neither part is negative."""
+    """The cost through the seconds by batch size, at two sizes or one; no part is negative."""
     (small, quick), (full, slow) = min(seconds.items()), max(seconds.items())
     per_image = max(0.0, (slow - quick) / (full - small)) if full > small else 0.0
     per_image = min(per_image, slow / full)
     return Cost(fixed=slow - per_image * full, per_image=per_image)
 
 
-def _work(state: PeerState) -> Iterator[tuple[str, Effect]]:
-    """Every kind of work once, on one mini-batch."""
-    z = state.draw_noise(state.batch)
+def _work(state: PeerState, batch: int) -> Iterator[tuple[str, Effect]]:
+    """Every kind of work once, on a mini-batch of ``batch`` images."""
+    z = state.draw_noise(batch)  # (batch, z_dim)
     x = carry_out(Generate("generator", z), state)  # (batch, c, h, w)
     logits = torch.ones_like(carry_out(Generate("discriminator", x), state))
-    yield "discriminator", Train("discriminator", "discriminator")
-    yield "generator", Train("generator", "generator")
-    yield "regularised", Train("discriminator", "regularised", inputs={"gamma": 0.1})
+    yield "discriminator", Train("discriminator", "discriminator", batch=batch)
+    yield "generator", Train("generator", "generator", batch=batch)
+    yield "regularised", Train("discriminator", "regularised", inputs={"gamma": 0.1}, batch=batch)
     yield "draw", Generate("generator", z)
     yield "judge", Generate("discriminator", x)
     yield "descend", VJP("generator", z, torch.ones_like(x), keep="set")
@@ -133,9 +136,16 @@ def _work(state: PeerState) -> Iterator[tuple[str, Effect]]:
 
 
 def time_link(experiment: Experiment, peer: int, other: int, nbytes: int) -> LinkProfile:
-    """Send letters to and fro with ``other``, where the same runs, and swap them: small, large.
+    """Time letters of two sizes between ``peer`` and ``other``, where the same function runs.
 
-    Framing, copies and threads of the real runtime are in what is measured.
+    Sent to and fro, they give delay and bandwidth; swapped at once, the duplex share. Framing,
+    copies and threads of the real runtime are included.
+
+    Args:
+        experiment: has the addresses and the time limits.
+        peer: this end.
+        other: the far end, a neighbour.
+        nbytes: of the large letter.
 
     Raises:
         UserError: the neighbour does not answer within the experiment's ``start_timeout``.
@@ -161,7 +171,7 @@ def time_link(experiment: Experiment, peer: int, other: int, nbytes: int) -> Lin
 
 
 def time_loopback(nbytes: int) -> LinkProfile:
-    """The same between this process and another on this machine."""
+    """:func:`time_link` between this process and another on this machine."""
     experiment = with_free_ports(from_mapping(_TWO))
     spawned = multiprocessing.get_context("spawn")
     answering = spawned.Process(target=_answer, args=(experiment.resolved(), nbytes), daemon=True)
@@ -179,7 +189,7 @@ _TWO: dict[str, Any] = {
     "peers": 2,
     "graph": "path",
     "algorithm": {"name": "local", "rounds": 1},
-    "gan": "mlp-digits",  # what is swapped are letters: its size is not in it
+    "gan": "mlp-digits",  # only letters are sent, so its size does not matter
     "optimizer": "adam",
     "data": {"source": "digits", "partition": "iid"},
     "checkpoint": 0,
@@ -187,7 +197,7 @@ _TWO: dict[str, Any] = {
 
 
 def _answer(keys: dict[str, Any], nbytes: int) -> None:
-    """The other end."""
+    """The far end of a loopback link."""
     time_link(from_mapping(keys), 1, 0, nbytes)
 
 
@@ -214,4 +224,4 @@ async def _pass(
 
 
 def _silence(line: str) -> None:
-    """What the network thread says of its neighbours is nobody's business here."""
+    """Drop what the network thread logs about neighbours."""

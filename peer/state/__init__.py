@@ -1,5 +1,7 @@
 """Everything of a peer that outlives a round, on its way to a disk and back."""
 
-from peer.state.peer_state import Net, PeerState, Shard, Snapshot, make_state
+from peer.state.net import Net
+from peer.state.peer_state import PeerState, SavedState, make_state
+from peer.state.shard import Shard
 
-__all__ = ["Net", "PeerState", "Shard", "Snapshot", "make_state"]
+__all__ = ["Net", "PeerState", "SavedState", "Shard", "make_state"]

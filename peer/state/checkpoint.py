@@ -20,10 +20,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from peer.state import PeerState, Snapshot
+from peer.state import PeerState, SavedState
 
 KEPT = 3
-"""Checkpoints kept, newest first: one that turns out damaged has elders to fall back upon."""
+"""How many checkpoints are kept: where the newest is damaged, an older one is read."""
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -71,10 +71,10 @@ def load_generator(module: nn.Module, path: Path) -> None:
 
 def save_state(state: PeerState, folder: Path) -> Path:
     """Write ``state`` as ``folder/checkpoint-<round>.safetensors``; keep the newest three."""
-    snapshot = state.dump()
+    saved = state.dump()
     path = folder / f"checkpoint-{state.round:08d}.safetensors"
-    metadata = {"facts": snapshot.facts.hex(), "blake2b": _digest(snapshot)}
-    write_whole(path, safetensors.torch.save(snapshot.tensors, metadata))
+    metadata = {"facts": saved.facts.hex(), "blake2b": _digest(saved)}
+    write_whole(path, safetensors.torch.save(saved.tensors, metadata))
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -86,11 +86,11 @@ def load_state(state: PeerState, folder: Path) -> bool:
     Returns whether there was one. Damaged files are passed over.
     """
     for path in _newest_first(folder):
-        snapshot = _read(path)
-        if snapshot is None:
+        saved = _read(path)
+        if saved is None:
             continue
         try:
-            state.load(snapshot)
+            state.load(saved)
         except (ValueError, KeyError, RuntimeError):
             continue  # of another experiment: other nets or another peer
         return True
@@ -101,21 +101,21 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"), reverse=True)
 
 
-def _read(path: Path) -> Snapshot | None:
-    """The snapshot in ``path``, or None where one bit of it is not as it was written."""
+def _read(path: Path) -> SavedState | None:
+    """The state in ``path``; None where the file is damaged, be it by one bit."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        snapshot = Snapshot(tensors, bytes.fromhex(metadata["facts"]))
+        saved = SavedState(tensors, bytes.fromhex(metadata["facts"]))
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         return None
-    return snapshot if _digest(snapshot) == metadata["blake2b"] else None
+    return saved if _digest(saved) == metadata["blake2b"] else None
 
 
-def _digest(snapshot: Snapshot) -> str:
-    digest = hashlib.blake2b(snapshot.facts, digest_size=32)
-    for name, tensor in sorted(snapshot.tensors.items()):
+def _digest(saved: SavedState) -> str:
+    digest = hashlib.blake2b(saved.facts, digest_size=32)
+    for name, tensor in sorted(saved.tensors.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -9,128 +9,35 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import msgpack
 import numpy as np
 import torch
-from torch import nn
 
 from peer.codecs import Compression
 from peer.data.sources import Images
-from peer.experiment.schema import NETS, Experiment, NamedSpec
-from peer.gan import Arena, Gan, Loss, make_optimizer
+from peer.experiment import Experiment
+from peer.gan import Gan, Loss
+from peer.gan.net_name import PAIR, NetName, pair_of
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
 from peer.state.device import usable_device
+from peer.state.net import Net
+from peer.state.shard import Shard
 from peer.streams import Streams
 
 Module = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Net:
-    """One named net: its arena, and how it is optimised.
+@dataclass
+class SavedState:
+    """A peer's state as tensors and bytes: ready for a disk or another process.
 
     Attributes:
-        moments: what the optimizer remembers of this net, by torch's names. Whoever steps the net
-            (its own optimizer, or one over many peers' nets) lets torch keep its state here.
+        tensors: arenas, optimizers' moments, the order of the shard, an algorithm's own; by name.
+        facts: everything else, packed by msgpack.
     """
-
-    def __init__(self, arena: Arena, optimizer: NamedSpec) -> None:
-        self.arena = arena
-        self.spec = optimizer
-        self.moments: dict[str, Any] = {}
-
-    @property
-    def module(self) -> nn.Module:
-        """The torch module whose parameters lie in the arena."""
-        return self.arena.module
-
-    @cached_property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Of this net alone."""
-        parameters = self.arena.parameters
-        optimizer = make_optimizer(self.spec.name, self.spec.settings, [parameters])
-        optimizer.state[parameters] = self.moments
-        return optimizer
-
-    def copy(self) -> Net:
-        """The same net in an arena of its own."""
-        arena = self.arena.copy(torch.empty_like(self.arena.vector))
-        arena.gradient.copy_(self.arena.gradient)
-        net = Net(arena, self.spec)
-        # of tensors, the values alone: they may be rows of a matrix of many nets' moments
-        net.moments = {
-            name: value.clone() if isinstance(value, torch.Tensor) else value
-            for name, value in self.moments.items()
-        }
-        return net
-
-    def step(self) -> None:
-        """One optimizer step along the arena's gradient."""
-        self.arena.parameters.grad = self.arena.gradient
-        self.optimizer.step()
-
-    def dump(self) -> dict[str, torch.Tensor]:
-        """Copies of the arena, the optimizer's moments, and integer buffers, by name."""
-        tensors = {"arena": self.arena.vector.detach().cpu().clone()}
-        for name, value in self.moments.items():
-            tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().cpu().clone()
-        for name, counter in self.arena.counters.items():
-            tensors[f"buffer.{name}"] = counter.detach().cpu().clone()
-        return tensors
-
-    def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the values that :meth:`dump` gave."""
-        self.arena.vector.copy_(tensors["arena"])
-        device = self.arena.vector.device
-        self.moments.clear()
-        for name, value in tensors.items():
-            kind, _, of = name.partition(".")
-            if kind == "optimizer":
-                # torch keeps Adam's step count where its fused kernel wants it: at the parameters.
-                self.moments[of] = value.clone().to(device)
-            elif kind == "buffer":
-                self.arena.counters[of].copy_(value)
-
-
-class Shard:
-    """A peer's own images, and the order in which it sees them.
-
-    A shard of at least a batch is shuffled anew every epoch, batches are consecutive pieces of it,
-    and what is left at an epoch's end is skipped; from a smaller one, draws are with replacement.
-    """
-
-    def __init__(self, pixels: torch.Tensor, labels: np.ndarray | None) -> None:
-        self.pixels = pixels  # (n, c, h, w) in [-1, 1], on the peer's device
-        self.labels = labels  # (n,) or None
-        self.order = np.empty(0, dtype=np.int64)
-        self.position = 0
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def draw(
-        self, batch: int, rng: np.random.Generator, into: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The next mini-batch, (batch, c, h, w); written ``into`` that memory, if it is given."""
-        n = len(self)
-        if n < batch:
-            chosen = rng.integers(0, n, batch)
-        else:
-            if self.position + batch > len(self.order):
-                self.order = rng.permutation(n)
-                self.position = 0
-            chosen = self.order[self.position : self.position + batch]
-            self.position += batch
-        numbers = torch.from_numpy(chosen).to(self.pixels.device)
-        return torch.index_select(self.pixels, 0, numbers, out=into)
-
-
-@dataclass
-class Snapshot:
-    """A peer's state as plain tensors and msgpack bytes: ready for a disk or another process."""
 
     tensors: dict[str, torch.Tensor]
     facts: bytes
@@ -142,13 +49,17 @@ class PeerState:
 
     Attributes:
         peer: its id.
-        round: rounds completed.
         nets: its nets by name.
         shard: its own images; None for a peer that holds no data.
         streams: its random streams.
+        gan: the modules, untrained, that its nets are made of.
+        loss: the experiment's loss.
+        batch: images in a mini-batch, where an effect names no other number.
+        device: where its tensors are.
         peers: how many there are in the experiment.
         classes: how many classes the source has; 0 where it has no labels.
-        codec: how a combine's values are sent; None: as they are.
+        codec: how a combine's values are compressed; None where they are sent as float32.
+        round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
     """
@@ -167,10 +78,10 @@ class PeerState:
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    _shards: dict[str, Shard] = field(default_factory=dict)
+    _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix
 
     def copy(self) -> PeerState:
-        """A peer that stands where this one stands; what happens to it leaves this one alone."""
+        """The same state in memory of its own."""
         streams = Streams(self.streams.seed, self.peer)
         streams.load(self.streams.dump())
         return replace(
@@ -188,7 +99,7 @@ class PeerState:
 
         A peer may hold several pairs, told apart by what stands before the nets' names.
         """
-        of_role = [self.nets.get(prefix + role) for role in NETS]
+        of_role = [self.nets.get(name) for name in pair_of(prefix)]
         generator, discriminator = (None if n is None else n.module for n in of_role)
         return generator, discriminator
 
@@ -197,39 +108,49 @@ class PeerState:
         sees_data: bool,
         inputs: Mapping[str, Any] | None = None,
         prefix: str = "",
+        batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams; real images first, then CutMix, then z.
+        """One mini-batch from this peer's own streams, drawn in the order real, cuts, z.
 
-        What ``inputs`` give is not drawn; noise is not, either, where the fakes are given. Each
-        pair of nets, by its ``prefix``, has streams of its own: one does not move another's draws.
-        What is drawn is written ``into`` that memory, where it holds any.
+        Each pair of nets has streams of its own, so that training one does not move another's
+        draws.
+
+        Args:
+            sees_data: whether real images are wanted.
+            inputs: what is given and therefore not drawn, by field of :class:`Batch`; with
+                ``fake``, z is not drawn either.
+            prefix: of the pair's names.
+            batch: how many images; the experiment's number if None.
+            into: memory that the draws are written to, where it holds any.
         """
+        count = batch or self.batch
         given = dict(inputs or {})
         if sees_data and "real" not in given:
-            given["real"] = self.draw_real(prefix, into.real)
+            given["real"] = self.draw_real(prefix, count, into.real)
         if sees_data and self.gan.judges_pixels:
-            shape = (self.batch, UNIFORMS)
-            cuts = self.streams[prefix + "cuts"].random(shape, dtype=np.float32)
+            cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
         if "z" not in given and "fake" not in given:
-            given["z"] = self.draw_noise(self.batch, prefix, into.z)
+            given["z"] = self.draw_noise(count, prefix, into.z)
         return Batch(**given)
 
-    def draw_real(self, prefix: str = "", into: torch.Tensor | None = None) -> torch.Tensor:
+    def draw_real(
+        self, prefix: str = "", batch: int | None = None, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The next mini-batch of this peer's own images, (batch, c, h, w)."""
         shard = self.shard
         assert shard is not None, f"peer {self.peer} holds no data"
         if prefix:
             shard = self._shards.setdefault(prefix, Shard(shard.pixels, shard.labels))
-        return shard.draw(self.batch, self.streams[prefix + "batches"], into)
+        return shard.draw(batch or self.batch, self.streams[prefix + "batches"], into)
 
     def draw_noise(
         self, count: int, prefix: str = "", into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """z ~ N(0, I), (count, z_dim), from this peer's noise stream.
 
-        On the peer's device; or, written ``into`` the host's memory, there.
+        It is on the peer's device; or in ``into``, memory of the host, where that is given.
         """
         draws = self.streams[prefix + "noise"]
         if into is not None:
@@ -238,8 +159,8 @@ class PeerState:
         z = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
 
-    def dump(self) -> Snapshot:
-        """Take the peer apart."""
+    def dump(self) -> SavedState:
+        """Copies of everything that :meth:`load` needs to go on with the same bits."""
         tensors = {
             f"{name}/{key}": value
             for name, net in self.nets.items()
@@ -258,15 +179,15 @@ class PeerState:
             for prefix, shard in shards.items():
                 tensors[f"{prefix}shard/order"] = torch.from_numpy(shard.order.copy())
             facts["positions"] = {prefix: shard.position for prefix, shard in shards.items()}
-        return Snapshot(tensors, msgpack.packb(facts))
+        return SavedState(tensors, msgpack.packb(facts))
 
-    def load(self, snapshot: Snapshot) -> None:
-        """Put the peer together again, on a state freshly made from the same experiment.
+    def load(self, saved: SavedState) -> None:
+        """Take over what :meth:`dump` gave; this state was just made from the same experiment.
 
         Raises:
-            ValueError: the snapshot is another peer's, or of another shape.
+            ValueError: ``saved`` is another peer's, or of another shape.
         """
-        facts = msgpack.unpackb(snapshot.facts, strict_map_key=False)
+        facts = msgpack.unpackb(saved.facts, strict_map_key=False)
         if facts["peer"] != self.peer:
             raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
         self.round = facts["round"]
@@ -274,7 +195,7 @@ class PeerState:
         self.facts = facts["facts"]
         self.tensors = {
             name.removeprefix("own/"): tensor.clone().to(self.device)
-            for name, tensor in snapshot.tensors.items()
+            for name, tensor in saved.tensors.items()
             if name.startswith("own/")
         }
         if self.shard is not None:
@@ -284,12 +205,12 @@ class PeerState:
                 if prefix
             }
             for prefix, shard in {"": self.shard, **self._shards}.items():
-                shard.order = snapshot.tensors[f"{prefix}shard/order"].numpy().copy()
+                shard.order = saved.tensors[f"{prefix}shard/order"].numpy().copy()
                 shard.position = facts["positions"][prefix]
         for name, net in self.nets.items():
             own = {
                 key.removeprefix(f"{name}/"): value
-                for key, value in snapshot.tensors.items()
+                for key, value in saved.tensors.items()
                 if key.startswith(f"{name}/")
             }
             net.load(own)
@@ -301,7 +222,7 @@ def make_state(
     images: Images,
     indices: np.ndarray | None,
     rows: Mapping[str, torch.Tensor] | None = None,
-    names: Sequence[str] = NETS,
+    names: Sequence[str] = PAIR,
     gan: Gan | None = None,
 ) -> PeerState:
     """A peer at round 0.
@@ -312,17 +233,18 @@ def make_state(
         images: the source that its shard comes from (it also gives the images' shape).
         indices: which of them are its own; None for a peer without data.
         rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
-        names: the nets that it holds; what a name ends in says which of the pair it is.
+        names: the nets that it holds (see :class:`peer.gan.net_name.NetName`).
         gan: the experiment's, where it is built already and the same for several peers.
 
     Raises:
-        UserError: its device cannot be used here, or its nets cannot be built.
+        UserError: its device cannot be used here, its nets cannot be built, or one of the names is
+            no net's.
     """
     device = usable_device(experiment.device)
     gan = gan or experiment.build_gan(images.shape, owner=peer)
     nets: dict[str, Net] = {}
     for name in names:
-        initial = gan.arenas[name.endswith("discriminator")]
+        initial = gan.arenas[NetName.parse(name).role]
         new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
         nets[name] = Net(initial.copy(new), experiment.optimizer_for(name))
     shard = None

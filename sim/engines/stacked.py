@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from torch.nn.modules.conv import _ConvNd
 
-from peer.compute.execute import carry_out
+from peer.compute.execute import carry_out, images_of
 from peer.effects import Combine, Effect
 from peer.state import PeerState
 from sim.engines.autotune import Way
@@ -199,11 +199,11 @@ def _convolves(state: PeerState) -> bool:
 
 def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     """``tasks`` in parts of nearly equal size, a multiple of ``threads`` of them if possible."""
-    state = tasks[0].state
+    state, effect = tasks[0]
     if state.device.type != "cpu":
         return [tasks]
     floats = sum(net.arena.layout.length for net in state.nets.values())
-    activations = 512 * state.batch  # a guess: floats of all layers' outputs
+    activations = 512 * images_of(effect, state)  # a guess: floats of all layers' outputs
     rows = max(4, BLOCK_BYTES // (4 * (2 * floats + activations)))
     parts = min(-(-len(tasks) // (rows * threads)) * threads, max(1, len(tasks) // 2))
     ends = [len(tasks) * i // parts for i in range(parts + 1)]

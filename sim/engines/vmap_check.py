@@ -46,7 +46,9 @@ def _copies(tasks: Sequence[Task]) -> list[Task]:
     copies = []
     for state, effect in tasks:
         if isinstance(effect, Train):
-            effect = Gradient(effect.net, effect.objective, effect.inputs, effect.proximal)
+            effect = Gradient(
+                effect.net, effect.objective, effect.inputs, effect.proximal, effect.batch
+            )
         copies.append(Task(state.copy(), effect))
     return copies
 

@@ -8,7 +8,7 @@ of the same shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,9 +27,10 @@ from peer.effects import (
     Train,
 )
 from peer.gan import OBJECTIVES, Batch, Loss
+from peer.gan.net_name import PAIR, NetName
 from peer.gan.objectives import Objective, Value
-from peer.peer import role_of
 from peer.state import Net, PeerState
+from sim.engines.stacked_arenas import Rows
 from sim.engines.workspace import Workbench
 
 Tensors = dict[str, torch.Tensor]
@@ -48,12 +49,13 @@ def kind_of(task: Task) -> Hashable | None:
     if state.gan.draws or state.gan.judges_pixels:
         return None
     match effect:
-        case Train(net, objective, _, inputs, proximal) | Gradient(
-            net, objective, inputs, proximal
+        case Train(net, objective, _, inputs, proximal, batch) | Gradient(
+            net, objective, inputs, proximal, batch
         ):
             shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
             pulled = proximal is not None and proximal.mu != 0
-            return type(effect), net, objective, shapes, pulled, state.batch, len(state.nets)
+            drawn = batch or state.batch
+            return type(effect), net, objective, shapes, pulled, drawn, len(state.nets)
         case Step(net):
             return Step, net
         case Generate(net, x) | Evaluate(net, x):
@@ -131,13 +133,12 @@ def _gradients(
     effect = tasks[0].effect
     assert isinstance(effect, Train | Gradient)
     name, objective = effect.net, OBJECTIVES[effect.objective]
-    role = role_of(name)
-    prefix = name.removesuffix(role)
+    prefix, role = NetName.parse(name)
     states = [task.state for task in tasks]
     fields = _drawn(tasks, objective.sees_data, prefix)
-    held = {
+    held: dict[str, Rows] = {
         of: workbench.rows([state.nets[prefix + of].arena for state in states])
-        for of in ("generator", "discriminator")
+        for of in PAIR
         if prefix + of in states[0].nets
     }
     templates = {of: workbench.template(rows.template) for of, rows in held.items()}
@@ -233,8 +234,9 @@ def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
     memory = _memory(tasks, sees_data)
     places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
     batches = [
-        state.draw_batch(sees_data, effect.inputs, prefix, into)  # type: ignore[attr-defined]
-        for (state, effect), into in zip(tasks, places, strict=True)
+        task.state.draw_batch(sees_data, effect.inputs, prefix, effect.batch, into)
+        for task, into in zip(tasks, places, strict=True)
+        if isinstance(effect := task.effect, Train | Gradient)
     ]
     device = tasks[0].state.device
     fields: Tensors = {}
@@ -257,13 +259,14 @@ def _each(rows: torch.Tensor | None, count: int) -> Sequence[torch.Tensor | None
 def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
     """What mini-batches are drawn into, a row a peer; noise is drawn on the host."""
     state, effect = tasks[0]
-    given: Mapping[str, Any] = effect.inputs  # type: ignore[attr-defined]
+    assert isinstance(effect, Train | Gradient)
+    given, batch = effect.inputs, effect.batch or state.batch
     real = z = None
     if sees_data and "real" not in given and state.shard is not None:
         pixels = state.shard.pixels  # (n, c, h, w)
-        real = pixels.new_empty(len(tasks), state.batch, *pixels.shape[1:])
+        real = pixels.new_empty(len(tasks), batch, *pixels.shape[1:])
     if "z" not in given and "fake" not in given:
-        z = torch.empty(len(tasks), state.batch, state.gan.z_dim)
+        z = torch.empty(len(tasks), batch, state.gan.z_dim)
     return Batch(real, z)
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
-
+from peer.compute.execute import images_of
 from peer.effects import VJP, Effect, Evaluate, Generate, Gradient, Train
 from peer.experiment import Experiment
 from peer.experiment.cost_models import Cost, Seconds
 from peer.experiment.profiles import seconds_on
-from peer.peer import role_of
+from peer.gan.net_name import NetName
 from peer.state import PeerState
 
 
@@ -35,20 +31,18 @@ class Devices:
 
     def seconds(self, state: PeerState, effect: Effect) -> float:
         """What ``effect`` takes at the peer of that state, by its device and the images it sees."""
-        device, batch = self._of[state.peer], state.batch
+        device, images = self._of[state.peer], images_of(effect, state)
         match effect:
-            case Train(_, objective, steps, inputs):
+            case Train(_, objective, steps):
                 if device is None:
                     return steps * self._step
-                return steps * _step(device, objective).of(_images(inputs, batch))
-            case Gradient(_, objective, inputs):  # with the step that follows it
-                if device is None:
-                    return self._step
-                return _step(device, objective).of(_images(inputs, batch))
-            case Generate(net, x) | Evaluate(net, x):
-                return _of_net(device, net, "draw", "judge", len(x))
-            case VJP(net, x):
-                return _of_net(device, net, "descend", "feedback", len(x))
+                return steps * _step(device, objective).of(images)
+            case Gradient(_, objective):  # with the step that follows it
+                return self._step if device is None else _step(device, objective).of(images)
+            case Generate(net) | Evaluate(net):
+                return _of_net(device, net, "draw", "judge", images)
+            case VJP(net):
+                return _of_net(device, net, "descend", "feedback", images)
             case _:
                 return 0.0
 
@@ -61,11 +55,5 @@ def _step(device: Seconds, objective: str) -> Cost:
 def _of_net(device: Seconds | None, net: str, of_g: str, of_d: str, images: int) -> float:
     if device is None:
         return 0.0
-    cost: Cost = getattr(device, of_g if role_of(net) == "generator" else of_d)
+    cost: Cost = getattr(device, of_g if NetName.parse(net).role == "generator" else of_d)
     return cost.of(images)
-
-
-def _images(inputs: Mapping[str, Any], batch: int) -> int:
-    """Images in the mini-batch: of what is given, or as many as are drawn."""
-    given = (inputs.get(name) for name in ("real", "z", "fake"))
-    return next((len(x) for x in given if isinstance(x, torch.Tensor)), batch)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 import topology
 from peer.data import load_source
-from peer.experiment import NETS, Experiment
+from peer.experiment import Experiment
 from peer.gan import Gan, Layout
+from peer.gan.net_name import PAIR
 from peer.state.checkpoint import write_json, write_whole
 from sim.metrics.quality import Quality, Source, confident_classes, evaluate_generators
 from sim.metrics.samples import draw_samples
@@ -163,7 +164,7 @@ def _summarise(
         **judged,
         "labels": labels,
         "quality_absent": absence,
-        "disagreement": dict.fromkeys(NETS)
+        "disagreement": dict.fromkeys(PAIR)
         | {net: _finite(curve.values[-1]) for net, curve in curves.items()},
         "disagreement_estimated": bool(errors),
         "disagreement_relative_error": {net: _finite(of[-1]) for net, of in errors.items()},

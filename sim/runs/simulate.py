@@ -16,8 +16,9 @@ import algorithms
 from peer.data import load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
-from peer.experiment import NETS, Experiment, from_mapping, load
-from peer.peer import Peer, role_of
+from peer.experiment import Experiment, from_mapping, load
+from peer.gan.net_name import PAIR, NetName
+from peer.peer import Peer
 from peer.program import Program
 from peer.state import PeerState, make_state
 from peer.state.device import usable_device
@@ -133,7 +134,7 @@ def make_states(
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program, peers)
     gan = experiment.build_gan(sources[0][0].shape)
-    lengths = {role: layout.length for role, layout in zip(NETS, gan.layouts, strict=True)}
+    lengths = {role: layout.length for role, layout in gan.layouts.items()}
     shared = gan if experiment.init == "shared" else None
     owners: dict[str, list[int]] = {}  # by net, who holds one
     for k in peers:
@@ -141,7 +142,7 @@ def make_states(
             owners.setdefault(name, []).append(k)
     rows: dict[int, dict[str, torch.Tensor]] = {k: {} for k in peers}
     for name, holders in owners.items():
-        W = torch.zeros(len(holders), lengths[role_of(name)], device=device)
+        W = torch.zeros(len(holders), lengths[NetName.parse(name).role], device=device)
         for k, row in zip(holders, W, strict=True):
             rows[k][name] = row.data  # to autograd, what is done to one row is not done to others
     return {
@@ -227,7 +228,7 @@ class RunObserver:
 
     def _measure(self, process: Process, round: int) -> None:
         """Keep this peer's arenas until the last peer has completed ``round``; then measure."""
-        reached = self._reached.setdefault(round, {name: [] for name in NETS})
+        reached = self._reached.setdefault(round, {name: [] for name in PAIR})
         for name, arenas in reached.items():
             if name in process.peer.state.nets:
                 arenas.append(process.snapshot(name))

@@ -11,7 +11,7 @@ from typing import Any
 import algorithms
 from peer.compute.execute import prepare_compute_thread
 from peer.effects import Report
-from peer.experiment import NETS, Experiment, from_mapping
+from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.peer import Peer
 from peer.state import PeerState
@@ -108,7 +108,7 @@ def run_rank(
             recorder.write_network(folder / "network.jsonl", round, found)
 
     layouts = next(iter(states.values())).gan.layouts
-    lengths = {net: layout.length for net, layout in zip(NETS, layouts, strict=True)}
+    lengths: dict[str, int] = {net: layout.length for net, layout in layouts.items()}
     shared = SharedDisagreement(mesh, lengths, len(states), write)
     with mesh.as_one():
         quality = quality_log(experiment, program, folder / f"quality-{mesh.rank}.jsonl")

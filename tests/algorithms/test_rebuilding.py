@@ -18,7 +18,7 @@ import torch
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
-from peer.state import PeerState, Snapshot
+from peer.state import PeerState, SavedState
 from peer.state.checkpoint import load_state, save_state
 from peer.state.recorder import arena_digest
 from sim.runs.simulate import drive, make_states
@@ -86,10 +86,10 @@ def experiment_of(case: str, folder: Path, rounds: int = ROUNDS) -> Experiment:
 
 
 def through_bytes(state: PeerState, fresh: PeerState, place: Path) -> None:
-    snapshot = state.dump()
-    content = safetensors.torch.save(snapshot.tensors)
-    assert isinstance(snapshot.facts, bytes)
-    fresh.load(Snapshot(safetensors.torch.load(content), bytes(bytearray(snapshot.facts))))
+    saved = state.dump()
+    content = safetensors.torch.save(saved.tensors)
+    assert isinstance(saved.facts, bytes)
+    fresh.load(SavedState(safetensors.torch.load(content), bytes(bytearray(saved.facts))))
 
 
 def through_the_disk(state: PeerState, fresh: PeerState, place: Path) -> None:
@@ -97,14 +97,14 @@ def through_the_disk(state: PeerState, fresh: PeerState, place: Path) -> None:
     assert load_state(fresh, place)
 
 
-def edited_by(change: Callable[[Snapshot, dict], None]):
-    """A rebuilding that ``change`` may spoil: it edits the snapshot, and its facts unpacked."""
+def edited_by(change: Callable[[SavedState, dict], None]):
+    """A rebuilding that ``change`` may spoil: it edits the saved state, and its facts unpacked."""
 
     def rebuild(state: PeerState, fresh: PeerState, place: Path) -> None:
-        snapshot = state.dump()
-        facts = msgpack.unpackb(snapshot.facts, strict_map_key=False)
-        change(snapshot, facts)
-        fresh.load(Snapshot(snapshot.tensors, msgpack.packb(facts)))
+        saved = state.dump()
+        facts = msgpack.unpackb(saved.facts, strict_map_key=False)
+        change(saved, facts)
+        fresh.load(SavedState(saved.tensors, msgpack.packb(facts)))
 
     return rebuild
 
@@ -240,50 +240,50 @@ def test_the_cases_hold_what_they_are_there_for(uninterrupted) -> None:
 # --- what the tests above would notice ------------------------------------------------------------
 
 
-def no_streams(snapshot: Snapshot, facts: dict) -> None:
+def no_streams(saved: SavedState, facts: dict) -> None:
     facts["streams"] = {}
 
 
-def no_batches(snapshot: Snapshot, facts: dict) -> None:
+def no_batches(saved: SavedState, facts: dict) -> None:
     del facts["streams"]["batches"]  # drawn with replacement: this stream alone says what
 
 
-def no_noise(snapshot: Snapshot, facts: dict) -> None:
+def no_noise(saved: SavedState, facts: dict) -> None:
     del facts["streams"]["noise"]
 
 
-def no_dropout(snapshot: Snapshot, facts: dict) -> None:
+def no_dropout(saved: SavedState, facts: dict) -> None:
     facts["streams"] = {n: s for n, s in facts["streams"].items() if n in ("batches", "noise")}
 
 
-def no_position(snapshot: Snapshot, facts: dict) -> None:
+def no_position(saved: SavedState, facts: dict) -> None:
     facts["positions"] = dict.fromkeys(facts["positions"], 0)
 
 
-def no_moments(snapshot: Snapshot, facts: dict) -> None:
-    for name in list(snapshot.tensors):
+def no_moments(saved: SavedState, facts: dict) -> None:
+    for name in list(saved.tensors):
         if "optimizer." in name:
-            del snapshot.tensors[name]
+            del saved.tensors[name]
 
 
-def no_statistics(snapshot: Snapshot, facts: dict) -> None:
+def no_statistics(saved: SavedState, facts: dict) -> None:
     """Zero the tail of D's arena, where batch-norm's running mean and variance lie."""
-    snapshot.tensors["discriminator/arena"][-32:] = 0
+    saved.tensors["discriminator/arena"][-32:] = 0
 
 
-def no_dice(snapshot: Snapshot, facts: dict) -> None:
+def no_dice(saved: SavedState, facts: dict) -> None:
     del facts["streams"]["compression"]
 
 
-def no_own_tensors(snapshot: Snapshot, facts: dict) -> None:
+def no_own_tensors(saved: SavedState, facts: dict) -> None:
     """Forget what top-k has left out so far."""
-    for name in [n for n in snapshot.tensors if n.startswith("own/")]:
-        del snapshot.tensors[name]
+    for name in [n for n in saved.tensors if n.startswith("own/")]:
+        del saved.tensors[name]
 
 
-def no_copies(snapshot: Snapshot, facts: dict) -> None:
+def no_copies(saved: SavedState, facts: dict) -> None:
     """Forget CHOCO's copies, and with them that there were any: all is sent in full again."""
-    no_own_tensors(snapshot, facts)
+    no_own_tensors(saved, facts)
     facts["facts"] = {}
 
 
@@ -314,21 +314,21 @@ def test_a_rebuilding_that_forgets_changes_the_bits(
 
 def test_a_spoiler_that_spoils_nothing_is_a_rebuilding(uninterrupted, folder, tmp_path) -> None:
     """The negative controls differ by what they forget, and not by how they are done."""
-    rebuild = edited_by(lambda snapshot, facts: None)
+    rebuild = edited_by(lambda saved, facts: None)
     rebuilt = taken_apart("mlp-digits, adam", folder, tmp_path, rebuild, after=[5])
     assert digests(rebuilt) == digests(uninterrupted("mlp-digits, adam"))
 
 
-def test_a_snapshot_is_a_copy(folder: Path) -> None:
+def test_a_saved_state_is_a_copy(folder: Path) -> None:
     """A peer that trains on does not change what was dumped of it before."""
     experiment = experiment_of("mlp-digits, adam", folder)
     states = make_states(experiment)
     drive(experiment, states, algorithms.find(experiment_of("mlp-digits, adam", folder, 3)))
-    snapshots = {k: state.dump() for k, state in states.items()}
+    all_saved = {k: state.dump() for k, state in states.items()}
     drive(experiment, states, algorithms.find(experiment))
     again = make_states(experiment)
-    for k, snapshot in snapshots.items():
-        again[k].load(snapshot)
+    for k, saved in all_saved.items():
+        again[k].load(saved)
         assert again[k].round == 3
     drive(experiment, again, algorithms.find(experiment))
     assert digests(again) == digests(states)

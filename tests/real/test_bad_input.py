@@ -72,7 +72,7 @@ def refused(
         ({"loss": "wgan"}, "loss"),
         (
             {"devices": "raspbery-pi-4"},
-            "did you mean 'raspberry-pi-4'? built in are raspberry-pi-4",
+            "did you mean 'raspberry-pi-4'? (built in: raspberry-pi-4",
         ),
         ({"devices": {"three": "raspberry-pi-4"}}, "devices: keys are peers' ids and 'default'"),
         ({"devices": {7: "raspberry-pi-4"}}, "devices: there is no peer 7; ids are 0 to 4"),
@@ -95,7 +95,7 @@ def refused(
             "leave out order: consensus, or overlap",
         ),
         ({"compression": "int9"}, "compression: there is no codec 'int9'; did you mean 'int8'?"),
-        ({"compression": "gzip"}, "'gzip'; known are none, bf16, int8, int4, top-k, choco"),
+        ({"compression": "gzip"}, "'gzip' (codecs: none, bf16, int8, int4, top-k, choco)"),
         (
             {"compression": {"name": "int8", "blok": 64}},
             "unknown key 'compression.blok'; did you mean 'block'?",

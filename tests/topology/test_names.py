@@ -21,3 +21,5 @@ def test_suggestion():
     assert suggestion("WATTS_STROGATS", known) == "; did you mean 'watts-strogatz'?"
     assert suggestion("hypercube", known) == ""
     assert suggestion("ring", ()) == ""
+    assert suggestion("local-step", ("local_steps", "n_d")) == "; did you mean 'local_steps'?"
+    assert suggestion("nd", ("local_steps", "n_d")) == "; did you mean 'n_d'?"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from peer.compute.combine import BLOCK, Gradual, combine
+from peer.compute.combine import BLOCK, StreamingCombine, combine
 
 
 def draw(seed: int, length: int) -> torch.Tensor:
@@ -52,11 +52,11 @@ def test_a_value_in_pieces_gives_the_bits_of_the_whole(
     weights = {k: 1 / (3 + k) for k in received}
     own, expected = w.clone(), w.clone()
     combine(expected, None, received, weights)
-    gradual = Gradual(w, own, weights)
+    streaming = StreamingCombine(w, own, weights)
     rest = {k: received[k] for k in others}
     for start, end in pairwise((0, *cuts, length)):
-        gradual.add(last, start, received[last][start:end], rest)
-    assert gradual.done == length
+        streaming.add(last, start, received[last][start:end], rest)
+    assert streaming.done == length
     assert torch.equal(w, expected)
 
 
@@ -66,11 +66,11 @@ def test_pieces_that_are_not_to_be_used_leave_no_trace() -> None:
     weights = {5: 0.3}
     own, expected = w.clone(), w.clone()
     combine(expected, None, {5: right}, weights)
-    gradual = Gradual(w, own, weights)
+    streaming = StreamingCombine(w, own, weights)
     for value in (wrong, right):  # begun anew: what came before is not to be used
-        gradual.add(5, 0, value[:BLOCK], {})
-        gradual.add(5, BLOCK, value[BLOCK:-1], {})
-    gradual.add(5, length - 1, right[-1:], {})
+        streaming.add(5, 0, value[:BLOCK], {})
+        streaming.add(5, BLOCK, value[BLOCK:-1], {})
+    streaming.add(5, length - 1, right[-1:], {})
     assert torch.equal(w, expected)
-    gradual.undo()
+    streaming.undo()
     assert torch.equal(w, own)

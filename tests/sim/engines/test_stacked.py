@@ -14,6 +14,7 @@ import torch
 
 import algorithms
 import sim
+from peer.effects import Train
 from peer.experiment import from_mapping
 from peer.state import PeerState
 from sim.engines.autotune import TRIALS, Way
@@ -51,6 +52,24 @@ def test_a_system_stacked_equals_one_peer_at_a_time(system: str) -> None:
     engine = Stacked()
     assert_close(end(keys, engine), end(keys, None))
     assert any(way.stacked for way in engine.ways.values()) == (system not in ONE_AT_A_TIME)
+
+
+def test_peers_train_on_batches_of_their_own() -> None:
+    """FeGAN's loads: only those that draw as many images are computed together."""
+    slow = {"alpha": 1.0, "delta": 1.0, "memory": 8.0}
+    algorithm = {
+        "name": "fegan", "rounds": 2, "local_steps": 3, "fraction": 1.0, "balanced": False,
+        "capabilities": {1: slow, 3: slow},
+    }  # fmt: skip
+    keys = PLAIN | SGD | {"algorithm": algorithm}
+    engine = Stacked()
+    stacked = end(keys, engine)
+    assert {k: load[1] for k, load in stacked[0].facts["loads"].items()} == {
+        "1": 8, "2": 16, "3": 8, "4": 16,
+    }  # fmt: skip
+    assert_close(stacked, end(keys, None))
+    together = [kind for kind, way in engine.ways.items() if way.stacked]
+    assert {kind[5] for kind in together if kind[0] is Train} == {8, 16}
 
 
 BATCH_NORM = {

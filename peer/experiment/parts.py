@@ -1,0 +1,65 @@
+"""The parts of the experiment file that are small: names with settings, metrics, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from peer.gan.net_name import PAIR
+from peer.settings import Settings
+
+
+class NamedSpec(BaseModel):
+    """A name and that name's own settings: ``{name: adam, lr: 0.001}``, or just ``adam``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerSpec(Settings):
+    """One optimizer for both nets (``{name: adam, lr: 0.001}``), or one each, under their names."""
+
+    generator: NamedSpec
+    discriminator: NamedSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
+            return dict.fromkeys(PAIR, value)
+        return value
+
+
+class MetricsSpec(Settings):
+    """What is measured, and how often."""
+
+    every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
+    samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
+    quality_every: int = Field(
+        0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
+    )
+    target: float | None = Field(
+        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
+    )
+    sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
+
+
+class FaultSpec(Settings):
+    """A simulated peer that is away from ``down`` until ``up`` (virtual seconds; for ever)."""
+
+    peer: int
+    down: float = Field(ge=0)
+    up: float | None = None

@@ -1,0 +1,78 @@
+"""One of a peer's nets: its arena, its optimizer, and what the optimizer remembers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from peer.experiment import NamedSpec
+from peer.gan import Arena, make_optimizer
+
+
+class Net:
+    """One named net: its arena, and how it is optimised.
+
+    Attributes:
+        moments: what the optimizer remembers of this net, by torch's names. Whoever steps the net
+            (its own optimizer, or one over many peers' nets) lets torch keep its state here.
+    """
+
+    def __init__(self, arena: Arena, optimizer: NamedSpec) -> None:
+        self.arena = arena
+        self.spec = optimizer
+        self.moments: dict[str, Any] = {}
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module whose parameters lie in the arena."""
+        return self.arena.module
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of this net alone."""
+        parameters = self.arena.parameters
+        optimizer = make_optimizer(self.spec.name, self.spec.settings, [parameters])
+        optimizer.state[parameters] = self.moments
+        return optimizer
+
+    def copy(self) -> Net:
+        """The same net in an arena of its own."""
+        arena = self.arena.copy(torch.empty_like(self.arena.vector))
+        arena.gradient.copy_(self.arena.gradient)
+        net = Net(arena, self.spec)
+        # of tensors, the values alone: they may be rows of a matrix of many nets' moments
+        net.moments = {
+            name: value.clone() if isinstance(value, torch.Tensor) else value
+            for name, value in self.moments.items()
+        }
+        return net
+
+    def step(self) -> None:
+        """One optimizer step along the arena's gradient."""
+        self.arena.parameters.grad = self.arena.gradient
+        self.optimizer.step()
+
+    def dump(self) -> dict[str, torch.Tensor]:
+        """Copies of the arena, the optimizer's moments, and integer buffers, by name."""
+        tensors = {"arena": self.arena.vector.detach().cpu().clone()}
+        for name, value in self.moments.items():
+            tensors[f"optimizer.{name}"] = torch.as_tensor(value).detach().cpu().clone()
+        for name, counter in self.arena.counters.items():
+            tensors[f"buffer.{name}"] = counter.detach().cpu().clone()
+        return tensors
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take the values that :meth:`dump` gave."""
+        self.arena.vector.copy_(tensors["arena"])
+        device = self.arena.vector.device
+        self.moments.clear()
+        for name, value in tensors.items():
+            kind, _, of = name.partition(".")
+            if kind == "optimizer":
+                # torch keeps Adam's step count where its fused kernel wants it: at the parameters.
+                self.moments[of] = value.clone().to(device)
+            elif kind == "buffer":
+                self.arena.counters[of].copy_(value)

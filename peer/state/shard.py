@@ -1,0 +1,39 @@
+"""A peer's own images, and the mini-batches that it draws from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+class Shard:
+    """A peer's own images, and the order in which it sees them.
+
+    A shard of at least a batch is shuffled anew every epoch, batches are consecutive pieces of it,
+    and what is left at an epoch's end is skipped; from a smaller one, draws are with replacement.
+    """
+
+    def __init__(self, pixels: torch.Tensor, labels: np.ndarray | None) -> None:
+        self.pixels = pixels  # (n, c, h, w) in [-1, 1], on the peer's device
+        self.labels = labels  # (n,) or None
+        self.order = np.empty(0, dtype=np.int64)
+        self.position = 0
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def draw(
+        self, batch: int, rng: np.random.Generator, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The next mini-batch, (batch, c, h, w); written ``into`` that memory, if it is given."""
+        n = len(self)
+        if n < batch:
+            chosen = rng.integers(0, n, batch)
+        else:
+            if self.position + batch > len(self.order):
+                self.order = rng.permutation(n)
+                self.position = 0
+            chosen = self.order[self.position : self.position + batch]
+            self.position += batch
+        numbers = torch.from_numpy(chosen).to(self.pixels.device)
+        return torch.index_select(self.pixels, 0, numbers, out=into)
