@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from peer.experiment import Experiment, load
-from topology.errors import UserError
+from topology.errors import Isolation, UserError
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -52,6 +52,6 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
         app(args=arguments)
     except UserError as problem:
         errors.print(f"error: {problem}", style="red", markup=False)
-        sys.exit(2)
+        sys.exit(3 if isinstance(problem, Isolation) else 2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,3 +7,7 @@ class UserError(Exception):
     The commands print it without a traceback and leave with exit code 2. Everything below a
     command raises it rather than printing or exiting.
     """
+
+
+class Isolation(UserError):
+    """A peer reached none of its neighbours: exit code 3, since training alone is no success."""

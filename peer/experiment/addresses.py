@@ -36,9 +36,56 @@ def split(address: str) -> tuple[str, str | None, int | None]:
         ) from None
 
 
+def is_number(host: str) -> bool:
+    """Whether a host needs no looking up: ``192.168.0.13``, ``fe80::1%eth0``, ``*``."""
+    if host == "*":
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def numeric(host: str, port: int) -> str:
+    """The address of a number, IPv6 in brackets."""
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def look_up(host: str, port: int) -> tuple[str, ...]:
+    """The numbers that a name stands for, IPv4 and IPv6, in the order of this machine's choice.
+
+    Blocks, for tens of seconds where no name server answers.
+
+    Raises:
+        OSError: it stands for none.
+    """
+    found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    hosts = [_scoped(family, place) for family, _, _, _, place in found]
+    return tuple(dict.fromkeys(numeric(each, port) for each in hosts))
+
+
+def _scoped(family: int, place: tuple[object, ...]) -> str:
+    """The host in what getaddrinfo gives; a link-local IPv6 number with its interface."""
+    host = str(place[0])
+    if family == socket.AF_INET6 and place[3] and "%" not in host:
+        return f"{host}%{socket.if_indextoname(int(str(place[3])))}"
+    return host
+
+
 def is_ipc(address: str) -> bool:
     """Whether an address is a file of this machine."""
     return address.startswith(IPC)
+
+
+def name_in(address: str) -> tuple[str, int] | None:
+    """The name, and the port, in an address that is neither a number nor a file."""
+    if is_ipc(address):
+        return None
+    _, host, port = split(address)
+    if host is None or port is None or is_number(host):
+        return None
+    return host, port
 
 
 def ipc_path(address: str) -> Path:
@@ -104,3 +151,48 @@ def answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def where_to_listen(address: str) -> tuple[str, str]:
+    """Where a peer listens that is reached at ``address``, and what to tell the user of it.
+
+    On Debian, a machine's own name stands for 127.0.1.1, where no neighbour reaches it: then it
+    listens everywhere.
+    """
+    named = name_in(address)
+    if named is None or named[0] == "localhost":
+        return address, ""
+    try:
+        found = look_up(*named)
+    except (OSError, UnicodeError):
+        return address, ""  # whoever listens there says so
+    if not all(is_loopback(each) for each in found):
+        return address, ""
+    everywhere = f"tcp://*:{named[1]}"
+    return everywhere, (
+        f"on this machine the name {named[0]} stands for {', '.join(found)}, where no neighbour "
+        f"reaches it; listening at {everywhere} instead"
+    )
+
+
+def to_bind(listen: str) -> str:
+    """What ZeroMQ can bind: numbers and interfaces, not names, and files whose place is free.
+
+    Raises:
+        UserError: it is not known here.
+    """
+    if is_ipc(listen):
+        make_way(listen)
+        return listen
+    named = name_in(listen)
+    if named is None:
+        scheme, host, port = split(listen)
+        is_plain = scheme == "tcp" and host is not None and port is not None and host != "*"
+        return numeric(host, port) if is_plain and host and port is not None else listen
+    try:
+        return look_up(*named)[0]
+    except (OSError, UnicodeError):
+        raise UserError(
+            f"addresses: the name in {listen} is not known to this machine; to listen everywhere, "
+            "say listen: 'tcp://*:{port}'"
+        ) from None

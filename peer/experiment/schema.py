@@ -77,6 +77,12 @@ class Experiment(Settings):
     insecure: bool = Field(False, description="Allow plain text beyond loopback.")
     start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
     deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
+    isolation: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
+    )
+    alone: bool = Field(False, description="Train on where no neighbour is reached.")
     checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
 
     base: str | None = Field(None, description="Where relative paths start; the file's folder.")

@@ -5,9 +5,10 @@ out (:attr:`Endpoint.outboxes`, :attr:`Endpoint.events`). There is no thread, no
 here: the I/O thread (:mod:`peer.net.io_thread`) moves bytes between sockets and this object, and a
 test or a simulator may do so in virtual time.
 
-What is decided here: which neighbour a connection belongs to, and whom we ignore; which links make
-up the exchange at hand, and when it is over; whom it goes on without; when the last value that is
-awaited is handed on in pieces; when another experiment next door ends the run; how we take leave.
+What is decided here: which links make up the exchange at hand, and when it is over; whom it goes on
+without; when the last value that is awaited is handed on in pieces; when another experiment next
+door, or nobody there, ends the run; how we take leave. Who is who among those that greet us is
+decided in :mod:`peer.net.admission`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from peer.effects import Moment
+from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.link import Link
+from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect
 from peer.net.transfer.chunks import Checksums, Payload
 from peer.net.transfer.send_buffers import Released
-from peer.net.wire import Envelope, Hello, WireError, decode
+from peer.net.wire import Hello, Probe, Reject, WireError, decode
 from topology.errors import UserError
-
-STRANGERS = 16
-"""Peers without a link to us that are named in the log, at most."""
 
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
@@ -108,13 +107,14 @@ class InPhase:
 
 
 @dataclass(frozen=True)
-class Note:
-    """A line that a user may want to read."""
+class Isolated:
+    """No neighbour has been reached for so many seconds; from the beginning, if ``never``."""
 
-    line: str
+    seconds: float
+    never: bool
 
 
-Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Note
+Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note
 
 
 @dataclass
@@ -132,19 +132,25 @@ class Endpoint:
     Args:
         links: one a neighbour.
         addresses: where each neighbour is, for messages to the user.
+        now: the time.
+        isolation: seconds without any neighbour after which we are isolated; None: never.
 
     Attributes:
         events: what happened, in order; whoever drives this object takes them off.
-        foreign: messages that were ignored, being nobody's whom we know.
+        admission: who is who among those that greet us.
     """
 
-    def __init__(self, links: Mapping[int, Link], addresses: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        links: Mapping[int, Link],
+        addresses: Mapping[int, str],
+        now: float = 0.0,
+        isolation: float | None = None,
+    ) -> None:
         self.links = dict(links)
         self.addresses = dict(addresses)
         self.events: deque[Event] = deque()
-        self.foreign = 0
-        self._strangers: set[int] = set()
-        self._neighbour_at: dict[bytes, int] = {}  # by the connection that its HELLO came by
+        self.admission = Admission(self.links, self.events.append)
         self._outcome: Outcome | None = None  # of the exchange at hand
         self._open: dict[int, Part] = {}  # the links' parts in it that are not settled
         self._in_pieces = False  # whether its last value may be handed on so
@@ -152,6 +158,9 @@ class Endpoint:
         self._has_exchanged = False  # the first exchange is over
         self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
         self._farewell: _Farewell | None = None
+        self._isolation = isolation if links else None
+        self._in_touch_at = now
+        self._never_in_touch = True
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -200,24 +209,46 @@ class Endpoint:
         try:
             envelope = decode(header)
         except WireError:
-            self._ignore()
+            self.admission.ignore()
+            return
+        if isinstance(envelope.message, Probe):
+            self.admission.probed(connection, authenticated, envelope, envelope.message)
             return
         if isinstance(envelope.message, Hello):
-            self._hello(connection, authenticated, envelope, envelope.message, now)
+            link = self.admission.greeted(connection, authenticated, envelope, now)
+            if link is not None:
+                link.hello(envelope.session, envelope.seq, envelope.message, now)
         else:
-            neighbour = self._neighbour_at.get(connection)
-            if neighbour is None or authenticated not in (None, neighbour):
-                self._ignore()
-            else:
-                link = self.links[neighbour]
+            link = self.admission.sender(connection, authenticated)
+            if link is not None:
                 link.receive(envelope.session, envelope.seq, envelope.message, now, body)
-                self._listen(neighbour, link, now)
+        if link is not None:
+            self._listen(link.neighbour, link, now)
         self._take_leave(now)
+
+    def receive_answer(self, neighbour: int, header: bytes, now: float) -> None:
+        """A neighbour answers by the connection on which we greet it: we are not who we say."""
+        try:
+            envelope = decode(header)
+        except WireError:
+            self.admission.ignore()
+            return
+        match envelope.message:
+            case Reject(session, code, _) if code == TAKEN:
+                me = self.links[neighbour].me
+                if session == me.session and self._failure is None:
+                    problem = UserError(
+                        f"--id {me.peer}: another process is peer {me.peer} already, says peer "
+                        f"{neighbour} at {self.addresses[neighbour]}; give every process an --id "
+                        "of its own, or stop the other"
+                    )
+                    self._failure = (now, problem)
 
     def tick(self, now: float) -> None:
         """Let time pass."""
         for link in self.links.values():
             link.tick(now)
+        self._look_around(now)
         self._listen_to_all(now)
         if self._failure is not None and now >= self._failure[0]:
             self.events.append(Failed(self._failure[1]))
@@ -226,6 +257,7 @@ class Endpoint:
 
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbours'."""
+        self._in_touch_at += seconds
         for link in self.links.values():
             link.session.skip_time(seconds)
 
@@ -236,39 +268,22 @@ class Endpoint:
             if link.outbox and link.phase is not Phase.QUARANTINED:
                 yield neighbour, link.outbox
 
-    # --- who is who -------------------------------------------------------------------------------
+    # --- whether anybody is there -----------------------------------------------------------------
 
-    def _ignore(self) -> None:
-        """Bytes from nobody we know: counted, said once, never answered."""
-        self.foreign += 1
-        if self.foreign == 1:
-            self._note("ignored a message that is not of this network; more are only counted")
-
-    def _hello(
-        self,
-        connection: bytes,
-        authenticated: int | None,
-        envelope: Envelope,
-        hello: Hello,
-        now: float,
-    ) -> None:
-        """Bind the connection to the neighbour that greets, if it may be who it says it is."""
-        link = self.links.get(hello.peer)
-        if authenticated not in (None, hello.peer):
-            self._ignore()
-        elif link is None:
-            if hello.peer not in self._strangers and len(self._strangers) < STRANGERS:
-                self._strangers.add(hello.peer)
-                self._note(f"peer {hello.peer} greets us, but our graph has no link to it")
-            self._ignore()
-        elif authenticated is None and link.session.rejects_claim(envelope.session, now):
-            self._ignore()
-        else:
-            for old in [c for c, k in self._neighbour_at.items() if k == hello.peer]:
-                del self._neighbour_at[old]
-            self._neighbour_at[connection] = hello.peer
-            link.hello(envelope.session, envelope.seq, hello, now)
-            self._listen(hello.peer, link, now)
+    def _look_around(self, now: float) -> None:
+        """Whether we are isolated: without any neighbour since the start, or for long."""
+        if self._isolation is None or self._farewell is not None:
+            return
+        phases = {link.phase for link in self.links.values()}
+        if phases & {Phase.UP, Phase.SUSPECT} or phases == {Phase.LEFT}:
+            self._in_touch_at = now
+            self._never_in_touch = False
+            return
+        start = next(iter(self.links.values())).timing.start_timeout
+        limit = start if self._never_in_touch else self._isolation
+        if now - self._in_touch_at >= limit:
+            self._isolation = None
+            self.events.append(Isolated(limit, self._never_in_touch))
 
     # --- the exchange at hand ---------------------------------------------------------------------
 
@@ -334,6 +349,11 @@ class Endpoint:
                     self.events.append(Redial(neighbour))
                 case Mismatch(parts):
                     self._mismatch(neighbour, parts, now)
+                case Twice():
+                    self._note(
+                        f"peer {neighbour} tells us that another process has our id "
+                        f"{link.me.peer} (we keep our place; stop the other)"
+                    )
 
     def _mismatch(self, neighbour: int, parts: tuple[str, ...], now: float) -> None:
         """Before anything was learned, another experiment next door is the user's to put right."""

@@ -40,12 +40,16 @@ class FailureDetector:
     Args:
         timing: the protocol's times.
         now: the time.
+
+    Attributes:
+        answered: the number of the newest question that has got an answer; 0 for none.
     """
 
     def __init__(self, timing: Timing, now: float) -> None:
         self.timing = timing
         self._heard = now  # when it last said anything valid
         self._confirmed = now  # when it last proved that our messages arrive
+        self.answered = 0
         self._pings = 0
         self._pinged_at: float | None = None  # an unanswered PING
 
@@ -76,6 +80,8 @@ class FailureDetector:
     def answer(self, number: int, now: float) -> None:
         """It answers the question of that number."""
         self.hear(now, confirms=True)
+        if self.answered < number <= self._pings:
+            self.answered = number
         if number == self._pings:
             self._pinged_at = None
 

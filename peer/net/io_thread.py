@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from peer.net.admission import Answer, Note
 from peer.net.endpoint import (
     Arriving,
     Begin,
@@ -33,11 +34,14 @@ from peer.net.endpoint import (
     Failed,
     Finish,
     InPhase,
-    Note,
+    Isolated,
     Outcome,
     Part,
     Redial,
 )
+from peer.net.reach.diagnosis import why_not_reached
+from peer.net.reach.dialler import Dialler
+from peer.net.session import FINAL
 from peer.net.sockets import Sockets
 from peer.net.transfer.send_buffers import Released
 from peer.net.wire import WireError
@@ -72,9 +76,16 @@ class IoThread(threading.Thread):
         sockets: made by the caller, used from now on by this thread alone.
         endpoint: likewise.
         log: gets one line for everything that a user may want to know.
+        isolated: is told when no neighbour has been in touch for long, and why, by neighbour.
     """
 
-    def __init__(self, sockets: Sockets, endpoint: Endpoint, log: Log) -> None:
+    def __init__(
+        self,
+        sockets: Sockets,
+        endpoint: Endpoint,
+        log: Log,
+        isolated: Callable[[Isolated, dict[int, str]], None] | None = None,
+    ) -> None:
         super().__init__(name="io", daemon=True)
         self.sockets = sockets
         self.endpoint = endpoint
@@ -83,6 +94,8 @@ class IoThread(threading.Thread):
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.dialler = Dialler(sockets, log, self.wake)
+        self._isolated = isolated
         self._commands: queue.SimpleQueue[Begin | Finish] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -118,6 +131,7 @@ class IoThread(threading.Thread):
             self.results.put(problem)
             self.log(f"I/O thread: {type(problem).__name__}: {problem}")
         finally:
+            self.dialler.close()
             self.sockets.close(linger)
             self._wake_in.close()
             self._wake_out.close()
@@ -127,6 +141,7 @@ class IoThread(threading.Thread):
         poller.register(self.sockets.router, zmq.POLLIN)
         poller.register(self._wake_in, zmq.POLLIN)
         last = now = time.monotonic()
+        self.dialler.start()
         while not self.endpoint.has_left(now):
             poller.poll(int(1000 * TICK))
             now = time.monotonic()
@@ -136,8 +151,12 @@ class IoThread(threading.Thread):
             self._obey(now)
             if now - last >= TICK:
                 last = now
+                self.sockets.watch()
+                for neighbour, header in self.sockets.answers():
+                    self.endpoint.receive_answer(neighbour, header, now)
+                self.dialler.look(now)
                 self.endpoint.tick(now)
-            self._pass_on()
+            self._pass_on(now)
             for neighbour, outbox in self.endpoint.outboxes:
                 self.sockets.send(neighbour, outbox)
             self.status.bytes_in = self.sockets.bytes_in
@@ -174,7 +193,7 @@ class IoThread(threading.Thread):
                 case Finish():
                     self.endpoint.finish(command, now)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, now: float) -> None:
         """Hand on what the endpoint tells."""
         events = self.endpoint.events
         while events:
@@ -186,8 +205,36 @@ class IoThread(threading.Thread):
                 case Released() as released:
                     self.released.put(released)
                 case Redial(neighbour):
-                    self.sockets.redial(neighbour)
+                    self.dialler.dial(neighbour, now)
+                case Answer(connection, header):
+                    self.sockets.answer(connection, header)
+                case Isolated() as isolated if self._isolated is not None:
+                    self._diagnose(isolated, self._isolated)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
                 case Note(line):
                     self.log(line)
+
+    def _diagnose(
+        self, isolated: Isolated, tell: Callable[[Isolated, dict[int, str]], None]
+    ) -> None:
+        """Find out why each neighbour is not reached, and tell; this thread goes on meanwhile."""
+        refused = {
+            k: link.session.phase.value
+            for k, link in self.endpoint.links.items()
+            if link.session.phase in FINAL
+        }
+        contacts = dict(self.sockets.contacts)
+        unknown = dict(self.dialler.unknown)
+        slow = {k for k in contacts if self.dialler.is_slow(k)}
+
+        def diagnose() -> None:
+            reasons = {}
+            for k, address in self.sockets.addresses.items():
+                why = refused.get(k) or why_not_reached(
+                    address, contacts[k], unknown.get(k, ""), k in slow
+                )
+                reasons[k] = why
+            tell(isolated, reasons)
+
+        threading.Thread(target=diagnose, name="diagnosis", daemon=True).start()

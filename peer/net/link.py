@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
@@ -48,7 +49,16 @@ STRIKES = 3
 """Corrupt values after which a neighbour is listened to no more; restarts in one exchange after
 which it is waited for no more."""
 
-Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch
+TWICE = "twice"
+"""Of a REJECT to a peer in its place: another process says that it is that peer."""
+
+
+@dataclass(frozen=True)
+class Twice:
+    """The neighbour was greeted by another process that has our id."""
+
+
+Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch | Twice
 
 
 class Link:
@@ -144,6 +154,11 @@ class Link:
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
             return f"it is {self.phase.value}"
         return ""
+
+    def warn_of_double(self) -> None:
+        """Tell the neighbour that another process says that it is the neighbour."""
+        if self.session.number is not None:
+            self._say(Reject(self.session.number, TWICE, []))
 
     def leave(self, round: int) -> None:
         """We have finished after so many rounds."""
@@ -243,6 +258,9 @@ class Link:
         if message.session != self.me.session or self.phase in FINAL:
             return
         if isinstance(message, Reject):
+            if message.code == TWICE:
+                self.events.append(Twice())
+                return
             self.session.refuse(tuple(message.parts))
             self._end("it runs another experiment")
         elif self.session.welcomed(now):  # whatever was on its way may be lost

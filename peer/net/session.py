@@ -12,7 +12,7 @@ from enum import Enum
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.failure_detector import FailureDetector, Timing
-from peer.net.wire import Hello, Message, Ping, Pong, Reject, Welcome
+from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Welcome
 
 
 class Phase(Enum):
@@ -30,6 +30,9 @@ class Phase(Enum):
 NAMED = 16
 """Parts that a REJECT names, at most: more do not fit a header."""
 
+MISMATCH = "mismatch"
+"""Of a REJECT to a peer of another experiment; its parts are what differs."""
+
 FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 """Phases that only another process of the neighbour's, or of ours, can end."""
 
@@ -43,7 +46,7 @@ class Identity:
     fingerprint: Mapping[str, str]
     signature: Mapping[str, str]
 
-    def differing(self, hello: Hello) -> tuple[str, ...]:
+    def differing(self, hello: Hello | Probe) -> tuple[str, ...]:
         """The parts in which another peer's experiment differs from ours."""
         ours = {**self.fingerprint, **self.signature}
         theirs = hello.fingerprint | hello.signature
@@ -69,6 +72,14 @@ class Mismatch:
     """The neighbour runs another experiment; ``parts`` are what differs."""
 
     parts: tuple[str, ...]
+
+
+class Claim(Enum):
+    """What a HELLO's claim to be a certain neighbour is worth."""
+
+    RIGHT = "right"  # it is that neighbour, perhaps started anew
+    WRONG = "wrong"  # that neighbour is alive and well, and another process
+    OPEN = "open"  # not known yet; who greets, greets again
 
 
 class Session:
@@ -109,6 +120,7 @@ class Session:
         self._hello_at = now
         self._hello_after = timing.hello
         self._dialled_at = now
+        self._question: tuple[float, int] | None = None  # to a neighbour whose id is claimed twice
 
     @property
     def reachable(self) -> bool:
@@ -124,10 +136,26 @@ class Session:
         silent = self.detector.out_of_touch(now)  # deaf is as good as silent
         return f"silent for {silent:.0f} s" if silent >= self.timing.deadline else None
 
-    def rejects_claim(self, session: int, now: float) -> bool:
-        """Whether a HELLO of ``session`` contradicts a neighbour that is alive and well."""
-        alive = self.phase is Phase.UP and self.detector.silence(now) < self.timing.suspect
-        return alive and session != self.number
+    def claim(self, session: int, now: float) -> Claim:
+        """What to make of a HELLO of ``session``, perhaps by a second process of the same id.
+
+        A neighbour that is up is asked whether it is there; if it answers, it keeps its place, and
+        if it does not within :attr:`Timing.retry`, it was started anew.
+        """
+        if session == self.number or self.phase is not Phase.UP:
+            self._question = None
+            return Claim.RIGHT
+        if self._question is None:
+            self._question = now, self.detector.ping(now)
+            self._say(Ping(self.at, self._question[1]))
+            return Claim.OPEN
+        asked_at, number = self._question
+        if self.detector.answered >= number:
+            return Claim.WRONG
+        if now - asked_at < self.timing.retry:
+            return Claim.OPEN
+        self._question = None
+        return Claim.RIGHT
 
     def change(self, phase: Phase, reason: str) -> None:
         """Enter a phase, and say so."""
@@ -160,7 +188,7 @@ class Session:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
         if differing:
-            self._say(Reject(session, "mismatch", list(differing[:NAMED])))
+            self._say(Reject(session, MISMATCH, list(differing[:NAMED])))
             self.refuse(differing)
             return False
         self.detector.hear(now)

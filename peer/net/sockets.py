@@ -1,22 +1,33 @@
 """The sockets of one peer: one that receives, and one a neighbour that sends.
 
-A bound ROUTER only receives; a DEALER for every neighbour only sends. Used by one thread. This file
-and no other imports zmq's sockets.
+A bound ROUTER receives; a DEALER for every neighbour sends. There is one way back: a ROUTER may
+answer whoever greets it wrongly, by the connection that the greeting came by. Used by one thread.
+This file and no other imports zmq's sockets.
+
+ZeroMQ is given numbers alone, never names: it would look them up on its only I/O thread, on which
+one name that nobody answers for stalls every link (:mod:`peer.net.reach.resolver` does it instead).
 """
 
 from __future__ import annotations
 
-import socket as system_sockets
+import errno
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
-from peer.experiment.addresses import ipc_path, is_ipc, make_way, split
+from peer.experiment.addresses import (
+    ipc_path,
+    is_ipc,
+    name_in,
+    split,
+    to_bind,
+)
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 
@@ -46,8 +57,36 @@ class Arrival(NamedTuple):
     header: bytes
 
 
+class NoDescriptors(Exception):
+    """The process has no file descriptors left for another connection."""
+
+
+class Contact(Enum):
+    """How far the connection to a neighbour has got, as ZeroMQ tells."""
+
+    NONE = "not connected"
+    CONNECTED = "connected, but not yet through the handshake"
+    REFUSED = "our key is refused"
+    FAILED = "the handshake fails"
+    THROUGH = "through the handshake"
+
+
+_CONTACTS = {
+    zmq.EVENT_CONNECTED: Contact.CONNECTED,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: Contact.REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: Contact.FAILED,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: Contact.FAILED,
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: Contact.THROUGH,
+    zmq.EVENT_DISCONNECTED: Contact.NONE,
+}
+_WATCHED = sum(_CONTACTS)
+
+
 class Sockets:
-    """A ROUTER at ``listen`` and a DEALER to every address in ``addresses``.
+    """A ROUTER at ``listen`` and a DEALER to every neighbour in ``addresses``.
+
+    A neighbour whose address is a number, or a file, is dialled at once; one whose address is a
+    name, when :meth:`redial` is told its number.
 
     Raises:
         UserError: an address is none, is in use, or is not this machine's.
@@ -64,7 +103,9 @@ class Sockets:
         self._more = False  # frames of the message that is being received
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
         self._authenticator = self._guard() if security else None
+        self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
+        self._monitors: dict[int, zmq.Socket[bytes]] = {}
         self.router = self._make(zmq.ROUTER)
         self.router.rcvhwm = 64
         self.router.maxmsgsize = MESSAGE_LIMIT
@@ -74,8 +115,10 @@ class Sockets:
             self.router.zap_domain = ZAP_DOMAIN
         try:
             _bind(self.router, listen)
-            for neighbour in self.addresses:
-                self.dealers[neighbour] = self._dial(neighbour)
+            for neighbour, address in self.addresses.items():
+                _check(address, neighbour)
+                if name_in(address) is None:
+                    self._dial(neighbour, address)
         except UserError:
             self.close(0)
             raise
@@ -87,38 +130,84 @@ class Sockets:
         made.tcp_keepalive = 1
         return made
 
-    def _dial(self, neighbour: int) -> zmq.Socket[bytes]:
-        dealer = self._make(zmq.DEALER)
+    def _dial(self, neighbour: int, address: str) -> None:
+        try:
+            dealer = self._make(zmq.DEALER)
+            self.dealers[neighbour] = dealer
+            self._monitors[neighbour] = dealer.get_monitor_socket(_WATCHED)
+        except zmq.ZMQError as problem:
+            self._hang_up(neighbour)
+            raise NoDescriptors(problem.strerror) from None
         dealer.immediate = True  # nothing is queued for a connection that is not there
         dealer.sndhwm = 32
+        dealer.rcvhwm = 4
+        dealer.maxmsgsize = HEADER_LIMIT
         dealer.reconnect_ivl = 100
         dealer.reconnect_ivl_max = 5000
         dealer.heartbeat_ivl = 5000
         dealer.heartbeat_timeout = 30000
+        dealer.ipv6 = "[" in address
         if self.security:
             dealer.curve_serverkey = self.security.allowed[neighbour]
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
+        self.contacts[neighbour] = Contact.NONE
         try:
-            _check(self.addresses[neighbour])
-            dealer.connect(self.addresses[neighbour])
-        except (UserError, zmq.ZMQError):
-            dealer.close(0)
-            raise UserError(
-                f"addresses: {self.addresses[neighbour]} of peer {neighbour} is no address; "
-                "say tcp://HOST:PORT or ipc:///FOLDER/NAME"
-            ) from None
-        return dealer
+            dealer.connect(address)
+        except zmq.ZMQError:
+            self._hang_up(neighbour)
+            raise _no_address(self.addresses[neighbour], neighbour) from None
 
-    def redial(self, neighbour: int) -> None:
-        """Make the connection to a neighbour anew: a refused or dead one does not mend itself."""
-        self.dealers[neighbour].close(0)
-        self.dealers[neighbour] = self._dial(neighbour)
+    def _hang_up(self, neighbour: int, linger: int = 0) -> None:
+        dealer = self.dealers.pop(neighbour, None)
+        monitor = self._monitors.pop(neighbour, None)
+        if dealer is not None:
+            if monitor is not None:
+                dealer.disable_monitor()
+                monitor.close(0)
+            dealer.close(linger)
+
+    def redial(self, neighbour: int, address: str) -> None:
+        """Make the connection to a neighbour anew: a refused or dead one does not mend itself.
+
+        Args:
+            neighbour: whose.
+            address: a number's, or a file's.
+        """
+        self._hang_up(neighbour)
+        self._dial(neighbour, address)
+
+    def watch(self) -> None:
+        """See how far connections have got: ``contacts`` tells."""
+        for neighbour, monitor in self._monitors.items():
+            while monitor.poll(0):
+                event = recv_monitor_message(monitor)["event"]
+                self.contacts[neighbour] = _CONTACTS[zmq.Event(event)]
+
+    def answers(self) -> Iterator[tuple[int, bytes]]:
+        """What neighbours answered by the connections on which we greet them, by neighbour."""
+        for neighbour, dealer in self.dealers.items():
+            while True:
+                try:
+                    frames = dealer.recv_multipart(zmq.DONTWAIT)
+                except zmq.Again:
+                    break
+                self.bytes_in += sum(map(len, frames))
+                if len(frames) == 1:
+                    yield neighbour, frames[0]
+
+    def answer(self, connection: bytes, header: bytes) -> None:
+        """Answer whoever greeted us by that connection; lost where it takes nothing."""
+        try:
+            self.router.send_multipart([connection, header], zmq.DONTWAIT)
+        except zmq.ZMQError:
+            return
+        self.bytes_out += len(header)
 
     def send(self, neighbour: int, outbox: deque[tuple[bytes, memoryview | None]]) -> bool:
         """Send from ``outbox`` until it is empty (True) or the socket is full (False)."""
-        dealer = self.dealers[neighbour]
-        while outbox:
+        dealer = self.dealers.get(neighbour)
+        while outbox and dealer is not None:
             header, body = outbox[0]
             try:
                 if body is None:
@@ -130,7 +219,7 @@ class Sockets:
                 return False
             self.bytes_out += len(header)
             outbox.popleft()
-        return True
+        return not outbox
 
     def arrival(self) -> Arrival | None:
         """The header of the next message, if one is waiting; its body is still to be received."""
@@ -185,8 +274,8 @@ class Sockets:
 
     def close(self, linger: float) -> None:
         """Close everything; what is queued gets ``linger`` seconds to leave."""
-        for dealer in self.dealers.values():
-            dealer.close(int(1000 * linger))
+        for neighbour in list(self.dealers):
+            self._hang_up(neighbour, int(1000 * linger))
         if not self.router.closed:
             self.router.close(0)
         if self._authenticator is not None:
@@ -218,7 +307,9 @@ class Sockets:
         events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
         monitor = stranger.get_monitor_socket(events)
         try:
-            stranger.connect(self.listening.replace("0.0.0.0", "127.0.0.1"))
+            here = self.listening.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
+            stranger.ipv6 = "[" in here
+            stranger.connect(here)
             refused = (
                 monitor.poll(5000) != 0
                 and recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -246,8 +337,16 @@ class _AllowList:
 
 
 def _bind(router: zmq.Socket[bytes], listen: str) -> None:
+    address = to_bind(listen)
+    router.ipv6 = "[" in address or "//*:" in address
     try:
-        router.bind(_numeric(listen))
+        try:
+            router.bind(address)
+        except zmq.ZMQError as problem:
+            if not router.ipv6 or problem.errno not in _NO_IPV6:
+                raise
+            router.ipv6 = False  # everywhere, on a machine without IPv6
+            router.bind(address)
     except zmq.ZMQError as problem:
         if problem.errno == zmq.EADDRINUSE:
             raise UserError(
@@ -260,7 +359,10 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
         ) from None
 
 
-def _check(address: str) -> None:
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENODEV)
+
+
+def _check(address: str, neighbour: int) -> None:
     """ZeroMQ takes the port 99999 for 34463, and looks for a relative path wherever it was started.
 
     Raises:
@@ -268,22 +370,17 @@ def _check(address: str) -> None:
     """
     if is_ipc(address):
         ipc_path(address)
-    else:
-        split(address)
-
-
-def _numeric(listen: str) -> str:
-    """ZeroMQ binds to numbers and interfaces, not to names: look the name up."""
-    if is_ipc(listen):
-        make_way(listen)
-        return listen
-    scheme, host, port = split(listen)
-    if scheme != "tcp" or host in (None, "*"):
-        return listen
+        return
     try:
-        found = system_sockets.getaddrinfo(
-            host, port, system_sockets.AF_INET, system_sockets.SOCK_STREAM
-        )
-    except OSError:
-        raise UserError(f"addresses: the name in {listen} is not known to this machine") from None
-    return f"tcp://{found[0][4][0]}:{port}"
+        scheme, host, port = split(address)
+    except UserError:
+        raise _no_address(address, neighbour) from None
+    if scheme == "tcp" and (not host or port is None):
+        raise _no_address(address, neighbour)
+
+
+def _no_address(address: str, neighbour: int) -> UserError:
+    return UserError(
+        f"addresses: {address} of peer {neighbour} is no address; "
+        "say tcp://HOST:PORT or ipc:///FOLDER/NAME"
+    )

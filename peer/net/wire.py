@@ -117,10 +117,19 @@ class Leave:
     round: int
 
 
-Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Would my HELLO be accepted? Answered by the connection that it came by; nothing else."""
+
+    peer: int
+    fingerprint: dict[str, str]
+    signature: dict[str, str]
+
+
+Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave | Probe
 
 TYPES: tuple[type[Message], ...] = (
-    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave,
+    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort")
 """more: go on; whole: here and verified; late: I am past t; wait: no room yet; abort: not at t."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
 import topology
 from peer.experiment import Experiment
-from peer.experiment.addresses import answers, ipc_path, is_ipc
-from peer.net.keys import curve_secret
-from peer.net.sockets import Sockets
+from peer.experiment.addresses import where_to_listen
+from peer.net.reach.probe import ask, ask_whether_it_runs
+from peer.net.session import Identity
+from peer.net.sockets import Security, Sockets
 from peer.program import Program
-from peer.runtime.process import load_peer
+from peer.runtime.process import identify, load_peer, security_of
+from peer.state import PeerState
 from topology.errors import UserError
 
 
@@ -34,27 +33,52 @@ def check_everything(
     if peer is not None and not 0 <= peer < experiment.peers:
         raise UserError(f"--id {peer}: the experiment has peers 0 to {experiment.peers - 1}")
     chosen = range(experiment.peers) if peer is None else [peer]
+    found = [_check_peer(experiment, program, k, keys, console, k == peer) for k in chosen]
+    return all(found)
+
+
+def _check_peer(
+    experiment: Experiment,
+    program: Program,
+    peer: int,
+    keys: Path,
+    console: Console,
+    asks_neighbours: bool,
+) -> bool:
+    """Check one peer, layer by layer; returns whether nothing is wrong."""
     good = True
-    for k in chosen:
-        checks: dict[str, Callable[[], str]] = {
-            "data and model": lambda k=k: _data(experiment, program, k),  # type: ignore[misc]
-            "key": lambda k=k: _key(experiment, k, keys),  # type: ignore[misc]
-            "address": lambda k=k: _address(experiment, k),  # type: ignore[misc]
-        }
-        for name, check in checks.items():
-            try:
-                console.print(f"peer {k}: {name}: {check()}", highlight=False, soft_wrap=True)
-            except UserError as problem:
-                good = False
-                console.print(f"peer {k}: {problem}", style="red", markup=False, soft_wrap=True)
-        if peer is not None:
-            for neighbour in sorted(graph.neighbors(k)):
-                console.print(f"peer {k}: neighbour {neighbour}: {_reach(experiment, neighbour)}")
+
+    def say(is_good: bool, words: str) -> None:
+        nonlocal good
+        good = good and is_good
+        line = f"peer {peer}: {words}"
+        console.print(line, style=None if is_good else "red", markup=False, highlight=False,
+                      soft_wrap=True)  # fmt: skip
+
+    me = security = None
+    try:
+        state, source = load_peer(experiment, peer, program)
+        me = identify(experiment, state, source)
+        say(True, f"data and model: {_held(state)}")
+    except UserError as problem:
+        say(False, str(problem))
+    has_key = False
+    try:
+        security = security_of(experiment, peer, keys)
+        has_key = True
+        none = "none needed on loopback" if not experiment.insecure else "none: insecure is set"
+        say(True, f"key: {none if security is None else 'there, and the file names it'}")
+    except UserError as problem:
+        say(False, str(problem))
+    say(*_own_address(experiment, peer, me if has_key else None, security))
+    if asks_neighbours and me is not None and has_key:
+        for neighbour in sorted(experiment.graph_of_peers.neighbors(peer)):
+            is_good, words = ask(neighbour, experiment.address(neighbour), me, security)
+            say(is_good, f"neighbour {neighbour} at {experiment.address(neighbour)}: {words}")
     return good
 
 
-def _data(experiment: Experiment, program: Program, peer: int) -> str:
-    state, _ = load_peer(experiment, peer, program)
+def _held(state: PeerState) -> str:
     parameters = sum(net.arena.layout.parameter_count for net in state.nets.values())
     held = "no images (it is the server)"
     if state.shard is not None:
@@ -62,25 +86,19 @@ def _data(experiment: Experiment, program: Program, peer: int) -> str:
     return f"{held}, {parameters:,} parameters"
 
 
-def _key(experiment: Experiment, peer: int, keys: Path) -> str:
-    secret = curve_secret(experiment, peer, keys)
-    return "none needed on loopback" if secret is None else "there, and the file names it"
-
-
-def _address(experiment: Experiment, peer: int) -> str:
-    listen = experiment.listening_address(peer)
-    Sockets(listen, {}, None).close(0)
-    return f"{listen} is free"
-
-
-def _reach(experiment: Experiment, neighbour: int) -> str:
-    address = experiment.address(neighbour)
-    if is_ipc(address):
-        there = answers(ipc_path(address))
-        return f"answers at {address}" if there else f"does not answer at {address} yet"
-    parts = urlsplit(address)
+def _own_address(
+    experiment: Experiment, peer: int, me: Identity | None, security: Security | None
+) -> tuple[bool, str]:
+    """Whether a peer can listen where it is to listen; of one that runs, that it runs."""
+    listen, note = experiment.listening_address(peer), ""
+    if experiment.listen is None:
+        listen, note = where_to_listen(listen)
     try:
-        with socket.create_connection((parts.hostname, parts.port), timeout=3):
-            return f"answers at {parts.netloc}"
-    except OSError as problem:
-        return f"does not answer at {parts.netloc} yet ({problem.strerror or problem})"
+        Sockets(listen, {}, None).close(0)
+    except UserError as problem:
+        if me is None or "in use" not in str(problem):
+            return False, str(problem)
+        here = listen.replace("//*:", "//127.0.0.1:").replace("//0.0.0.0:", "//127.0.0.1:")
+        words = ask_whether_it_runs(here, me, security)
+        return "runs" in words, f"address: {words}"
+    return True, f"address: {listen} is free{'; ' if note else ''}{note}"

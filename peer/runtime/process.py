@@ -16,7 +16,8 @@ from peer.compute.compressed_combine import Coding
 from peer.data import load_source, partition
 from peer.effects import Report
 from peer.experiment import Experiment
-from peer.net.endpoint import Endpoint
+from peer.experiment.addresses import where_to_listen
+from peer.net.endpoint import Endpoint, Isolated
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import curve_secret, keys_folder, public_key
@@ -30,7 +31,7 @@ from peer.state import PeerState, make_state
 from peer.state.checkpoint import load_state, save_state
 from peer.state.count_sketch import encode
 from peer.state.recorder import Recorder, sketcher, write_experiment, write_peer
-from topology.errors import UserError
+from topology.errors import Isolation, UserError
 
 Log = Callable[[str], None]
 
@@ -83,6 +84,7 @@ class PeerProcess:
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = threading.Event()
         self.finished = threading.Event()
+        self.problem: UserError | None = None  # why it stopped, if nobody asked it to
         self.io = self._io_thread(options)
         if options.watch_parent:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
@@ -94,25 +96,21 @@ class PeerProcess:
 
     def _io_thread(self, options: Options) -> IoThread:
         experiment, state = self.experiment, self.state
-        secret = curve_secret(experiment, state.peer, keys_folder(options.keys))
         neighbours = self.neighbours
-        security = None
-        if secret is not None:
-            allowed = {k: experiment.keys[k].encode() for k in neighbours}
-            security = Security(secret, public_key(secret).encode(), allowed)
+        security = security_of(experiment, state.peer, keys_folder(options.keys))
         addresses = {k: experiment.address(k) for k in neighbours}
-        sockets = Sockets(experiment.listening_address(state.peer), addresses, security)
+        listen = experiment.listening_address(state.peer)
+        if experiment.listen is None:
+            listen, note = where_to_listen(listen)
+            if note:
+                self.log(note)
+        sockets = Sockets(listen, addresses, security)
         try:
             sockets.prove_that_strangers_are_refused()
         except UserError:
             sockets.close(0)
             raise
-        me = Identity(
-            state.peer,
-            secrets.randbits(64),
-            experiment.fingerprint() | {"images": self._source},
-            {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
-        )
+        me = identify(experiment, state, self._source)
         sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
         timing = Timing.within(experiment.start_timeout, experiment.deadline)
         checksum = experiment.checksum and security is None
@@ -122,7 +120,22 @@ class PeerProcess:
             layouts = {name: net.arena.layout for name, net in state.nets.items()}
             coding = Coding(experiment.compression.name, experiment.codec, layouts)
         links = {k: Link(me, k, sizes, timing, checksum, now, coding) for k in neighbours}
-        return IoThread(sockets, Endpoint(links, addresses), self.log)
+        isolation = None if experiment.alone else experiment.isolation or 10 * experiment.deadline
+        endpoint = Endpoint(links, addresses, now, isolation)
+        return IoThread(sockets, endpoint, self.log, self._isolated)
+
+    def _isolated(self, isolated: Isolated, reasons: dict[int, str]) -> None:
+        """No neighbour is reached: what the peer ends with, instead of success."""
+        why = "; ".join(
+            f"peer {k} at {self.experiment.address(k)}: {reason}" for k, reason in reasons.items()
+        )
+        problem = Isolation(
+            f"no neighbour {'was' if isolated.never else 'has been'} reached in "
+            f"{isolated.seconds:g} s ({why}); to train without them, say alone: true"
+        )
+        self.problem = problem
+        self.stop.set()
+        self.io.results.put(problem)
 
     def run(self) -> bool:
         """Run to the end; returns False where the user stopped it before.
@@ -192,6 +205,30 @@ class PeerProcess:
 
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
+
+
+def identify(experiment: Experiment, state: PeerState, source: str) -> Identity:
+    """What a peer says of itself: a session of its own, and all that neighbours must agree on."""
+    return Identity(
+        state.peer,
+        secrets.randbits(64),
+        experiment.fingerprint() | {"images": source},
+        {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
+    )
+
+
+def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | None:
+    """The keys of a peer's links; None for plain text.
+
+    Raises:
+        UserError: keys are needed and missing, or do not fit.
+    """
+    secret = curve_secret(experiment, peer, keys)
+    if secret is None:
+        return None
+    neighbours = experiment.graph_of_peers.neighbors(peer)
+    allowed = {k: experiment.keys[k].encode() for k in neighbours}
+    return Security(secret, public_key(secret).encode(), allowed)
 
 
 def load_peer(experiment: Experiment, peer: int, program: Program) -> tuple[PeerState, str]:

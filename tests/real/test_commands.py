@@ -50,7 +50,8 @@ def test_keys_check_and_an_encrypted_run(
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "there, and the file names it" in said
-    assert "does not answer" in said
+    assert "neighbour 1 at" in said
+    assert "is not there yet (port: connection refused" in said
     peers = [processes.peer(file, k) for k in range(2)]
     assert [process.wait(timeout=120) for process in peers] == [0, 0]
     plain = sim.run(experiment, run_dir=processes.folder / "sim", report=False).arena_blake2b

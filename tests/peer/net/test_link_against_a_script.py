@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from peer.effects import Moment
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.failure_detector import Timing
-from peer.net.link import STRIKES, Link
-from peer.net.session import Identity, Mismatch, Phase
+from peer.net.link import STRIKES, Link, Twice
+from peer.net.session import Claim, Identity, Mismatch, Phase
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import (
     Ack,
@@ -692,14 +692,52 @@ def test_skipped_time_does_not_count_towards_the_start_timeout() -> None:
     assert [s.value for s in scripted.settled()] == [None]
 
 
-def test_a_claim_to_be_a_living_neighbour_is_not_believed() -> None:
+def test_a_claim_to_be_a_neighbour_that_answers_is_wrong() -> None:
     scripted = Scripted()
-    scripted.wait(1.0, answering=True)
     session = scripted.link.session
-    assert session.rejects_claim(session=9, now=scripted.now)
-    assert not session.rejects_claim(session=scripted.session, now=scripted.now)
+    assert session.claim(scripted.session, scripted.now) is Claim.RIGHT
+    scripted.heard()
+    assert session.claim(9, scripted.now) is Claim.OPEN
+    (question,) = [m for m in scripted.heard() if isinstance(m, Ping)]
+    scripted.say(Ping(A, 7))  # what it says by itself may have been said long ago
+    assert session.claim(9, scripted.now) is Claim.OPEN
+    assert scripted.heard() == [Pong(session.at, 7)]  # asked once
+    scripted.say(Pong(A, question.number))
+    assert session.claim(9, scripted.now) is Claim.WRONG
+    scripted.wait(60.0, answering=True)
+    assert session.claim(9, scripted.now) is Claim.WRONG
+
+
+def test_a_claim_to_be_a_neighbour_that_does_not_answer_is_right() -> None:
+    scripted = Scripted()
+    session = scripted.link.session
+    began = scripted.now
+    while session.claim(9, scripted.now) is Claim.OPEN:
+        scripted.wait(TICK)
+    assert session.claim(9, scripted.now) is Claim.RIGHT
+    assert scripted.now - began == pytest.approx(Timing().retry, abs=2 * TICK)
+    assert scripted.link.phase is Phase.UP  # it has said nothing yet
+
+
+def test_who_is_not_up_may_be_anybody() -> None:
+    assert Scripted(greet=False).link.session.claim(9, 100.0) is Claim.RIGHT
+    scripted = Scripted()
     scripted.wait(6.0)
-    assert not session.rejects_claim(session=9, now=scripted.now)
+    assert scripted.link.phase is Phase.SUSPECT
+    assert scripted.link.session.claim(9, scripted.now) is Claim.RIGHT
+
+
+def test_that_another_process_has_our_id_is_told_and_changes_nothing() -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.say(Reject(scripted.me.session, "twice", []))
+    assert scripted.events[-1] == Twice()
+    assert scripted.link.phase is Phase.UP
+    scripted.send(A)
+    assert [s.reason for s in scripted.settled()] == [""]
+    scripted.heard()
+    scripted.link.warn_of_double()
+    assert scripted.heard() == [Reject(scripted.session, "twice", [])]
 
 
 def test_a_reject_alone_is_enough() -> None:

@@ -508,7 +508,9 @@ def test_a_live_pair_goes_on_whatever_a_stranger_sends(
         swap(a, b, exchanges=6)
         bombardment.join(LONGEST)
         assert not bombardment.is_alive()
-        assert eventually(lambda: a.io.endpoint.foreign == sent)  # all were taken, and thrown away
+        assert eventually(
+            lambda: a.io.endpoint.admission.foreign == sent
+        )  # all were taken, and thrown away
         swap(a, b)
         assert a.link(1).phase is b.link(0).phase is Phase.UP
         assert a.link(1).strikes == 0
@@ -534,7 +536,7 @@ def test_frames_beyond_the_limit_close_the_connection_and_reach_nobody() -> None
         somebody.send(encode(1, 0, hello(1)), b"\0" * (MESSAGE_LIMIT + 1))
         assert somebody.event() == zmq.EVENT_DISCONNECTED
         swap(a, b)
-        assert a.io.endpoint.foreign == 0
+        assert a.io.endpoint.admission.foreign == 0
         assert a.sockets.bytes_in < 3 * 4 * sum(NETS.values())
 
 
@@ -542,9 +544,9 @@ def test_names_of_many_strangers_fill_neither_log_nor_memory() -> None:
     with running(*pair()) as (a, b), stranger(a.sockets.listening) as somebody:
         for peer in range(2, 2002):
             somebody.send(encode(7, 0, hello(peer)))
-        assert eventually(lambda: a.io.endpoint.foreign == 2000)
+        assert eventually(lambda: a.io.endpoint.admission.foreign == 2000)
         assert len(a.log) < 50
-        assert len(a.io.endpoint._strangers) < 100
+        assert len(a.io.endpoint.admission._strangers) < 100
         swap(a, b)
 
 
@@ -558,7 +560,7 @@ def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -
             outbox.append((encode(b.session, 0, Chunk(Moment(0, 0), 0, 0)), memoryview(b"x" * 99)))
             outbox.append((encode(1, 0, Chunk(Moment(9, 0), 0, 0)), None))
         swap(a, b, exchanges=4)
-        assert eventually(lambda: a.io.endpoint.foreign == 20)
+        assert eventually(lambda: a.io.endpoint.admission.foreign == 20)
 
 
 # --- sockets alone --------------------------------------------------------------------------------
@@ -664,7 +666,7 @@ def test_nothing_is_queued_for_a_neighbour_that_is_not_there() -> None:
         try:
             assert eventually(lambda: sockets.send(5, outbox))
             assert arrivals(there, 2) == [(b"a", None), (b"b", None)]
-            sockets.redial(5)
+            sockets.redial(5, address)
             outbox.append((b"c", memoryview(b"body")))
             assert eventually(lambda: sockets.send(5, outbox))
             assert arrivals(there, 1) == [(b"c", b"body")]
@@ -745,7 +747,7 @@ def test_a_secure_pair_swaps_bit_for_bit() -> None:
     a, b, _ = secure_pair()
     with running(a, b):
         swap(a, b, exchanges=4)
-        assert a.io.endpoint.foreign == b.io.endpoint.foreign == 0
+        assert a.io.endpoint.admission.foreign == b.io.endpoint.admission.foreign == 0
 
 
 def test_none_of_many_messages_of_a_strangers_key_is_delivered() -> None:
@@ -762,7 +764,7 @@ def test_none_of_many_messages_of_a_strangers_key_is_delivered() -> None:
             assert somebody.pour(encode(1, 0, hello(1)), 2_000) > 0
             swap(a, b, exchanges=4)
             assert somebody.event() == zmq.EVENT_DISCONNECTED
-        assert a.io.endpoint.foreign == 0
+        assert a.io.endpoint.admission.foreign == 0
         assert a.link(1).session.number == b.session
 
 
@@ -776,13 +778,13 @@ def test_a_neighbours_key_cannot_speak_as_another_neighbour() -> None:
     with running(a), stranger(a.sockets.listening, **curve) as two:
         for session in range(100):
             two.send(encode(session, 0, hello(1)))
-        assert eventually(lambda: a.io.endpoint.foreign == 100)
+        assert eventually(lambda: a.io.endpoint.admission.foreign == 100)
         assert a.link(1).session.number is None
         assert a.link(1).phase is Phase.UNKNOWN
         two.send(encode(500, 0, hello(2)))  # as itself it is heard
         assert eventually(lambda: a.link(2).session.number == 500)
         two.send(encode(500, 1, hello(1)))
-        assert eventually(lambda: a.io.endpoint.foreign == 101)
+        assert eventually(lambda: a.io.endpoint.admission.foreign == 101)
         assert a.link(1).session.number is None
 
 

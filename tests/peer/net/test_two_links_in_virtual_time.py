@@ -24,7 +24,7 @@ from peer.effects import Moment
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.failure_detector import Timing
 from peer.net.link import STRIKES, Link
-from peer.net.session import Changed, Identity, Mismatch, Phase, Reconnect
+from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.wire import (
@@ -260,7 +260,7 @@ class Actor:
         now = self.world.now
         if isinstance(envelope.message, Hello):
             claimed = self.links.get(envelope.message.peer)
-            if claimed is None or claimed.session.rejects_claim(envelope.session, now):
+            if claimed is None or claimed.session.claim(envelope.session, now) is not Claim.RIGHT:
                 return
             for old in [c for c, k in self.senders.items() if k == envelope.message.peer]:
                 del self.senders[old]

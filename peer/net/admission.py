@@ -1,0 +1,134 @@
+"""Who is who among those that greet us: which neighbour a connection belongs to, whom we ignore.
+
+Pure, as the endpoint whose part it is. A connection is bound to a neighbour by its HELLO; what
+CURVE says of a sender may not contradict it. Of two processes with one id, the first keeps its
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from peer.net.link import Link
+from peer.net.session import MISMATCH, NAMED, Claim
+from peer.net.wire import Envelope, Hello, Probe, Reject, Welcome, encode
+
+STRANGERS = 16
+"""Peers without a link to us, and processes with an id that is taken, that are named in the log."""
+
+TAKEN = "taken"
+"""Of a REJECT to a second process of one id: its place is taken."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to whoever greeted us wrongly, by the connection that the greeting came by."""
+
+    connection: bytes
+    header: bytes
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line that a user may want to read."""
+
+    line: str
+
+
+class Admission:
+    """Binds connections to neighbours.
+
+    Args:
+        links: one a neighbour.
+        tell: queues an event.
+
+    Attributes:
+        foreign: messages that were ignored, being nobody's whom we know.
+    """
+
+    def __init__(self, links: Mapping[int, Link], tell: Callable[[Answer | Note], None]) -> None:
+        self.links = links
+        self.foreign = 0
+        self._tell = tell
+        self._neighbour_at: dict[bytes, int] = {}  # by the connection that its HELLO came by
+        self._strangers: set[int] = set()
+        self._doubles: set[int] = set()  # sessions that claimed an id that was taken
+
+    def ignore(self) -> None:
+        """Bytes from nobody we know: counted, said once, never answered."""
+        self.foreign += 1
+        if self.foreign == 1:
+            line = "ignored a message that is not of this network; more are only counted"
+            self._tell(Note(line))
+
+    def sender(self, connection: bytes, authenticated: int | None) -> Link | None:
+        """The link whose neighbour greeted by this connection, if CURVE does not contradict."""
+        neighbour = self._neighbour_at.get(connection)
+        if neighbour is None or authenticated not in (None, neighbour):
+            self.ignore()
+            return None
+        return self.links[neighbour]
+
+    def greeted(
+        self, connection: bytes, authenticated: int | None, envelope: Envelope, now: float
+    ) -> Link | None:
+        """The link of whoever greets by this connection, if it may be who it says it is."""
+        hello = envelope.message
+        assert isinstance(hello, Hello)
+        link = self.links.get(hello.peer)
+        if authenticated not in (None, hello.peer):
+            self.ignore()
+            return None
+        if link is None:
+            self._name_stranger(hello.peer)
+            self.ignore()
+            return None
+        claim = link.session.claim(envelope.session, now)
+        if claim is Claim.WRONG:
+            self._refuse_double(connection, link, envelope.session)
+        if claim is not Claim.RIGHT:
+            return None
+        for old in [c for c, k in self._neighbour_at.items() if k == hello.peer]:
+            del self._neighbour_at[old]
+        self._neighbour_at[connection] = hello.peer
+        return link
+
+    def probed(
+        self, connection: bytes, authenticated: int | None, envelope: Envelope, probe: Probe
+    ) -> None:
+        """Answer somebody who asks whether its HELLO would be accepted: a neighbour, or ourselves.
+
+        Nothing changes by it: `peer check` may ask while everybody trains.
+        """
+        me = next((link.me for link in self.links.values()), None)
+        known = me is not None and (probe.peer in self.links or probe.peer == me.peer)
+        if me is None or not known or authenticated not in (None, probe.peer):
+            self.ignore()
+            return
+        differing = me.differing(probe)
+        answer: Reject | Welcome = Welcome(envelope.session, self._round())
+        if differing:
+            answer = Reject(envelope.session, MISMATCH, list(differing[:NAMED]))
+        self._tell(Answer(connection, encode(me.session, 0, answer)))
+
+    def _round(self) -> int:
+        return max(0, *(link.session.at.round for link in self.links.values()))
+
+    def _name_stranger(self, peer: int) -> None:
+        if peer not in self._strangers and len(self._strangers) < STRANGERS:
+            self._strangers.add(peer)
+            self._tell(Note(f"peer {peer} greets us, but our graph has no link to it"))
+
+    def _refuse_double(self, connection: bytes, link: Link, session: int) -> None:
+        """Two processes have one id: the first keeps its place, and both are told."""
+        reject = Reject(session, TAKEN, [])
+        self._tell(Answer(connection, encode(link.me.session, 0, reject)))
+        if session not in self._doubles and len(self._doubles) < STRANGERS:
+            self._doubles.add(session)
+            link.warn_of_double()
+            line = (
+                f"a second process says that it is peer {link.neighbour}; the first keeps its "
+                "place (give every process an --id of its own)"
+            )
+            self._tell(Note(line))

@@ -1,0 +1,1 @@
+"""Reaching neighbours: their names, their connections, and why one is not reached."""

@@ -1,0 +1,102 @@
+"""Asking a peer whether it would take us: name, route, port, key, experiment, in this order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+
+from peer.experiment.addresses import name_in
+from peer.net.reach.diagnosis import why_not_reached
+from peer.net.reach.resolver import Found, NotFound, Resolver
+from peer.net.session import MISMATCH, Identity
+from peer.net.sockets import Contact, Security, Sockets
+from peer.net.wire import Probe, Reject, Welcome, WireError, decode, encode
+
+PATIENCE = 5.0
+"""Seconds to wait for a name, and for an answer."""
+
+NOWHERE = "tcp://127.0.0.1:0"
+"""Where who only asks listens: at a port that nobody knows."""
+
+
+def ask(peer: int, address: str, me: Identity, security: Security | None) -> tuple[bool, str]:
+    """Ask the peer at ``address`` whether it would take us as what we say we are.
+
+    Returns whether what it says is no fault (that nobody is there yet is none), and that in words.
+    """
+    where, problem = _number_of(peer, address)
+    if problem:
+        return False, problem
+    sockets = Sockets(NOWHERE, {peer: where}, security)
+    try:
+        return _ask(sockets, peer, address, me)
+    finally:
+        sockets.close(0)
+
+
+def ask_whether_it_runs(address: str, me: Identity, security: Security | None) -> str:
+    """What listens at a peer's own address, which is in use: that very peer, as a rule."""
+    own = None
+    if security is not None:
+        own = replace(security, allowed={me.peer: security.public})
+    sockets = Sockets(NOWHERE, {me.peer: address}, own)
+    try:
+        good, words = _ask(sockets, me.peer, address, me)
+        if sockets.contacts[me.peer] is Contact.REFUSED:  # it has our key, and no use for itself
+            return f"peer {me.peer} runs already, at {address}"
+    finally:
+        sockets.close(0)
+    if good and words.startswith("runs"):
+        return f"peer {me.peer} {words}"
+    return f"{address} is in use by another program, or by a peer of another experiment"
+
+
+def _number_of(peer: int, address: str) -> tuple[str, str]:
+    """An address as a number, or why it is none."""
+    named = name_in(address)
+    if named is None:
+        return address, ""
+    told: list[Found | NotFound] = []
+    resolver = Resolver(told.append)
+    resolver.ask(peer, *named)
+    until = time.monotonic() + PATIENCE
+    while not told and time.monotonic() < until:
+        time.sleep(0.02)
+    resolver.close()
+    match told[:1]:
+        case [Found(_, numbers)]:
+            return numbers[0], ""
+        case [NotFound(_, reason)]:
+            return "", f"name: {reason}"
+    return "", f"name: nobody answers for the name {named[0]}"
+
+
+def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool, str]:
+    probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature))
+    until = time.monotonic() + PATIENCE
+    asked = False
+    while time.monotonic() < until:
+        sockets.watch()
+        contact = sockets.contacts[peer]
+        if contact is Contact.REFUSED or (contact is Contact.FAILED and not asked):
+            return False, f"key: {why_not_reached(address, contact, '', False)}"
+        if contact is Contact.THROUGH and not asked:
+            asked = sockets.send(peer, deque([(encode(me.session, 0, probe), None)]))
+        for _, header in sockets.answers():
+            try:
+                answer = decode(header).message
+            except WireError:
+                continue
+            if isinstance(answer, Welcome):
+                return True, f"runs, and is at round {answer.round}"
+            if isinstance(answer, Reject) and answer.code == MISMATCH:
+                parts = ", ".join(answer.parts)
+                return False, f"experiment: {parts} differ; give every peer the same file"
+        time.sleep(0.02)
+    contact = sockets.contacts[peer]
+    reason = why_not_reached(address, contact, "", False)
+    layer = {Contact.NONE: "port", Contact.CONNECTED: "key"}.get(contact, "experiment")
+    if contact is Contact.NONE:
+        return True, f"is not there yet ({layer}: {reason})"
+    return False, f"{layer}: {reason}"
