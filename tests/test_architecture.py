@@ -195,6 +195,8 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     drivers |= {"sim.runs.simulate_sharded"}  # sim.run's twin for several processes
     drivers |= {"sim.engines.stacked"}  # which times two ways of computing, and takes the faster
     drivers |= {"sim.sharding.collectives"}  # a timedelta: how long to wait
+    # names and answers that are waited for, by threads of their own
+    drivers |= {"peer.net.reach.resolver", "peer.net.reach.probe"}
     drivers |= {"peer.runtime.profiler"}  # peer profile: a measurement
     assert not clocks or name in drivers
 

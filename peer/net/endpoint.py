@@ -161,6 +161,7 @@ class Endpoint:
         self._isolation = isolation if links else None
         self._in_touch_at = now
         self._never_in_touch = True
+        self._holds = False  # nothing is handed over any more: the run ends before it began
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -283,6 +284,7 @@ class Endpoint:
         limit = start if self._never_in_touch else self._isolation
         if now - self._in_touch_at >= limit:
             self._isolation = None
+            self._holds = self._never_in_touch
             self.events.append(Isolated(limit, self._never_in_touch))
 
     # --- the exchange at hand ---------------------------------------------------------------------
@@ -292,7 +294,7 @@ class Endpoint:
 
         Where one neighbour alone is outstanding, its chunks are handed on as they come.
         """
-        if self._failure is not None or self._outcome is None:
+        if self._failure is not None or self._holds or self._outcome is None:
             return  # nothing is learned any more, and the reason follows; or nobody waits
         if not self._open:
             done, self._outcome = self._outcome, None

@@ -80,6 +80,7 @@ _CONTACTS = {
     zmq.EVENT_DISCONNECTED: Contact.NONE,
 }
 _WATCHED = sum(_CONTACTS)
+_VERDICTS = (Contact.REFUSED, Contact.FAILED, Contact.THROUGH)
 
 
 class Sockets:
@@ -151,7 +152,8 @@ class Sockets:
             dealer.curve_serverkey = self.security.allowed[neighbour]
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
-        self.contacts[neighbour] = Contact.NONE
+        if self.contacts[neighbour] is Contact.THROUGH:
+            self.contacts[neighbour] = Contact.NONE
         try:
             dealer.connect(address)
         except zmq.ZMQError:
@@ -182,7 +184,10 @@ class Sockets:
         for neighbour, monitor in self._monitors.items():
             while monitor.poll(0):
                 event = recv_monitor_message(monitor)["event"]
-                self.contacts[neighbour] = _CONTACTS[zmq.Event(event)]
+                contact = _CONTACTS[zmq.Event(event)]
+                # ZeroMQ tries again after a failed handshake: what counts is how far it came
+                if contact in _VERDICTS or self.contacts[neighbour] not in _VERDICTS[:2]:
+                    self.contacts[neighbour] = contact
 
     def answers(self) -> Iterator[tuple[int, bytes]]:
         """What neighbours answered by the connections on which we greet them, by neighbour."""

@@ -133,9 +133,11 @@ class PeerProcess:
             f"no neighbour {'was' if isolated.never else 'has been'} reached in "
             f"{isolated.seconds:g} s ({why}); to train without them, say alone: true"
         )
-        self.problem = problem
-        self.stop.set()
-        self.io.results.put(problem)
+        if isolated.never:
+            self.io.results.put(problem)  # instead of the first exchange
+        else:
+            self.problem = problem
+            self.stop.set()  # at the end of the round, which does not wait for anybody
 
     def run(self) -> bool:
         """Run to the end; returns False where the user stopped it before.
@@ -186,6 +188,8 @@ class PeerProcess:
                 product=self.program.makes_product(state.peer, experiment.peers),
             )
         self.finished.set()
+        if self.problem is not None and not completed:
+            raise self.problem
         return completed
 
     def _watch_parent(self) -> None:

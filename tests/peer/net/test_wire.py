@@ -28,6 +28,7 @@ from peer.net.wire import (
     Offer,
     Ping,
     Pong,
+    Probe,
     Reject,
     Welcome,
     WireError,
@@ -62,6 +63,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Ping: st.builds(Ping, moments, u64),
     Pong: st.builds(Pong, moments, u64),
     Leave: st.builds(Leave, u32),
+    Probe: st.builds(Probe, u32, tables, tables),
 }
 messages = st.one_of(*STRATEGIES.values())
 
@@ -76,6 +78,7 @@ EXAMPLES: tuple[Message, ...] = (
     Ping(BEFORE_ALL, 5),
     Pong(Moment(0, 0), 5),
     Leave(2500),
+    Probe(3, {"graph": "abc"}, {"model:generator": "def"}),
 )
 
 
