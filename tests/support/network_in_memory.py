@@ -235,15 +235,14 @@ class Host:
         self.network = network
         self.peer = me.peer
         neighbours = sorted(network.graph[me.peer], reverse=network.reverses_links)
-        self.endpoint = make_endpoint(
-            me, neighbours, network.timing, network.now, network.checksum
-        )
+        self.endpoint = make_endpoint(me, neighbours, network.timing, network.now, network.checksum)
         self.roles = roles_of(me.peer, network.script, network.per_round)
         self.step = first  # the next one, or the one at hand
         self.begin_at = network.now
         self.is_open = False
         self.is_frozen = False
         self.has_left = False
+        self._is_leaving = False
         self.last_tick = network.now
         self.backlog: deque[tuple[Connection, Packet]] = deque()
         self.results: dict[int, Result] = {}
@@ -275,14 +274,13 @@ class Host:
                 self._begin()
             else:
                 self.step += 1  # it has no part in it
+        if self.is_done and self.network.leaves and not self._is_leaving:
+            self._is_leaving = True
+            self._put("finish", Finish(self.step, self.network.patience), now)
         self.pass_on()
         for k, outbox in self.endpoint.outboxes:
             self.network.send(self.peer, k, outbox)
         self.has_left = self.endpoint.has_left(now)
-
-    def finish(self, round: int, patience: float) -> None:
-        self._put("finish", Finish(round, patience), self.network.now)
-        self.turn()
 
     def receive(self, connection: Connection, packet: Packet) -> None:
         body = None if packet.body is None else memoryview(bytearray(packet.body))
@@ -340,7 +338,8 @@ class Host:
 
     def _take(self, arriving: Arriving) -> None:
         k, piece = arriving.neighbour, arriving.piece
-        assert self.is_open and piece.t == self.roles[self.step][k].t
+        assert self.is_open
+        assert piece.t == self.roles[self.step][k].t
         if piece.start == 0:
             self._pieces[k] = bytearray()
         assert piece.start == len(self._pieces[k]), "pieces are out of order"
@@ -357,10 +356,12 @@ class Host:
         roles, net = self.roles[step], self.network.script[step].net
         wanted = {k for k, role in roles.items() if role.wants}
         received = outcome.received.keys()
-        assert received <= wanted and not received & outcome.missing
+        assert received <= wanted
+        assert not received & outcome.missing
         assert outcome.missing <= roles.keys()
         in_pieces = wanted - received - outcome.missing
-        assert len(in_pieces) <= 1 and in_pieces <= self._pieces.keys()
+        assert len(in_pieces) <= 1
+        assert in_pieces <= self._pieces.keys()
         for k in in_pieces:
             assert bytes(self._pieces[k]) == value_of(k, step, net), f"not {k}'s at {step}"
         for k, view in outcome.received.items():
@@ -381,6 +382,7 @@ class NetworkInMemory:
     Attributes:
         curve: messages come with the sender that CURVE would have authenticated.
         compute: seconds between two exchanges, by peer.
+        leaves: who has done its script finishes, and has ``patience`` for that.
         records: keep what goes into every endpoint, and what is on the wire.
     """
 
@@ -394,6 +396,8 @@ class NetworkInMemory:
     per_round: int = 2
     compute: Mapping[int, float] = field(default_factory=dict)
     writes_slowly: bool = False
+    leaves: bool = False
+    patience: float = 5.0
     reverses_links: bool = False
     records: bool = False
     absent: frozenset[int] = frozenset()
@@ -491,7 +495,9 @@ class NetworkInMemory:
             self.cut(peer, k)
             self.cut(k, peer)
 
-    def send(self, source: int, target: int, outbox: deque[tuple[bytes, memoryview | None]]) -> None:
+    def send(
+        self, source: int, target: int, outbox: deque[tuple[bytes, memoryview | None]]
+    ) -> None:
         connection = self._connections[source, target]
         there = self.hosts.get(target)
         if there is None or there.has_left or self.now < connection.up_at:
