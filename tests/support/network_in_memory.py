@@ -183,6 +183,7 @@ class Connection:
     up_at: float
     is_broken: bool = False
     under_way: int = 0
+    clear_at: float = 0.0  # when the last of what was sent has arrived
 
 
 @dataclass(frozen=True)
@@ -392,6 +393,7 @@ class NetworkInMemory:
     checksum: bool = True
     curve: bool = False
     latency: float = 0.001
+    bytes_per_second: float = 4e6  # a value's chunks come one after the other
     fate: Fate = lambda packet, now: [(0.0, packet)]
     per_round: int = 2
     compute: Mapping[int, float] = field(default_factory=dict)
@@ -506,10 +508,13 @@ class NetworkInMemory:
             packet = Packet(source, target, *outbox.popleft())
             if self.records:
                 self.wire.append((self.now, source, target, packet.header, packet.body or b""))
+            size = len(packet.header) + len(packet.body or b"")
+            begins = max(self.now, connection.clear_at)
+            connection.clear_at = begins + size / self.bytes_per_second
             for delay, copy in self.fate(packet, self.now):
                 connection.under_way += 1
                 self.at(
-                    self.now + self.latency + delay,
+                    connection.clear_at + self.latency + delay,
                     lambda c=connection, p=copy: self._arrive(c, p),  # type: ignore[misc]
                 )
 

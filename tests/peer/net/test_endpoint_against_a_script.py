@@ -407,12 +407,26 @@ def test_the_first_message_on_a_new_connection_is_a_greeting(first: str) -> None
     alone = Alone((1,), BRISK)
     alone.connect(1)
     while not of_kind(Redial, alone.wait(TICK)):
+        assert alone.now < 30.0, "it is never dialled again"
         alone.frames()
     # before time passes again, the neighbour is heard by its own connection, which never broke
     message = {"greeting": greeting(1), "welcome": Welcome(1000, 0), "ping": Ping(A, 1)}[first]
     alone.hear_from(1, message)
     alone.wait(0.5)
     assert isinstance(alone.said(1)[0], Hello)
+
+
+def test_time_in_which_we_stood_still_is_not_a_neighbours_silence() -> None:
+    alone = Alone((1,))
+    alone.connect(1)
+    alone.begin(A, 1)
+    alone.now += 100.0
+    alone.endpoint.skip_time(100.0)
+    events = alone.wait(PATIENT.suspect - 2 * TICK)
+    assert not of_kind(Outcome, events)
+    assert not of_kind(InPhase, events)
+    later = alone.wait(PATIENT.deadline)
+    assert of_kind(Outcome, later) == [Outcome({}, {1})]
 
 
 # --- another experiment next door -----------------------------------------------------------------
