@@ -51,24 +51,36 @@ class Admission:
         self.links = links
         self.foreign = 0
         self._tell = tell
+        self._has_said = False  # that there was something foreign
         self._neighbour_at: dict[bytes, int] = {}  # by the connection that its HELLO came by
         self._strangers: set[int] = set()
         self._doubles: set[int] = set()  # sessions that claimed an id that was taken
 
-    def ignore(self) -> None:
-        """Bytes from nobody we know: counted, said once, never answered."""
+    def ignore(self, *, is_stale: bool = False) -> None:
+        """Bytes from nobody we know: counted, said once, never answered.
+
+        What is left of a neighbour's old connection is no news (``is_stale``).
+        """
         self.foreign += 1
-        if self.foreign == 1:
+        if not is_stale and not self._has_said:
+            self._has_said = True
             line = "ignored a message that is not of this network; more are only counted"
             self._tell(Note(line))
 
-    def sender(self, connection: bytes, authenticated: int | None) -> Link | None:
+    def sender(self, connection: bytes, authenticated: int | None, session: int) -> Link | None:
         """The link whose neighbour greeted by this connection, if CURVE does not contradict."""
         neighbour = self._neighbour_at.get(connection)
         if neighbour is None or authenticated not in (None, neighbour):
-            self.ignore()
+            self.ignore(is_stale=neighbour is None and self._is_stale(session, authenticated))
             return None
         return self.links[neighbour]
+
+    def _is_stale(self, session: int, authenticated: int | None) -> bool:
+        """Whether a message is of a neighbour whose connection is another one by now."""
+        return any(
+            link.session.number == session and authenticated in (None, k)
+            for k, link in self.links.items()
+        )
 
     def greeted(
         self, connection: bytes, authenticated: int | None, envelope: Envelope, now: float

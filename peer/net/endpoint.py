@@ -147,7 +147,7 @@ class Endpoint:
         now: float = 0.0,
         isolation: float | None = None,
     ) -> None:
-        self.links = dict(links)
+        self.links = dict(sorted(links.items()))  # events come in this order
         self.addresses = dict(addresses)
         self.events: deque[Event] = deque()
         self.admission = Admission(self.links, self.events.append)
@@ -220,7 +220,7 @@ class Endpoint:
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)
         else:
-            link = self.admission.sender(connection, authenticated)
+            link = self.admission.sender(connection, authenticated, envelope.session)
             if link is not None:
                 link.receive(envelope.session, envelope.seq, envelope.message, now, body)
         if link is not None:
@@ -348,6 +348,7 @@ class Endpoint:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
                     link.outbox.clear()  # what was meant for the old connection
+                    link.session.greet(now)  # a HELLO comes first on every connection
                     self.events.append(Redial(neighbour))
                 case Mismatch(parts):
                     self._mismatch(neighbour, parts, now)
@@ -382,6 +383,7 @@ class Endpoint:
                 if link.phase in (Phase.UP, Phase.SUSPECT):
                     link.leave(farewell.round)
             self._farewell = _Farewell(farewell.round, now + GRACE, is_said=True)
+            self._listen_to_all(now)  # what was given up is released
 
     def has_left(self, now: float) -> bool:
         """Whether our farewell has left, or had the time to."""

@@ -29,6 +29,7 @@ class Timing:
             start_timeout=start_timeout,
             deadline=deadline,
             ping=min(cls.ping, deadline / 4),
+            retry=min(cls.retry, deadline / 4),
             suspect=min(cls.suspect, deadline / 2),
             down=min(cls.down, deadline / 2),  # nothing is sent from a value that was given up
         )

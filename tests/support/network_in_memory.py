@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from peer.effects import Letter, Moment
+from peer.net.admission import Note
 from peer.net.endpoint import (
     Arriving,
     Begin,
@@ -33,7 +34,6 @@ from peer.net.endpoint import (
     Failed,
     Finish,
     InPhase,
-    Note,
     Outcome,
     Part,
     Redial,

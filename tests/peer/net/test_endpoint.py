@@ -90,7 +90,7 @@ def assert_complete(network: NetworkInMemory) -> None:
 def assert_undisturbed(network: NetworkInMemory) -> None:
     for host in network.hosts.values():
         assert all(phases == [Phase.UP] for phases in host.phases.values())
-        assert host.endpoint.foreign == 0
+        assert host.endpoint.admission.foreign == 0
         assert not host.redials
         assert not host.failures
         assert host.notes == [f"peer {k}: up (connected)" for k in sorted_by_note(host)]

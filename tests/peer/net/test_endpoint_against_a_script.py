@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
+from peer.net.admission import STRANGERS, Note
 from peer.net.endpoint import (
     GRACE,
-    STRANGERS,
     Arriving,
     Begin,
     Endpoint,
@@ -22,7 +22,6 @@ from peer.net.endpoint import (
     Failed,
     Finish,
     InPhase,
-    Note,
     Outcome,
     Part,
     Redial,
@@ -249,13 +248,13 @@ def test_strangers_are_named_a_few_times_counted_always_and_never_answered() -> 
     notes = []
     for peer in [*range(10, 50), *range(10, 50)]:
         notes += of_kind(Note, alone.hear(greeting(peer), b"%d" % peer, 5000 + peer))
-    assert alone.endpoint.foreign == 80
+    assert alone.endpoint.admission.foreign == 80
     named = [note.line for note in notes if "greets us" in note.line]
     assert [int(line.split()[1]) for line in named] == list(range(10, 10 + STRANGERS))
     assert len(notes) == STRANGERS + 1  # and that there are such messages, once
     assert alone.frames() == {}
     alone.hear(Ping(A, 1), b"10", 5010)  # its HELLO bound nothing
-    assert alone.endpoint.foreign == 81
+    assert alone.endpoint.admission.foreign == 81
     alone.connect(1, 2)
 
 
@@ -284,7 +283,7 @@ def test_garbage_is_counted_said_once_and_disturbs_nobody(headers: list[bytes]) 
         body = memoryview(b"x" * i) if i % 2 else None
         alone.endpoint.receive(b"elsewhere", None, header, body, 0.0)
         notes += alone.events()
-    assert alone.endpoint.foreign == 1 + len(headers)
+    assert alone.endpoint.admission.foreign == 1 + len(headers)
     assert len(notes) == 1
     assert isinstance(notes[0], Note)
     assert alone.frames() == {}
@@ -300,7 +299,7 @@ def test_a_connection_that_nobody_greeted_by_says_nothing() -> None:
     alone.connect(1)
     for message in (Ping(A, 1), Welcome(1000, 0), Reject(1000, "mismatch", ["seed"]), Leave(3)):
         assert not of_kind(InPhase, alone.hear(message, b"new", 1001))
-    assert alone.endpoint.foreign == 4
+    assert alone.endpoint.admission.foreign == 4
     assert alone.frames() == {}
     assert alone.endpoint.links[1].phase is Phase.UP
 
@@ -310,7 +309,7 @@ def test_a_greeting_that_contradicts_curve_is_ignored(authenticated: int) -> Non
     alone = Alone()
     alone.hear(greeting(1), b"c", 1001, authenticated)
     alone.hear(Welcome(1000, 0), b"c", 1001, authenticated)
-    assert alone.endpoint.foreign == 2
+    assert alone.endpoint.admission.foreign == 2
     assert alone.frames() == {}
     assert {link.phase for link in alone.endpoint.links.values()} == {Phase.UNKNOWN}
     alone.hear(greeting(1), b"c", 1001, 1)
@@ -327,19 +326,19 @@ def test_later_messages_must_be_the_authenticated_neighbours(authenticated: int)
     alone.frames()
     assert not of_kind(InPhase, alone.hear(Leave(1), b"to 1", 1001, authenticated))
     alone.hear(Ping(A, 1), b"to 1", 1001, authenticated)
-    assert alone.endpoint.foreign == 2
+    assert alone.endpoint.admission.foreign == 2
     assert alone.frames() == {}
     alone.hear(Ping(A, 7), b"to 1", 1001, 1)
     assert any(isinstance(m, Pong) and m.number == 7 for m in alone.said(1))
-    assert alone.endpoint.foreign == 2
+    assert alone.endpoint.admission.foreign == 2
 
 
 def test_in_plain_text_a_second_claimant_of_a_living_neighbours_id_is_ignored() -> None:
     alone = Alone()
     alone.connect(1, 2)
     assert not of_kind(InPhase, alone.hear(greeting(1), b"thief", 6666))
-    assert alone.endpoint.foreign == 1
-    assert alone.frames() == {}
+    assert alone.endpoint.admission.foreign == 0  # who it is, is not known yet
+    assert [type(m) for m in alone.said(1)] == [Ping]  # the first is asked whether it is there
     alone.begin(A, 1)
     alone.frames()
     assert not of_kind(Outcome, alone.hear(Leave(1), b"thief", 6666))
@@ -347,19 +346,21 @@ def test_in_plain_text_a_second_claimant_of_a_living_neighbours_id_is_ignored() 
     assert bytes(outcome.received[1]) == value_of(1, 0, NET)
 
 
-def test_a_restarted_neighbour_is_let_in_by_curve_at_once_and_in_plain_text_when_silent() -> None:
+@pytest.mark.parametrize("authenticated", [None, 1])
+def test_a_restarted_neighbour_is_let_in_once_the_old_process_does_not_answer(
+    authenticated: int | None,
+) -> None:
     alone = Alone()
     alone.connect(1, 2)
     alone.wait(1.0)
-    events = alone.hear(greeting(1), b"again", 2001, authenticated=1)
+    assert not of_kind(InPhase, alone.hear(greeting(1), b"again", 2001, authenticated))
+    assert alone.endpoint.links[1].session.number == 1001
+    alone.wait(PATIENT.retry + 0.1)
+    events = alone.hear(greeting(1), b"again", 2001, authenticated)
     assert InPhase(1, Phase.UNKNOWN) in events
-    assert InPhase(1, Phase.UP) in alone.hear(Welcome(1000, 0), b"again", 2001, 1)
-    alone.hear(greeting(2), b"again 2", 2002)
+    assert InPhase(1, Phase.UP) in alone.hear(Welcome(1000, 0), b"again", 2001, authenticated)
     assert alone.endpoint.links[2].session.number == 1002
-    alone.wait(PATIENT.suspect)
-    alone.hear(greeting(2), b"again 2", 2002)
-    assert InPhase(2, Phase.UP) in alone.hear(Welcome(1000, 0), b"again 2", 2002)
-    assert not of_kind(InPhase, alone.hear(Leave(1), b"to 1", 1001, 1))  # the old process's
+    assert not of_kind(InPhase, alone.hear(Leave(1), b"to 1", 1001, authenticated))  # the old one's
 
 
 moments = st.builds(Moment, st.integers(-1, 2), st.integers(-1, 2))

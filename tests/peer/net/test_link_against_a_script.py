@@ -712,9 +712,9 @@ def test_a_claim_to_be_a_neighbour_that_does_not_answer_is_right() -> None:
     scripted = Scripted()
     session = scripted.link.session
     began = scripted.now
-    while session.claim(9, scripted.now) is Claim.OPEN:
+    while (claim := session.claim(9, scripted.now)) is Claim.OPEN:
         scripted.wait(TICK)
-    assert session.claim(9, scripted.now) is Claim.RIGHT
+    assert claim is Claim.RIGHT
     assert scripted.now - began == pytest.approx(Timing().retry, abs=2 * TICK)
     assert scripted.link.phase is Phase.UP  # it has said nothing yet
 
