@@ -1,7 +1,7 @@
 """Everything of a peer that outlives a round.
 
-A coroutine cannot be saved, so nothing that matters lives in its locals: it is here. A peer rebuilt
-from its state between two rounds goes on with the same bits.
+A coroutine cannot be saved, so whatever must outlive a round is kept here and not in its local
+variables. A peer rebuilt from its state between two rounds goes on with the same bits.
 """
 
 from __future__ import annotations
