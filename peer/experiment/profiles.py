@@ -110,11 +110,11 @@ def with_profiles(experiment: Experiment) -> Experiment:
         else device.model_dump()
         for k, device in experiment.devices.items()
     }
-    said = _inline(network.model_dump(), folder, "network.link")
-    said["links"] = [
-        _inline(link, folder, f"network.links.{i}.link") for i, link in enumerate(said["links"])
+    resolved = _inline(network.model_dump(), folder, "network.link")
+    resolved["links"] = [
+        _inline(link, folder, f"network.links.{i}.link") for i, link in enumerate(resolved["links"])
     ]
-    return experiment.varied(devices=devices, network=said)
+    return experiment.varied(devices=devices, network=resolved)
 
 
 def _inline(keys: dict[str, Any], folder: Path, key: str) -> dict[str, Any]:

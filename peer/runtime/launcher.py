@@ -137,9 +137,9 @@ def _read(child: Child, lines: deque[str], log: Any) -> None:
             except ValueError:
                 pass
         if line:
-            said = f"peer {child.peer}: {line}"
-            lines.append(said)
-            log.write(said + "\n")
+            labelled = f"peer {child.peer}: {line}"
+            lines.append(labelled)
+            log.write(labelled + "\n")
             log.flush()
 
 

@@ -95,10 +95,7 @@ class PeerState:
         )
 
     def pair(self, prefix: str) -> tuple[Module | None, Module | None]:
-        """The generator and the discriminator that train each other.
-
-        A peer may hold several pairs, told apart by what stands before the nets' names.
-        """
+        """The modules of the pair named with ``prefix``; None where the peer lacks the net."""
         of_role = [self.nets.get(name) for name in pair_of(prefix)]
         generator, discriminator = (None if n is None else n.module for n in of_role)
         return generator, discriminator
