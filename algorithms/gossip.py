@@ -76,9 +76,9 @@ async def meet(
         return
     share = 0.5
     if config.mass == "samples":
-        told = Letter("samples", facts={"n": peer.samples})
-        heard = (await peer.exchange("samples", {partner: told}, [partner])).get(partner)
-        theirs = 0 if heard is None else int(heard.facts["n"])
+        ours = Letter("samples", facts={"n": peer.samples})
+        answer = (await peer.exchange("samples", {partner: ours}, [partner])).get(partner)
+        theirs = 0 if answer is None else int(answer.facts["n"])
         share = theirs / (theirs + peer.samples)
     for net in nets:
         await peer.combine(net, {partner: share})

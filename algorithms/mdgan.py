@@ -61,8 +61,8 @@ async def server(peer: Peer, config: MDGanConfig) -> None:
     k = config.batches(len(workers))
     async for iteration in peer.rounds(config.rounds):
         if iteration == 0:
-            told = await peer.gather("samples", workers)
-            peer.facts["samples"] = [letter.facts["samples"] for letter in told.values()]
+            counts = await peer.gather("samples", workers)
+            peer.facts["samples"] = [letter.facts["samples"] for letter in counts.values()]
         z = [peer.noise() for _ in range(k)]
         X = [await peer.generate("generator", each) for each in z]
         swap = config.swap and len(workers) > 1 and is_due(peer, config, iteration)

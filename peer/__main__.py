@@ -73,7 +73,7 @@ def one(
     process = PeerProcess(experiment, peer, program, folder, _say, options)
     process.obey_signals()
     if status:
-        threading.Thread(target=_tell, args=(process,), daemon=True).start()
+        threading.Thread(target=_print_status, args=(process,), daemon=True).start()
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         _say(
@@ -92,8 +92,8 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _tell(process: PeerProcess) -> None:
-    """For ``peer up``: this peer's status, twice a second."""
+def _print_status(process: PeerProcess) -> None:
+    """Print this peer's status twice a second, for ``peer up``."""
     while not process.finished.wait(0.5):
         print(json.dumps(asdict(process.status)), flush=True)
 
@@ -113,7 +113,7 @@ def up_command(
     console = Console()
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
-    usable_device(experiment.device)  # said once, not by every peer
+    usable_device(experiment.device)  # so that the error comes once, not from every peer
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
     folder = prepare_run_dir(run_dir, file.stem, shared=resume)

@@ -1,12 +1,14 @@
 """Codecs: float32 vectors as fewer bytes, and back. Pure functions of their arguments.
 
-Every codec gives a vector of n floats a size that follows from n and its settings alone, so that
-what comes from a network is refused by its size before room is made for it; the rest of it is
-validated before it is decoded. What is decoded is always finite, and the same on every machine.
+The size of an encoded vector follows from its length and the codec's settings alone, so that
+whatever comes from a network is refused by its size before memory is allocated for it; its content
+is validated before it is decoded. What is decoded is always finite, and the same on every machine.
 
-Sources: Alistarh et al. 2017 (QSGD: blocks with a scale each, stochastic rounding); Kalamkar et al.
-2019 (bfloat16); Stich et al. 2018 (sparsified SGD with memory: top-k); Koloskova, Stich and Jaggi
-2019 (CHOCO-Gossip). How they are used in a combine, and what is remembered: peer.compression.
+Sources: QSGD, blocks with a scale each and stochastic rounding (Alistarh et al. 2017,
+arXiv:1610.02132); bfloat16 (Kalamkar et al. 2019, arXiv:1905.12322); top-k with memory (Stich,
+Cordonnier, Jaggi 2018, arXiv:1809.07599); DeepSqueeze (Tang et al. 2019, arXiv:1907.07346);
+CHOCO-Gossip (Koloskova, Stich, Jaggi 2019, arXiv:1902.00340). How a combine uses them, and what it
+remembers: :mod:`peer.compute.compressed_combine`.
 """
 
 from __future__ import annotations
@@ -27,27 +29,27 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class CodecError(ValueError):
-    """Bytes that are no encoded value."""
+    """The bytes are not an encoded value."""
 
 
 class Codec(Protocol):
     """One way of writing a vector down."""
 
     def size(self, n: int) -> int:
-        """Bytes that n floats take."""
+        """How many bytes n floats are encoded in."""
 
     def encode(self, x: torch.Tensor, rng: np.random.Generator | None = None) -> Bytes:
         """The bytes of x, float32 (n,) on the CPU; ``rng`` is drawn from once, if at all.
 
-        Where x is not finite, the bytes are refused by :meth:`decode`: a peer that diverges is not
-        averaged.
+        If x is not finite, :meth:`decode` refuses the bytes, so that a peer that has diverged is
+        not averaged.
         """
 
     def decode(self, encoded: Bytes, n: int) -> torch.Tensor:
         """The n floats in ``encoded``, all finite.
 
         Raises:
-            CodecError: it is of another size, or holds what :meth:`encode` never writes.
+            CodecError: it has another size, or holds what :meth:`encode` never writes.
         """
 
 
@@ -78,8 +80,9 @@ class Bf16(Settings):
 class Integers(Settings):
     """``x ~ s q`` with whole q from -L to L, and s = max |x| / L of every block (QSGD, section 3).
 
-    The error is at most s / 2 rounded to nearest (even), less than s rounded stochastically, which
-    is right in the mean: floor(x / s + u), u uniform in [0, 1) from the peer's own stream.
+    Rounded to nearest (ties to even), the error is at most s / 2. Rounded stochastically, to
+    floor(x / s + u) with u uniform in [0, 1) from the peer's own stream, it is less than s, and
+    zero in the mean.
     """
 
     bits: ClassVar[int]
@@ -119,7 +122,7 @@ class Integers(Settings):
         count = math.ceil(n / self.block)
         scale = torch.from_numpy(encoded[: 4 * count].copy().view("<f4"))
         if not bool(((scale >= 0) & (scale <= self._largest_scale)).all()):
-            raise CodecError("a scale that is none")
+            raise CodecError("a scale that is negative, too large or not a number")
         q = encoded[4 * count :]
         if self.bits == 4:
             q = np.stack([q & 15, q >> 4], axis=1).reshape(-1)[:n] - np.uint8(8)
@@ -147,8 +150,8 @@ class Int4(Integers):
 class TopK(Settings):
     """The largest coordinates in full, the others not at all (Stich et al. 2018, definition 2.1).
 
-    ``||x - decode(encode(x))||^2 <= (1 - share) ||x||^2``. What is left out is added to what is
-    sent the next time (``feedback``), and combined with a smaller step: DeepSqueeze (Tang et al.
+    ``||x - decode(encode(x))||^2 <= (1 - share) ||x||^2``. With ``feedback``, what is left out is
+    added to what is sent the next time, and combined with a smaller step: DeepSqueeze (Tang et al.
     2019), algorithm 1, whose eta is ``gamma``.
     """
 
@@ -163,7 +166,7 @@ class TopK(Settings):
 
     @property
     def step(self) -> float:
-        """The gamma that is meant: without feedback, nothing comes late, and it is 1."""
+        """gamma with its default: half the share with feedback, and 1 without."""
         return self.gamma or (self.share / 2 if self.feedback else 1.0)
 
     def count(self, n: int) -> int:
@@ -171,7 +174,7 @@ class TopK(Settings):
         return min(n, max(1, math.ceil(self.share * n)))
 
     def size(self, n: int) -> int:
-        """A float32 a coordinate sent, and which those are: an int32 each, or a bit each of all."""
+        """A float32 for each coordinate sent, and where it is: an int32 each, or n bits in all."""
         k = self.count(n)
         return min(4 * k, math.ceil(n / 8)) + 4 * k
 
@@ -197,7 +200,7 @@ class TopK(Settings):
         else:
             places = where.copy().view("<i4").astype(np.int64)
         if len(places) != k or places[0] < 0 or places[-1] >= n or np.any(np.diff(places) <= 0):
-            raise CodecError("coordinates that are none")
+            raise CodecError("coordinates that are not in order, or not there")
         x = torch.zeros(n)
         x[torch.from_numpy(places)] = _finite(torch.from_numpy(values.copy().view("<f4")))
         return x
@@ -236,7 +239,7 @@ class Choco(Settings):
 
     @property
     def step(self) -> float:
-        """The gamma that is meant."""
+        """gamma with its default: twice the share (at most 1) for top-k, and 1 for the others."""
         return self.gamma or (min(1.0, 2 * self.share) if self.of == "top-k" else 1.0)
 
 
@@ -249,11 +252,12 @@ CODECS: dict[str, type[Compression]] = {
     "top-k": TopK,
     "choco": Choco,
 }
-"""By their names in the experiment file, where ``none`` sends float32 as it is."""
+"""By their names in the experiment file, where ``none`` sends float32 unencoded."""
 
 
 def is_finite(x: torch.Tensor) -> bool:
-    """Whether x holds no NaN and no Inf: a sum with one in it is one; a sum may overflow, too."""
+    """Whether x holds neither NaN nor Inf."""
+    # Such a value makes the sum one; but finite values may overflow it, so then look at each.
     return bool(x.sum().isfinite() or x.isfinite().all())
 
 

@@ -1,4 +1,4 @@
-"""What the two commands share: options, messages, exit codes."""
+"""What the commands ``peer`` and ``sim`` share: options, messages, exit codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def load_experiment(path: Path, changes: list[str] | None, device: str | None) -
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
-    """Run a command line; what the user can put right is one line and exit code 2."""
+    """Run a command line; a :class:`UserError` is printed in one line, with exit code 2."""
     try:
         app(args=arguments)
     except UserError as problem:

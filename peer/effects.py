@@ -1,10 +1,10 @@
-"""What an algorithm may ask of whatever drives it.
+"""What an algorithm may ask of its driver.
 
 An algorithm is a coroutine; each ``await`` hands one of these frozen effects to the driver and
-gets the effect's result back. *Local* effects name a net, an objective and a number of steps, never
-a closure: they depend on their own peer's state alone, so that a driver may carry one out for one
-peer or for a thousand at once. *Network* effects carry the value at the ``await``: the driver
-snapshots.
+returns the effect's result. *Local* effects are data (a net, an objective, a number of steps),
+never a closure, and depend on their own peer's state alone, so that a driver may carry one out for
+one peer, or many together for a thousand peers. *Network* effects send the values of the moment of
+the ``await``: drivers copy them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 
 
 class Moment(NamedTuple):
-    """When an exchange happens on a link: ``t = (round, exchange)``, counted from (0, 0).
+    """The number of an exchange on a link: ``t = (round, exchange)``, counted from (0, 0).
 
-    Both ends of a link count its exchanges, whichever way they go, and so name the same t.
+    Both ends count the link's exchanges, in either direction, and so give each the same number.
     """
 
     round: int
@@ -31,9 +31,9 @@ BEFORE_ALL = Moment(-1, -1)
 
 
 class StepResult(NamedTuple):
-    """What local steps report: the mean loss and the mean squared gradient norm over the steps.
+    """The mean loss and the mean squared gradient norm over local steps.
 
-    Numbers, not tensors: on a GPU, a step ends when it has computed them.
+    They are numbers, not tensors: on a GPU, a step ends when they are computed.
     """
 
     loss: float
@@ -41,7 +41,7 @@ class StepResult(NamedTuple):
 
     @classmethod
     def mean(cls, results: Sequence[StepResult]) -> StepResult:
-        """Of several steps; at least one."""
+        """The mean over several results; at least one."""
         if len(results) == 1:
             return results[0]
         losses, norms = zip(*results, strict=True)
@@ -50,7 +50,7 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Something a coroutine awaits; the driver sends back the result."""
+    """Something that a coroutine awaits; the driver returns the result."""
 
     def __await__(self) -> Generator[Effect, Any, Any]:
         return (yield self)
@@ -122,7 +122,10 @@ class Generate(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Evaluate(Effect):
-    """``net`` applied to ``x`` (batch, ...) in evaluation mode, no autograd graph kept."""
+    """``net`` applied to ``x`` (batch, ...) in evaluation mode, no autograd graph kept.
+
+    Result: its output (batch, ...).
+    """
 
     net: str
     x: torch.Tensor
@@ -152,10 +155,12 @@ class Combine(Effect):
     """Swap ``net``'s arena with the neighbours in ``weights`` and combine.
 
     ``weights[l]`` is a_lk for neighbour l of this peer k (without k itself); a neighbour that stays
-    away leaves its weight on oneself. ``moments[l]`` is when, on the link with l.
-    With ``meanwhile``, the values are under way while those local steps are taken, and what they
-    did is kept: ``w_k + sum over l of a_lk (q_l - q_k)``, q being the values before the steps.
-    Result: the ids of the neighbours that stayed away; with ``meanwhile``, of both, in this order.
+    away leaves its weight on oneself. ``moments[l]`` numbers the exchange on the link with l. With
+    ``meanwhile``, those local steps are taken while the values are in flight, and their change of
+    w_k stays: ``w_k + sum over l of a_lk (q_l - q_k)``, q being the values before the steps.
+
+    Result: the ids of the neighbours that stayed away; with ``meanwhile``, a pair of these ids and
+    the steps' :class:`StepResult`.
     """
 
     net: str
@@ -166,7 +171,7 @@ class Combine(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What one peer tells another: named tensors, and small facts that msgpack knows."""
+    """A message from one peer to another: named tensors, and small facts that msgpack knows."""
 
     name: str
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -174,7 +179,7 @@ class Letter:
 
 
 class Post(NamedTuple):
-    """What an :class:`Exchange` brought."""
+    """The result of an :class:`Exchange`."""
 
     letters: dict[int, Letter]  # by sender, in id order
     missing: frozenset[int]  # who sent nothing, or did not get ours
@@ -184,8 +189,10 @@ class Post(NamedTuple):
 class Exchange(Effect):
     """Send each neighbour in ``letters`` its letter, take one ``name`` from each of ``senders``.
 
-    A neighbour may be in both: then the two letters cross on one link, at one moment. It is over
-    when every letter is there, or is not waited for any more. Result: :class:`Post`.
+    A neighbour may be in both: then two letters cross on its link in one exchange. The exchange is
+    over when every letter has arrived or timed out.
+
+    Result: :class:`Post`.
     """
 
     letters: Mapping[int, Letter]
@@ -196,7 +203,7 @@ class Exchange(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Report(Effect):
-    """The end of a round: what was measured in it, for the run's records."""
+    """The end of a round, with its measures for the run's records."""
 
     round: int
     measures: Mapping[str, Any]
@@ -204,11 +211,14 @@ class Report(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Now(Effect):
-    """The driver's time, in seconds from anywhere: differences mean something."""
+    """The driver's time in seconds; only differences have a meaning.
+
+    Result: a float.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Effect):
-    """Let ``seconds`` of the driver's time pass."""
+    """Wait for ``seconds`` of the driver's time."""
 
     seconds: float

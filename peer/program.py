@@ -22,11 +22,12 @@ class Program:
 
     Attributes:
         name: as in the experiment file.
-        start: makes the coroutine for one peer; its settings are bound already.
+        start: makes the coroutine for one peer, with its settings.
         rounds: how many rounds the settings ask for.
         server: the peer that plays the server and holds no data, if there is one.
-        nets: the names of the nets that a peer holds.
-        products: of how many peers there are, those whose generator the system is for; all if None.
+        nets: from a peer's id to the names of the nets that it holds.
+        products: from the number of peers to the ids of those whose generators the system is judged
+            by; all of them if None.
         settings: the experiment's ``algorithm:``, validated.
     """
 

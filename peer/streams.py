@@ -1,7 +1,7 @@
 """A peer's own random streams.
 
-Each stream is derived from (experiment seed, peer id, purpose) and from nothing else, so that no
-draw of one peer, or for one purpose, moves another's. Draws have one fixed shape and order.
+Each stream follows from (experiment seed, peer id, purpose) alone, so that a draw of one peer, or
+for one purpose, does not change another's. Draws have one fixed shape and order.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Streams:
         return self._streams[purpose]
 
     def dump(self) -> dict[str, Any]:
-        """Where every stream stands, in types that msgpack knows (128-bit counters as text)."""
+        """The state of every stream, in types that msgpack knows (128-bit counters as text)."""
         return {name: _pack(s.bit_generator.state) for name, s in sorted(self._streams.items())}
 
     def load(self, dumped: dict[str, Any]) -> None:
-        """Put every stream back to where :meth:`dump` found it."""
+        """Set every stream to the state that :meth:`dump` returned."""
         self._streams.clear()
         for name, packed in dumped.items():
             self[name].bit_generator.state = _unpack(packed)
@@ -60,7 +60,7 @@ def _unpack(packed: dict[str, Any]) -> dict[str, Any]:
 def torch_seeded(seed: int) -> Iterator[None]:
     """Torch's global generator set to ``seed`` inside the block, and untouched outside it.
 
-    For code that we do not write: torch's own initialisers, a user's module that draws numbers.
+    For code that draws from that generator: torch's initialisers, dropout, a user's own module.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

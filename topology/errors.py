@@ -2,10 +2,10 @@
 
 
 class UserError(Exception):
-    """Something that the user got wrong, said in one line: what, where, and what would be right.
+    """A mistake of the user's, in one line: what is wrong, where, and what would be right.
 
-    The commands print it without a traceback and leave with exit code 2. Everything below a
-    command raises it rather than printing or exiting.
+    The commands print it without a traceback and exit with code 2. Everything below a command
+    raises it rather than printing or exiting.
     """
 
 

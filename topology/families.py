@@ -51,7 +51,7 @@ def grid(peers: int, rows: int | None = None, columns: int | None = None) -> nx.
 def torus(peers: int, rows: int | None = None, columns: int | None = None) -> nx.Graph[int]:
     """A lattice whose rows and columns close into rings; shaped and numbered as a grid.
 
-    A row or column of two is one link, and where peers is prime all of them are one ring.
+    Two peers in a row or column share one link; a prime number of peers gives one ring.
     """
     shape = _shape(peers, rows, columns)
     graph: nx.Graph[int] = nx.Graph()
@@ -78,7 +78,7 @@ def exponential(peers: int) -> nx.Graph[int]:
     """Every peer linked to those 1, 2, 4, 8... places ahead of and behind it, round the circle.
 
     Source: Ying et al., "Exponential Graph is Provably Efficient for Decentralized Deep Training"
-    (2021), with every link both ways.
+    (2021, arXiv:2110.13363), with every link both ways.
     """
     ahead = [1 << bit for bit in range((peers - 1).bit_length())]
     return nx.Graph([(peer, (peer + step) % peers) for peer in range(peers) for step in ahead])
@@ -148,7 +148,7 @@ def random_regular(peers: int, seed: int, degree: int | None = None) -> nx.Graph
             f"graph.degree: must be even where peers is odd ({peers}): {degree - 1} or "
             f"{degree + 1}, not {degree}"
         )
-    # networkx pairs stubs at random, which seldom ends well in dense graphs: draw what is absent
+    # networkx pairs stubs at random, which rarely succeeds in dense graphs: draw the complement
     dense = degree > (peers - 1) / 2
     drawn = peers - 1 - degree if dense else degree
 
@@ -165,10 +165,10 @@ def random_regular(peers: int, seed: int, degree: int | None = None) -> nx.Graph
 
 
 def barabasi_albert(peers: int, seed: int, m: int | None = None) -> nx.Graph[int]:
-    """Grown peer by peer, each linked to m earlier ones, the well linked being the likelier.
+    """Preferential attachment: each new peer links to m earlier ones, likelier to those with more.
 
-    It grows from a star of m + 1, so that it is always connected. By default m is 2, or 1 for two
-    peers.
+    It grows from a star of m + 1 peers, so that it is always connected. By default m is 2, or 1 for
+    two peers.
     """
     m = min(2, peers - 1) if m is None else m
     _within("m", m, 1, peers - 1)
@@ -220,8 +220,8 @@ def _first_connected(
 
 
 def _draw(seed: int, number: int) -> int:
-    # An integer seeds Python's own generator inside networkx. All peers must draw the same graph,
-    # on whatever machine, and numpy reserves the right to change what a Generator draws.
+    # An integer seeds Python's own generator inside networkx. All peers must draw the same graph on
+    # every machine, and numpy may change what a Generator draws from one release to the next.
     sequence = np.random.SeedSequence(seed, spawn_key=(*b"graph", number))
     return int(sequence.generate_state(1, np.uint64)[0])
 

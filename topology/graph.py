@@ -12,13 +12,12 @@ import networkx as nx
 
 from topology.errors import UserError
 from topology.families import FAMILIES, Family
-from topology.names import plain, suggestion
-from topology.settings import number, one_kind, refuse_unknown, whole
+from topology.settings import kind_and_settings, known_name, number, refuse_unknown, whole
 
 Link = tuple[int, int]
 
 SHOWN = 5
-"""How many peers an error lists before it only counts them."""
+"""How many peers an error lists; the others it counts."""
 
 
 def build_graph(
@@ -34,8 +33,8 @@ def build_graph(
         spec: a family's name (see :data:`topology.FAMILIES`; case and underscores are forgiven),
             or one of ``{family: name, ...its parameters}``, ``{edges: [[0, 1], ...]}`` and
             ``{file: path}``. A file holds one link a line, two peers and whatever may follow them
-            (``#`` starts a comment), or GraphML where its name ends in ``.graphml``; a link counts
-            both ways, weights in it are left aside.
+            (``#`` starts a comment), or GraphML where its name ends in ``.graphml``; links are
+            undirected, and weights in the file are ignored.
         peers: how many peers there are; with one, every family is that peer alone.
         seed: of the random families, and nothing else draws; ``seed`` among a random family's
             parameters takes its place.
@@ -59,9 +58,9 @@ def build_graph(
 
 
 def graph_of(links: Iterable[Link], peers: int) -> nx.Graph[int]:
-    """All the peers and these links, nodes and edges in order whatever order they come in; frozen.
+    """The graph of all the peers and these links, nodes and edges in sorted order.
 
-    Frozen, so that what is worked out once for a graph can be kept for as long as it lives.
+    It is frozen, so that what :mod:`topology.laplacian` computes of it once stays right.
     """
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(peers))
@@ -96,13 +95,7 @@ def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable
     if isinstance(spec, str):
         return _family_links("graph", spec, {}, peers, seed)
     kinds = ("family", "edges", "file")
-    if not isinstance(spec, Mapping):
-        raise UserError(
-            f"graph: must be a family's name or a mapping with one of {', '.join(kinds)}, "
-            f"not {reprlib.repr(spec)}"
-        )
-    settings = {str(key): value for key, value in spec.items()}
-    kind = one_kind("graph", settings, kinds)
+    kind, settings = kind_and_settings("graph", spec, kinds, "a family's name")
     value = settings.pop(kind)
     if kind == "family":
         return _family_links("graph.family", value, settings, peers, seed)
@@ -115,15 +108,9 @@ def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable
 def _family_links(
     where: str, name: object, settings: Mapping[str, object], peers: int, seed: int
 ) -> Iterable[Link]:
-    if not isinstance(name, str):
-        raise UserError(f"{where}: must be a name, not {reprlib.repr(name)}")
-    if plain(name) not in FAMILIES:
-        raise UserError(
-            f"{where}: there is no family {reprlib.repr(name)}{suggestion(name, FAMILIES)} "
-            f"(families: {', '.join(sorted(FAMILIES))})"
-        )
-    family = FAMILIES[plain(name)]
-    parameters = _parameters(plain(name), family, settings)
+    name = known_name(where, name, FAMILIES, "family", "families")
+    family = FAMILIES[name]
+    parameters = _parameters(name, family, settings)
     own_seed = parameters.pop("seed", seed)
     if peers == 1:
         return []  # the centralised baseline: whatever the family, one peer by itself

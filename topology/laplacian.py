@@ -1,4 +1,4 @@
-"""What depends on the whole of a graph, and is therefore worked out once for it."""
+"""Measures of a whole graph, each computed once for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Measure = TypeVar("Measure")
 
 
 def _once(measure: Callable[[nx.Graph[int]], Measure]) -> Callable[[nx.Graph[int]], Measure]:
-    """Remember the measure of every frozen graph, for each peer asks for it again."""
+    """Cache the measure of every frozen graph: each peer of a simulation asks for it."""
     known: WeakKeyDictionary[nx.Graph[int], Measure] = WeakKeyDictionary()
 
     @wraps(measure)
@@ -31,7 +31,7 @@ def _once(measure: Callable[[nx.Graph[int]], Measure]) -> Callable[[nx.Graph[int
 
 @_once
 def joined(graph: nx.Graph[int]) -> NDArray[np.bool_]:
-    """Whether l sends to k, (K, K), in sorted node order; every peer does to itself."""
+    """Whether peer l is k or a neighbour of k, (K, K) by [l, k], in sorted node order."""
     links = nx.to_numpy_array(graph, nodelist=sorted(graph)) != 0
     found: NDArray[np.bool_] = links | np.eye(len(graph), dtype=np.bool_)
     return found
@@ -52,20 +52,21 @@ def largest_degree(graph: nx.Graph[int]) -> float:
 
 @_once
 def best_constant(graph: nx.Graph[int]) -> float:
-    """The one weight for all links that agrees fastest, of those that leave no peer below zero.
+    """The weight for all links that converges fastest while no weight on a peer itself is negative.
 
     That is ``min(2 / (lambda_max + lambda_2), 1 / largest degree)``, lambda_2 and lambda_max being
     the smallest and the largest eigenvalue of the graph's Laplacian beyond its zeros. The first is
-    Xiao and Boyd's best constant edge weight ("Fast linear iterations for distributed averaging",
-    2004), which on irregular graphs, a star for one, leaves peers of many links a negative weight
-    on themselves. Disagreement shrinks the faster the nearer the weight is to it, so that the limit
-    of what is not negative is then the best; some peer keeps a positive weight even then, or there
-    is an odd cycle, so that repeated combining leads to the mean.
+    the best constant edge weight of Xiao and Boyd ("Fast linear iterations for distributed
+    averaging", 2004, doi:10.1016/j.sysconle.2004.02.022). On irregular graphs, such as a star, it
+    gives peers with many links a negative weight on themselves; the largest weight that does not is
+    then the best, since convergence is the faster the nearer the weight is to that of Xiao and
+    Boyd. With it, too, repeated combining converges to the mean: some peer has a positive weight on
+    itself, or the graph has an odd cycle.
 
-    A graph in parts, such as one round of a schedule, agrees within each part: lambda_2 is the
-    smallest of theirs. The whole spectrum of every part is found, which takes seconds beyond 3,000
-    peers. The first quotient is rounded to 12 digits, for the last bits of an eigenvalue differ
-    from one machine to another, and the two ends of a link must weigh it alike.
+    In a graph that is not connected, such as one round of a schedule, lambda_2 is the smallest of
+    the parts'. The whole spectrum of every part is computed, which takes seconds beyond 3,000
+    peers. The first quotient is rounded to 12 digits: the last bits of an eigenvalue differ from
+    one machine to another, and both ends of a link must use the same weight.
     """
     if graph.number_of_edges() == 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""A matrix of weights that an experiment gives itself, in its file or in one beside it."""
+"""A matrix of weights that the user gives, in the experiment file or in a file of its own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from topology.laplacian import joined
 FloatArray = NDArray[np.float64]
 
 ROUNDED = 1e-5
-"""How far a column's sum may be from 1: decimals of six digits are good enough."""
+"""How far a column's sum may be from 1, so that decimals of six digits are accepted."""
 
 EXACT = 1e-12
-"""How far neighbours' weights may add up to more than 1, and two weights count as equal."""
+"""By how much neighbours' weights may exceed 1 in sum, or equal weights may differ."""
 
 
 def given_matrix(spec: Mapping[str, Any]) -> FloatArray:
@@ -79,9 +79,9 @@ def refuse_off_links(spec: Mapping[str, Any], matrix: FloatArray, graph: nx.Grap
 
 
 def anchored_weights(spec: Any, folder: Path) -> Any:
-    """What an experiment says under ``weights:``, a relative ``file`` in it starting from folder.
+    """``spec``, found under ``weights:``, with a relative ``file`` resolved against ``folder``.
 
-    Whatever else it is, right or wrong, is left as it is.
+    Anything else is returned unchanged, be it right or wrong.
     """
     if isinstance(spec, Mapping) and isinstance(spec.get("file"), str) and spec["file"]:
         return {**spec, "file": str(folder / Path(spec["file"]).expanduser())}
@@ -89,7 +89,7 @@ def anchored_weights(spec: Any, folder: Path) -> Any:
 
 
 def weights_facts(spec: str | Mapping[str, Any]) -> Any:
-    """What peers must agree on of ``weights:``, in types that JSON knows: numbers, not a path."""
+    """What peers must agree on of ``weights:``, in types that JSON knows; a file as its numbers."""
     if isinstance(spec, Mapping) and ("matrix" in spec or "file" in spec):
         return given_matrix(spec).tolist()
     return spec if isinstance(spec, str) else dict(spec)
@@ -97,7 +97,7 @@ def weights_facts(spec: str | Mapping[str, Any]) -> Any:
 
 @lru_cache(maxsize=4)
 def _read(file: Path, changed: int) -> FloatArray:
-    """The matrix in a file that was last changed at that time, so that each peer need not read."""
+    """The matrix in a file, cached until the file changes: each simulated peer asks for it."""
     del changed
     where = f"weights.file: {file}"
     if file.suffix.lower() == ".npy":

@@ -1,7 +1,7 @@
 """Graphs that change from round to round.
 
-A schedule answers which graph a round has, from the experiment's seed and the round's number
-alone, so that every peer knows it without asking, in whatever round it starts or comes back.
+The graph of a round follows from the experiment's seed and the round's number alone, so that every
+peer knows it without asking, whichever round it starts in or comes back in.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import numpy as np
 from topology.errors import UserError
 from topology.graph import Link, build_graph, graph_of, refuse_parts
 from topology.laplacian import ends
-from topology.names import plain, suggestion
-from topology.settings import one_kind, refuse_unknown, whole
+from topology.settings import known_name, one_kind, refuse_unknown, whole
 from topology.spectral import schedule_eigenvalue, second_eigenvalue
 from topology.weights import RuleSpec, neighbour_weights, sparse_weights
 
 REMEMBERED = 8
-"""How many rounds' graphs a schedule keeps, where it draws them."""
+"""How many rounds' graphs a schedule caches, where it draws them."""
 
 KINDS = ("one-peer-exponential", "random-matching")
 """What an experiment may name under ``graph.schedule``."""
@@ -38,7 +37,7 @@ class Schedule:
         draw: from the place in the schedule, 0, 1, 2..., to its graph, on all the peers; it may
             fall into parts.
         union: all the links that draw can ever give, and no others, connected.
-        length: after how many places the graphs come again; None where they never do.
+        length: after how many places the graphs repeat; None where they never do.
         every: how many rounds each place lasts.
         name: of the kind, for :meth:`facts`.
     """
@@ -79,7 +78,7 @@ class Schedule:
 
     @property
     def period(self) -> int | None:
-        """After how many rounds the graphs come again; None where they are drawn for ever."""
+        """After how many rounds the graphs repeat; None where they never do."""
         if self._length is None:
             return None
         return 1 if self.static else self._length * self._every
@@ -88,7 +87,7 @@ class Schedule:
         """The graphs of the rounds of one period, in order.
 
         Raises:
-            ValueError: where graphs are drawn for ever.
+            ValueError: where graphs never repeat.
         """
         if self.period is None:
             raise ValueError(f"a schedule of {self._name} has no period")
@@ -143,41 +142,36 @@ def build_schedule(
         specs = settings.pop("cycle")
         refuse_unknown("graph", settings, ("every",), "beside cycle")
         return _cycle(specs, peers, seed, folder, every)
-    name = settings.pop("schedule")
-    if not isinstance(name, str):
-        raise UserError(f"graph.schedule: must be a name, not {reprlib.repr(name)}")
-    match plain(name):
-        case "one-peer-exponential":
-            refuse_unknown("graph", settings, ("every",), "of one-peer-exponential")
-            places = max(1, (peers - 1).bit_length())
-            graphs = [one_peer_exponential(peers, place) for place in range(places)]
-            return _in_turn(graphs, peers, every, "one-peer-exponential")
-        case "random-matching":
-            refuse_unknown("graph", settings, ("of", "seed", "every"), "of random-matching")
-            own = whole("graph.seed", settings.get("seed", seed), least=0)
-            base = _part("graph.of", settings.get("of", "complete"), peers, seed, folder)
-            refuse_parts("graph.of: falls", base)
-            return _matchings(base, own, every)
-    raise UserError(
-        f"graph.schedule: there is no schedule {reprlib.repr(name)}{suggestion(name, KINDS)} "
-        f"(schedules: {', '.join(KINDS)}; or use cycle)"
+    given = settings.pop("schedule")
+    name = known_name(
+        "graph.schedule", given, KINDS, "schedule", "schedules", otherwise="; or use cycle"
     )
+    if name == "one-peer-exponential":
+        refuse_unknown("graph", settings, ("every",), "of one-peer-exponential")
+        places = max(1, (peers - 1).bit_length())
+        graphs = [one_peer_exponential(peers, place) for place in range(places)]
+        return _in_turn(graphs, peers, every, "one-peer-exponential")
+    refuse_unknown("graph", settings, ("of", "seed", "every"), "of random-matching")
+    own = whole("graph.seed", settings.get("seed", seed), least=0)
+    base = _part("graph.of", settings.get("of", "complete"), peers, seed, folder)
+    refuse_parts("graph.of: falls", base)
+    return _matchings(base, own, every)
 
 
 def one_peer_exponential(peers: int, place: int) -> nx.Graph[int]:
     """The matching in which peer k exchanges with ``k xor 2^place``, where there is such a peer.
 
-    Where peers is a power of two, all of them are matched, and log2(peers) rounds of halves give
-    every peer the exact mean. Where it is not, some have no partner in some rounds (the round's
-    weights leave them as they are), and each pass over all places brings them nearer to the mean,
-    in the long run by more than half of the way. All links together are connected for any number
-    of peers, for clearing a bit of one's number leads to a smaller one.
+    Where peers is a power of two, all of them are matched, and after log2(peers) rounds with
+    weights of one half every peer has the exact mean. Where it is not, some have no partner in some
+    rounds and keep their values; each pass over all places then shrinks the distance to the mean,
+    in the long run by more than half. All links together are connected for any number of peers,
+    because clearing a bit of a peer's number leads to a smaller one.
 
     Source: the one-peer exponential graph of Ying et al., "Exponential Graph is Provably Efficient
-    for Decentralized Deep Training" (2021), is directed: peer k sends to k + 2^place and receives
-    from k - 2^place, round the circle, and its weights are doubly stochastic for any number of
-    peers but not symmetric. Here the two ends of a link exchange, as they do everywhere in
-    hearsay, so that what one gains the other loses also when a link fails.
+    for Decentralized Deep Training" (2021, arXiv:2110.13363), is directed: peer k sends to
+    k + 2^place and receives from k - 2^place, modulo peers; its weights are doubly stochastic for
+    any number of peers but not symmetric. Here the two ends of a link exchange, as everywhere in
+    hearsay, so that one gains what the other loses even when a link fails.
     """
     partners = ((peer, peer ^ 1 << place) for peer in range(peers))
     return graph_of(((one, other) for one, other in partners if other < peers), peers)
@@ -186,8 +180,8 @@ def one_peer_exponential(peers: int, place: int) -> nx.Graph[int]:
 def random_matching(base: nx.Graph[int], seed: int, place: int) -> nx.Graph[int]:
     """A random maximal matching: links of ``base`` in random order, those with both ends free.
 
-    The order is that of one 64-bit word a link, of the seed sequence (seed, "schedule", place):
-    numpy keeps a seed sequence's words as they are for ever, and a generator's draws it may change.
+    Links are sorted by one 64-bit word each from the seed sequence (seed, "schedule", place). numpy
+    guarantees those words for all versions, unlike the draws of a generator.
     """
     links = ends(base)
     sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"schedule"), place))
@@ -195,7 +189,7 @@ def random_matching(base: nx.Graph[int], seed: int, place: int) -> nx.Graph[int]
     links = links[order]
     chosen: list[Link] = []
     while len(links):
-        # link by link, the first at both its ends is taken sooner or later: take all such at once
+        # taking links one by one would take each that is first at both its ends: take them at once
         number = np.arange(len(links))
         first = np.full(len(base), len(links))
         np.minimum.at(first, links, number[:, None])
@@ -211,8 +205,8 @@ def check_weights(schedule: Schedule, rule: RuleSpec) -> None:
     """Refuse a rule of weights that does not fit the graph of some round.
 
     Raises:
-        UserError: naming the key; also for a given matrix where graphs change, which has no say on
-            what the links that are away would have weighed.
+        UserError: naming the key; also for a given matrix where graphs change, since it weighs the
+            links of one graph only.
     """
     if isinstance(rule, Mapping) and not schedule.static:
         for key in ("matrix", "file"):
@@ -224,10 +218,10 @@ def check_weights(schedule: Schedule, rule: RuleSpec) -> None:
 
 
 def contraction(schedule: Schedule, rule: RuleSpec) -> float | None:
-    """lambda_2 of the combination weights: how much of the disagreement's root a combine leaves.
+    """lambda_2 of the combination weights: a combine multiplies the root of disagreement by it.
 
-    Where graphs change in a cycle, the geometric mean over its rounds; None where they are drawn
-    for ever.
+    Where graphs change in a cycle, it is the geometric mean over the cycle's rounds; None where
+    graphs are drawn anew in every round.
     """
     if schedule.period is None:
         return None
@@ -256,7 +250,7 @@ def _cycle(specs: object, peers: int, seed: int, folder: Path | None, every: int
 
 
 def _part(where: str, spec: Any, peers: int, seed: int, folder: Path | None) -> nx.Graph[int]:
-    """A graph that is part of a schedule, perhaps itself in parts; errors blame ``where``."""
+    """One graph of a schedule, which need not be connected; errors blame ``where``."""
     try:
         return build_graph(spec, peers, seed, folder, connected=False)
     except UserError as error:
@@ -275,7 +269,7 @@ def _matchings(base: nx.Graph[int], seed: int, every: int) -> Schedule:
     def draw(place: int) -> nx.Graph[int]:
         return random_matching(base, seed, place)
 
-    # a matching of nothing or of one link is always the same, and so then is the schedule
+    # with one link or none there is only one maximal matching: the schedule is static
     length = 1 if base.number_of_edges() < 2 else None
     return Schedule(draw, base, length, every, f"random-matching {seed}")
 

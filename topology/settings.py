@@ -1,14 +1,15 @@
-"""Values under ``graph:`` and ``weights:``, checked one by one; whatever is wrong names its key."""
+"""Checks of what stands under ``graph:`` and ``weights:``; every error names the key at fault."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from topology.errors import UserError
-from topology.names import suggestion
+from topology.names import plain, suggestion
 
 
 def whole(where: str, value: object, least: int | None = None) -> int:
@@ -27,7 +28,7 @@ def whole(where: str, value: object, least: int | None = None) -> int:
 
 
 def number(where: str, value: object) -> float:
-    """A number, also one that YAML took for a word: it reads 1e-3, without a dot, as text.
+    """A number, or a string that holds one: YAML reads 1e-3, without a dot, as a string.
 
     Raises:
         UserError: where value is not a number.
@@ -40,6 +41,57 @@ def number(where: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise UserError(f"{where}: must be a number, not {reprlib.repr(value)}")
     return float(value)
+
+
+def known_name(
+    where: str, name: object, known: Iterable[str], one: str, many: str, otherwise: str = ""
+) -> str:
+    """The name as the table ``known`` spells it.
+
+    Args:
+        where: the key to blame.
+        name: what the user wrote.
+        known: the names that there are, plain ones.
+        one: what they are names of, such as "family".
+        many: the same in the plural.
+        otherwise: what else the user may do, behind the list of names.
+
+    Raises:
+        UserError: where it is no string, or not among them.
+    """
+    names = sorted(known)
+    if not isinstance(name, str):
+        raise UserError(f"{where}: must be a name, not {reprlib.repr(name)}")
+    if plain(name) not in names:
+        raise UserError(
+            f"{where}: there is no {one} {reprlib.repr(name)}{suggestion(name, names)} "
+            f"({many}: {', '.join(names)}{otherwise})"
+        )
+    return plain(name)
+
+
+def kind_and_settings(
+    part: str, spec: object, kinds: Iterable[str], of: str
+) -> tuple[str, dict[str, Any]]:
+    """Which of ``kinds`` a mapping is, and all that is in it.
+
+    Args:
+        part: the key to blame.
+        spec: what the user wrote.
+        kinds: keys, exactly one of which must be there.
+        of: what might stand in place of the mapping, such as "a family's name".
+
+    Raises:
+        UserError: where it is no mapping, or not of exactly one kind.
+    """
+    kinds = list(kinds)
+    if not isinstance(spec, Mapping):
+        raise UserError(
+            f"{part}: must be {of} or a mapping with one of {', '.join(kinds)}, "
+            f"not {reprlib.repr(spec)}"
+        )
+    settings = {str(key): value for key, value in spec.items()}
+    return one_kind(part, settings, kinds), settings
 
 
 def refuse_unknown(part: str, settings: Iterable[str], known: Iterable[str], of: str) -> None:

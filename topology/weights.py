@@ -1,13 +1,12 @@
 """The combination weights ``a[l, k]``: how much peer k takes of what its neighbour l sends.
 
-A rule says what every link weighs, each way; what the links leave of 1 stays on the peer itself,
-so that columns sum to 1. The simplest rules look at no more than the degrees of a link's two ends.
-To add one, write the function and give it a line in :data:`RULES`.
+A rule gives the weight of every link in each direction; each peer's weight on itself is 1 less its
+links' weights, so that columns sum to 1. Most rules use the degrees of a link's two ends alone. To
+add one, write the function and give it a line in :data:`RULES`.
 """
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +20,7 @@ from scipy.sparse import coo_array, csr_array
 from topology.errors import UserError
 from topology.laplacian import best_constant, largest_degree
 from topology.matrix import EXACT, given_matrix, refuse_off_links
-from topology.names import plain, suggestion
-from topology.settings import number, one_kind, refuse_unknown
+from topology.settings import kind_and_settings, known_name, number, refuse_unknown
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -78,8 +76,9 @@ def uniform(links: Links) -> FloatArray:
 def max_degree(links: Links) -> FloatArray:
     """``a_lk = 1/(1 + d)``, d the largest degree of the graph: symmetric, equal on all links.
 
-    Source: Xiao and Boyd, "Fast linear iterations for distributed averaging" (2004), whose
-    maximum-degree weights are 1/d; the 1 that is added leaves every peer a part of its own.
+    Source: Xiao and Boyd, "Fast linear iterations for distributed averaging" (2004,
+    doi:10.1016/j.sysconle.2004.02.022), whose maximum-degree weights are 1/d; with the 1 added,
+    every peer's weight on itself is positive.
     """
     return np.full(links.sender.shape, 1.0 / (1 + largest_degree(links.graph)))
 
@@ -89,7 +88,7 @@ def laplacian(links: Links, epsilon: float | None = None) -> FloatArray:
 
     By default epsilon is the best of those that make no weight negative, see
     :func:`topology.laplacian.best_constant`. One so large that some peer's weight on itself would
-    be negative is refused, for what that peer combines to would be no average any more.
+    be negative is refused, because that peer would no longer compute an average.
     """
     most = 1 / (largest_degree(links.graph) or 1)
     if epsilon is not None and not 0 < epsilon <= most:
@@ -102,7 +101,7 @@ def laplacian(links: Links, epsilon: float | None = None) -> FloatArray:
 
 
 def given(links: Links, spec: Mapping[str, Any]) -> FloatArray:
-    """What a given matrix has on the links; it must have nothing elsewhere."""
+    """The entries of a given matrix on the links; all others must be zero."""
     matrix = given_matrix(spec)
     refuse_off_links(spec, matrix, links.graph)
     found: FloatArray = matrix[links.sender, links.receiver]
@@ -160,14 +159,15 @@ def metropolis_weights(graph: nx.Graph[int]) -> FloatArray:
     """Metropolis weights: ``a_lk = 1/(1 + max(deg_l, deg_k))`` on links, the rest on oneself.
 
     Symmetric, doubly stochastic, and primitive where the graph is connected (the diagonal is
-    positive), so that repeated combining leads to the plain mean; and so it stays where only some
-    links are live and the weight of the others stays on both their ends.
+    positive), so that repeated combining converges to the plain mean. While some links are down,
+    their weight stays on both their ends, and the matrix remains doubly stochastic.
 
     Returns:
         (K, K) float64, rows and columns in sorted node order.
 
-    Source: Sayed, "Adaptation, Learning, and Optimization over Networks" (2014), table 14.1;
-    Xiao, Boyd and Lall, "Distributed average consensus with time-varying Metropolis weights".
+    Source: Sayed, "Adaptation, Learning, and Optimization over Networks" (2014,
+    doi:10.1561/2200000051), table 14.1; Xiao, Boyd and Lall, "Distributed average consensus with
+    time-varying Metropolis weights" (2006).
     """
     return sparse_weights(graph, "metropolis").toarray()
 
@@ -176,7 +176,7 @@ def uniform_weights(graph: nx.Graph[int]) -> FloatArray:
     """Neighbourhood averages: ``a_lk = 1/n_k`` for l in N_k, which counts k itself.
 
     Left-stochastic (columns sum to 1); its Perron vector is proportional to n_k, so that repeated
-    combining leads to a mean in which well-connected peers count for more.
+    combining converges to a mean in which well-connected peers count for more.
 
     Returns:
         (K, K) float64, ``a[l, k]`` from l to k, rows and columns in sorted node order.
@@ -185,10 +185,10 @@ def uniform_weights(graph: nx.Graph[int]) -> FloatArray:
 
 
 def neighbour_weights(graph: nx.Graph[int], rule: RuleSpec, k: int) -> dict[int, float]:
-    """What peer k gives each neighbour: its column of the matrix, without k.
+    """The weight that peer k gives each neighbour: column k of the matrix, without k itself.
 
-    The same floats as in :func:`sparse_weights`, to the last bit: a peer that works its weights
-    out by itself and a simulator that multiplies by the matrix use the same numbers.
+    Bit for bit the floats of :func:`sparse_weights`: a peer that computes its own weights and a
+    simulator that multiplies by the matrix use the same numbers.
 
     Args:
         graph: without self-loops; on nodes 0 to K - 1 where rule is a matrix.
@@ -213,11 +213,11 @@ def neighbour_weights(graph: nx.Graph[int], rule: RuleSpec, k: int) -> dict[int,
 def kind_of_weights(
     weights: FloatArray | csr_array[np.float64],
 ) -> Literal["symmetric", "doubly stochastic", "left stochastic"]:
-    """What a matrix of weights, its columns summing to 1, means for the network's mean.
+    """What a matrix of weights, its columns summing to 1, does to the network's mean.
 
-    ``symmetric``: combining keeps the mean, also while links or peers are away. ``doubly
-    stochastic`` (rows sum to 1, too): it keeps the mean where all links are live. ``left
-    stochastic``: the mean drifts towards the peers that others take more of.
+    ``symmetric``: combining keeps the mean, even while links or peers are down. ``doubly
+    stochastic`` (rows sum to 1, too): it keeps the mean while all links are up. ``left
+    stochastic``: the mean drifts towards the peers that others weigh more.
     """
     matrix = weights if isinstance(weights, csr_array) else csr_array(weights)
     if abs(matrix - matrix.T).max() <= EXACT:
@@ -230,14 +230,7 @@ def kind_of_weights(
 def _rule(spec: RuleSpec) -> Callable[[Links], FloatArray]:
     if isinstance(spec, str):
         return _named("weights", spec, {})
-    kinds = ("rule", "matrix", "file")
-    if not isinstance(spec, Mapping):
-        raise UserError(
-            f"weights: must be a rule's name or a mapping with one of {', '.join(kinds)}, "
-            f"not {reprlib.repr(spec)}"
-        )
-    settings = {str(key): value for key, value in spec.items()}
-    kind = one_kind("weights", settings, kinds)
+    kind, settings = kind_and_settings("weights", spec, ("rule", "matrix", "file"), "a rule's name")
     if kind == "rule":
         return _named("weights.rule", settings.pop("rule"), settings)
     refuse_unknown("weights", [key for key in settings if key != kind], (), f"beside {kind}")
@@ -245,14 +238,8 @@ def _rule(spec: RuleSpec) -> Callable[[Links], FloatArray]:
 
 
 def _named(where: str, name: object, settings: Mapping[str, Any]) -> Callable[[Links], FloatArray]:
-    if not isinstance(name, str):
-        raise UserError(f"{where}: must be a name, not {reprlib.repr(name)}")
-    if plain(name) not in RULES:
-        raise UserError(
-            f"{where}: there is no rule {name!r}{suggestion(name, RULES)} "
-            f"(rules: {', '.join(sorted(RULES))})"
-        )
-    rule = RULES[plain(name)]
-    refuse_unknown("weights", settings, rule.settings, f"of {plain(name)}")
+    name = known_name(where, name, RULES, "rule", "rules")
+    rule = RULES[name]
+    refuse_unknown("weights", settings, rule.settings, f"of {name}")
     numbers = {key: number(f"weights.{key}", value) for key, value in settings.items()}
     return partial(rule.weigh, **numbers)

@@ -65,7 +65,7 @@ async def device(peer: Peer, config: FeGanConfig) -> None:
     """Send metadata once; then, in the rounds for which this device is chosen, train the model."""
     async for _ in peer.rounds(config.rounds):
         if not peer.facts.get("told"):
-            await tell(peer, config)
+            await send_metadata(peer, config)
         given = await peer.receive("task", config.server)
         if given is None or not given.tensors:
             continue
@@ -78,7 +78,7 @@ async def device(peer: Peer, config: FeGanConfig) -> None:
         await peer.send(config.server, "update", peer.model())
 
 
-async def tell(peer: Peer, config: FeGanConfig) -> None:
+async def send_metadata(peer: Peer, config: FeGanConfig) -> None:
     """Send the histogram of classes, and this device's capability."""
     by_label = config.histogram == "labels"
     c = histogram_of_labels(peer) if by_label else histogram_of_clusters(peer, config.clusters)

@@ -16,19 +16,19 @@ from peer.peer import Peer
 from topology.errors import UserError
 
 
-def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
+def remember(peer: Peer, config: FeGanConfig, letters: dict[int, Letter]) -> None:
     """Turn the devices' metadata into scores, loads and queues, among the server's facts.
 
     Raises:
         UserError: no device sent any, or none can do the least load.
     """
-    if not told:
-        raise UserError("fegan: no device told its histogram; start them before the deadline")
-    histograms = {k: np.array(letter.facts["histogram"]) for k, letter in told.items()}
-    full = {k: Capability(**letter.facts["capability"]) for k, letter in told.items()}
+    if not letters:
+        raise UserError("fegan: no device sent its histogram; start them before the deadline")
+    histograms = {k: np.array(letter.facts["histogram"]) for k, letter in letters.items()}
+    full = {k: Capability(**letter.facts["capability"]) for k, letter in letters.items()}
     loads = assign(full, config.local_steps, peer.batch, config.loads)
-    shown = {k: c for k, c in histograms.items() if c.sum()}
-    able = {k: shown[k] for k in loads if k in shown}
+    with_data = {k: c for k, c in histograms.items() if c.sum()}
+    able = {k: with_data[k] for k in loads if k in with_data}
     if not able:
         raise UserError("algorithm.loads: no device can do the least; lower least_steps")
     shows = {}
@@ -36,7 +36,7 @@ def remember(peer: Peer, config: FeGanConfig, told: dict[int, Letter]) -> None:
         share = loads[k][0] * loads[k][1] / c.sum() if config.count == "processed" else 1
         shows[str(k)] = [float(n * share) for n in c]
     peer.facts.update(
-        scores={str(k): s for k, s in scores(shown).items()},  # against the data of all
+        scores={str(k): s for k, s in scores(with_data).items()},  # against the data of all devices
         loads={str(k): list(loads[k]) for k in able},
         queues=queues_of(able),
         taken=[0.0] * len(next(iter(able.values()))),

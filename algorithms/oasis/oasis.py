@@ -67,16 +67,16 @@ async def server(peer: Peer, config: OasisConfig) -> None:
         peer.note(participants=sorted(updates), groups=len(groups))
 
 
-def group(peer: Peer, config: OasisConfig, told: dict[int, Letter]) -> None:
+def group(peer: Peer, config: OasisConfig, letters: dict[int, Letter]) -> None:
     """Algorithm 1; a client that sent no representation joins the largest group, which is first.
 
     Raises:
         UserError: no client sent one.
     """
-    if not told:
-        raise UserError("oasis: no client told its representation; start them before the deadline")
-    R = np.stack([letter.tensors["r"].cpu().numpy() for letter in told.values()]).astype(float)
-    ids, samples = list(told), [int(letter.facts["samples"]) for letter in told.values()]
+    if not letters:
+        raise UserError("oasis: no client sent its representation; start them before the deadline")
+    R = np.stack([letter.tensors["r"].cpu().numpy() for letter in letters.values()]).astype(float)
+    ids, samples = list(letters), [int(letter.facts["samples"]) for letter in letters.values()]
     places = find_groups(R, samples, config.grouping, peer.seed)
     places.sort(key=lambda members: -sum(samples[c] for c in members))
     groups = [[ids[c] for c in members] for members in places]

@@ -1,13 +1,13 @@
-"""Compressed combining: what a peer sends of a net, what it makes of what came, what it remembers.
+"""Compressed combining: what a peer sends of a net, what it combines, what it remembers.
 
-Both drivers call :func:`compress` when a Combine begins and :func:`decompress` when it is settled.
-q is always what the *other* end decodes, at both ends: what one end of a link gains the other
-loses, and the network's mean stays where it was, whatever a codec leaves out.
+Every driver calls :func:`compress` when a Combine begins and :func:`decompress` when it ends. Both
+ends of a link combine with q as the *other* end decodes it, so that one gains what the other loses:
+the network's mean does not move, whatever a codec leaves out.
 
 An encoded value is ``[the codec's bytes of the parameters][the buffers as float32]``: batch-norm's
-variances are few, and rounded ones could turn negative. Under CHOCO three numbers stand before it:
-kind, version of the sender's x_hat, version of the receiver's that the sender holds. From the two
-headers of an exchange both ends read the same verdict on whether each can use the other's value.
+variances are few, and rounded ones could become negative. Under CHOCO three numbers precede it:
+kind, version of the sender's x_hat, version of the receiver's x_hat that the sender holds. From the
+two headers of an exchange both ends conclude alike whether each can use the other's value.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ _STREAM = "compression"
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a combine is to be computed of: see :func:`peer.compute.combine.combine`."""
+    """The decoded values of a combine, and the neighbours whose values cannot be used.
 
-    own: torch.Tensor | None  # q_k; None where we sent what nobody can use
-    received: dict[int, torch.Tensor]  # q_l
+    Attributes:
+        own: q_k, (P,); None where no neighbour can use what this peer sent.
+        received: q_l by neighbour, (P,) each.
+        weights: a_lk by neighbour, times the codec's step.
+        unusable: the neighbours whose value arrived and cannot be used.
+    """
+
+    own: torch.Tensor | None
+    received: dict[int, torch.Tensor]
     weights: dict[int, float]
-    unusable: frozenset[int]  # whose value came, and cannot be used
+    unusable: frozenset[int]
 
 
 @dataclass(frozen=True)
 class Coding:
-    """What encoded values of each net look like, for those who receive them."""
+    """How values of each net are encoded, for a receiver to check them."""
 
     name: str
     codec: Compression
@@ -54,7 +61,7 @@ class Coding:
         return layout is not None and nbytes in _sizes(self.codec, layout)
 
     def fault(self, net: str, value: memoryview) -> str:
-        """What is wrong with a whole value, if anything."""
+        """What is wrong with a whole value; "" if nothing is."""
         encoded, layout = np.frombuffer(value, np.uint8), self.layouts[net]
         try:
             if isinstance(self.codec, Choco):
@@ -67,7 +74,7 @@ class Coding:
 
 
 def compress(state: PeerState, net: str, neighbours: Iterable[int]) -> dict[int, memoryview]:
-    """What each neighbour is sent of ``net`` as it stands; it may be the same memory."""
+    """The encoded value of ``net`` for each neighbour; several may share the same memory."""
     neighbours, codec = sorted(neighbours), state.codec
     assert codec is not None
     if not neighbours:
@@ -85,7 +92,7 @@ def compress(state: PeerState, net: str, neighbours: Iterable[int]) -> dict[int,
     if residual is not None:
         v[:trained] += residual.cpu()
     encoded = _encode(v, codec, layout, state)
-    with suppress(CodecError):  # of a peer that diverged: nobody will use it
+    with suppress(CodecError):  # this peer has diverged: no neighbour will use the value
         kept = v[:trained] - _decode(encoded, codec, layout)[:trained]
         state.tensors[name] = kept.to(state.device)
     return dict.fromkeys(neighbours, encoded.data)
@@ -98,7 +105,15 @@ def decompress(
     sent: Mapping[int, memoryview],
     received: Mapping[int, memoryview],
 ) -> Mixture:
-    """What :func:`compress` gave, and what came for it from those of ``weights`` that answered."""
+    """The decoded values of a combine.
+
+    Args:
+        state: the peer's.
+        net: which of its nets.
+        weights: a_lk by neighbour.
+        sent: what :func:`compress` returned.
+        received: the encoded values of the neighbours that answered.
+    """
     codec, layout = state.codec, state.nets[net].arena.layout
     assert codec is not None
     if isinstance(codec, Choco):
@@ -129,7 +144,7 @@ def _decoded(
 def _pack_differences(
     state: PeerState, net: str, neighbours: list[int], codec: Choco
 ) -> dict[int, memoryview]:
-    """Q(x_k - x_hat_k) to those who hold x_hat_k as we do, all of x_hat_k to the others."""
+    """Q(x_k - x_hat_k) for neighbours that hold our x_hat_k, all of x_hat_k for the others."""
     arena, facts = state.nets[net].arena, _facts(state, net)
     w, layout = arena.vector.detach().cpu(), arena.layout
     own = f"compression/{net}/own"
@@ -140,7 +155,7 @@ def _pack_differences(
         moved = w.clone()
         moved[: layout.trained] -= x_hat[: layout.trained]
         difference = _encode(moved, codec.inner, layout, state)
-        with suppress(CodecError):  # of a peer that diverged: nobody will use it
+        with suppress(CodecError):  # this peer has diverged: no neighbour will use the value
             q = _decode(difference, codec.inner, layout)
             x_hat = _advance(q, x_hat, layout)
     state.tensors[own] = x_hat.to(state.device)
@@ -162,7 +177,7 @@ def _unpack_differences(
     received: Mapping[int, memoryview],
     codec: Choco,
 ) -> Mixture:
-    """Advance the x_hat_l that came, and see who is in step with us."""
+    """Advance the neighbours' x_hat_l by what arrived, and note which neighbours hold ours."""
     layout, facts = state.nets[net].arena.layout, _facts(state, net)
     values, unusable, in_step = {}, set(), []
     for k in sorted(received):
@@ -177,11 +192,11 @@ def _unpack_differences(
         if we_can:
             if theirs[0] == _DIFFERENCE:
                 _advance(value, state.tensors[name].cpu(), layout)
-                we_can = is_finite(value)  # a sum of finite differences may overflow
+                we_can = is_finite(value)  # finite differences may add up to more than a float
             state.tensors[name] = value.to(state.device)
         facts["held"][k] = theirs[1] if we_can else 0
         if they_can:
-            in_step.append(k)  # else it is sent everything the next time
+            in_step.append(k)  # otherwise it is sent all of x_hat_k the next time
         if we_can and they_can:
             values[k] = state.tensors[name]
         else:
@@ -193,30 +208,33 @@ def _unpack_differences(
 
 
 def _can_use(sender: Iterable[int], receiver: Iterable[int]) -> bool:
-    """Whether the sender's value, by its header, leads on from what the receiver holds."""
+    """Whether the receiver can use the sender's value, by their two headers.
+
+    A full x_hat can always be used, a difference only on top of the version before it.
+    """
     kind, version, _ = sender
     *_, held = receiver
     return kind == _FULL or (held > 0 and version == held + 1)
 
 
 def _advance(q: torch.Tensor, x_hat: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """``q + x_hat`` in q's memory; buffers are taken as they are in q."""
+    """``q + x_hat``, written into q; buffers keep their values in q."""
     q[: layout.trained] += x_hat[: layout.trained]
     return q
 
 
 def _open(encoded: Bytes, codec: Choco, layout: Layout) -> tuple[int, int, int, torch.Tensor]:
-    """A value's header, and the difference or x_hat behind it, found sound.
+    """An encoded value's header, and the difference or x_hat behind it, validated.
 
     Raises:
-        CodecError: it is none.
+        CodecError: it is not an encoded value.
     """
     if len(encoded) < _HEADER.size:
         raise CodecError("no header")
     kind, version, held = _HEADER.unpack(encoded[: _HEADER.size].tobytes())
     body = encoded[_HEADER.size :]
     if kind not in (_DIFFERENCE, _FULL) or not version:
-        raise CodecError("a header that is none")
+        raise CodecError("a header of no known kind")
     if kind == _DIFFERENCE:
         return kind, version, held, _decode(body, codec.inner, layout)
     if len(body) != 4 * layout.length:
@@ -225,10 +243,10 @@ def _open(encoded: Bytes, codec: Choco, layout: Layout) -> tuple[int, int, int, 
 
 
 def _facts(state: PeerState, net: str) -> dict[str, Any]:
-    """CHOCO's small facts of a net, checkpointed with the state.
+    """What CHOCO remembers of a net, checkpointed with the state.
 
-    ``version`` of x_hat_k, the neighbours that hold it (``in_step``), and the versions of theirs
-    that are ``held`` here.
+    ``version``: of x_hat_k; ``in_step``: the neighbours that hold that version; ``held``: by
+    neighbour l, the version of x_hat_l that this peer holds.
     """
     new = {"version": 0, "in_step": [], "held": {}}
     facts: dict[str, Any] = state.facts.setdefault("compression", {}).setdefault(net, new)
@@ -252,10 +270,10 @@ def _encode(w: torch.Tensor, codec: Codec, layout: Layout, state: PeerState) -> 
 
 
 def _decode(encoded: Bytes, codec: Codec, layout: Layout) -> torch.Tensor:
-    """The arena in ``encoded``, on the CPU.
+    """The arena in ``encoded``, (layout.length,) on the CPU.
 
     Raises:
-        CodecError: it is none.
+        CodecError: it is not an encoded arena.
     """
     size = codec.size(layout.trained)
     if len(encoded) != size + 4 * (layout.length - layout.trained):

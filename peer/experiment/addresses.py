@@ -1,7 +1,7 @@
 """Where peers are: ``tcp://HOST:PORT``, or ``ipc:///FOLDER/NAME`` among processes of a machine.
 
-An ipc address is the path of a socket that is a file: whoever may write it may talk to the peer, so
-its folder is what guards it.
+An ipc address is the path of a Unix socket: whoever may write to that file may talk to the peer, so
+the permissions of its folder protect it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from topology.errors import UserError
 IPC = "ipc://"
 
 LONGEST_PATH = 107
-"""Bytes of a socket's path, at most (sun_path, less its end)."""
+"""Bytes in a Unix socket's path, at most (``sun_path`` without its closing zero)."""
 
 
 def split(address: str) -> tuple[str, str | None, int | None]:
@@ -120,7 +120,7 @@ def is_loopback(address: str) -> bool:
 
 
 def make_way(address: str) -> None:
-    """See that an ipc address can be bound: ZeroMQ removes whatever has its path, and asks nobody.
+    """Check that an ipc address can be bound: ZeroMQ silently removes whatever is at its path.
 
     Raises:
         UserError: a program listens there, the file is no socket, or its folder is not there.
@@ -144,7 +144,7 @@ def make_way(address: str) -> None:
 
 
 def answers(path: Path) -> bool:
-    """Whether anybody listens at a socket that is a file; one left by a dead process does not."""
+    """Whether a process listens at a Unix socket; the file that a dead one left does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
         try:
             knock.connect(str(path))

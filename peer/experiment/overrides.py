@@ -22,7 +22,11 @@ _SHORTHAND = {
 
 
 def override(data: dict[str, Any], change: str) -> None:
-    """Apply one ``dotted.key=value``; a shorthand on the way (``gan: name``) becomes a mapping."""
+    """Apply one ``dotted.key=value`` to ``data``; shorthands (``gan: name``) become mappings.
+
+    Raises:
+        UserError: it is not of that form, or the value is not YAML.
+    """
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {change}: say key=value, such as algorithm.rounds=50")
@@ -44,5 +48,5 @@ def override(data: dict[str, Any], change: str) -> None:
     is_path = last in ("path", "file") and not is_name
     is_profile = key.strip().split(".")[0] in ("devices", "network")
     if isinstance(value, str) and (is_path or (is_profile and is_file(value))):
-        value = str(Path(value).expanduser().absolute())  # typed here, so meant from here
+        value = str(Path(value).expanduser().absolute())  # relative to here, not to the file
     here[last] = value

@@ -1,4 +1,4 @@
-"""Profiles of devices and links: those that are built in, and the files that hold measured ones."""
+"""Profiles of devices and links: built-in ones, and measured ones in files."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def read_profile(path: Path, key: str) -> Profile:
 
 
 def seconds_on(device: DeviceSpec, folder: Path, key: str = "devices") -> Seconds:
-    """What every kind of work takes on ``device``: all costs are there.
+    """The cost of every kind of work on ``device``; none is None.
 
-    What nobody measured follows from the steps of the two nets by the passes that it makes: a step
-    is six or so (of D: two forward, four backward), a forward pass one, a product two or three.
+    Costs that were not measured are estimated from the cost of a step by counting passes: a step
+    makes about six (of D: two forward, four backward), a forward pass is one, a vector-Jacobian
+    product two or three.
 
     Raises:
         UserError: the file that it names is missing, or is no profile.
@@ -93,7 +94,7 @@ def link_of(name: str, folder: Path, key: str = "network.link") -> LinkProfile:
 
 
 def with_profiles(experiment: Experiment) -> Experiment:
-    """The same with what its profile files say in place of their names: a run needs them no more.
+    """The experiment with the content of its profile files in place of their names.
 
     Raises:
         UserError: a file is missing, or is no profile.
@@ -109,15 +110,15 @@ def with_profiles(experiment: Experiment) -> Experiment:
         else device.model_dump()
         for k, device in experiment.devices.items()
     }
-    said = _inline(network.model_dump(), folder, "network.link")
-    said["links"] = [
-        _inline(link, folder, f"network.links.{i}.link") for i, link in enumerate(said["links"])
+    resolved = _inline(network.model_dump(), folder, "network.link")
+    resolved["links"] = [
+        _inline(link, folder, f"network.links.{i}.link") for i, link in enumerate(resolved["links"])
     ]
-    return experiment.varied(devices=devices, network=said)
+    return experiment.varied(devices=devices, network=resolved)
 
 
 def _inline(keys: dict[str, Any], folder: Path, key: str) -> dict[str, Any]:
-    """Settings of links with those of the file that ``link`` names, where they say nothing."""
+    """A link's settings, completed by those of the file that ``link`` names."""
     if keys["link"] is None or not is_file(keys["link"]):
         return keys
     profile = link_of(keys["link"], folder, key).model_dump()

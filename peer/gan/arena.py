@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 ALIGNMENT = 16
-"""Floats to a 64-byte boundary: BLAS may round differently on differently aligned memory."""
+"""Floats in 64 bytes, on which everything is aligned: BLAS may round otherwise by alignment."""
 
 
 class Slot(NamedTuple):
@@ -125,8 +125,8 @@ class Arena:
         """The same net, with the same values, in another ``vector``."""
         return Arena(self.template, vector, self.layout, self)
 
-    # A simulation that computes on the rows of all peers at once needs neither of the two below:
-    # they are made when first asked for.
+    # The following are made when first used: an engine that computes on the rows of all peers at
+    # once needs none of them.
 
     @cached_property
     def gradient(self) -> torch.Tensor:
@@ -155,7 +155,7 @@ class Arena:
         return list(self.module.parameters())
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What the module's state dict would be, views of the arena."""
+        """The module's state dict by torch's names, as views of the arena."""
         values = {slot.name: self.layout.view(self.vector, slot) for slot in self.layout.slots}
         values |= self.counters
         return {name: values[name] for name in self.template.state_dict() if name in values}

@@ -1,4 +1,4 @@
-"""From the experiment's ``gan:`` to a pair of modules, checked before anything trains."""
+"""From the experiment's ``gan:`` to a generator and a discriminator, checked before training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Gan:
         generator: z (batch, z_dim) to images (batch, c, h, w) in [-1, 1].
         discriminator: images to logits (batch, 1).
         z_dim: how many numbers the generator starts from.
-        draws: whether either module draws random numbers while training (dropout does): such a
-            module runs with torch's generator set from the peer's own stream.
+        draws: whether either module draws random numbers while training, as dropout does. Then it
+            runs with torch's generator set from the peer's own stream.
     """
 
     generator: nn.Module
@@ -73,14 +73,19 @@ def make_gan(
     owner: int | None = None,
     folder: Path | None = None,
 ) -> Gan:
-    """Make the GAN called ``name`` (a model of hearsay's or ``module:factory``).
+    """Make the GAN called ``name``.
 
-    Initial weights come from (seed, "init") alone, so that they are equal at all peers; with
-    ``owner``, from (seed, owner, "init"). ``folder`` is where a user's module is looked for first.
+    Args:
+        name: a key of :data:`peer.gan.MODELS`, or ``module:factory``.
+        settings: keyword arguments of its factory.
+        sample_shape: an image's channels, height, width.
+        seed: of the initial weights, which are equal at all peers.
+        owner: a peer whose initial weights differ from the others'; None for equal ones.
+        folder: where a user's module is looked for first.
 
     Raises:
         UserError: an unknown model or setting, a factory that cannot be imported, or modules whose
-            shapes do not fit ``sample_shape`` (channels, height, width).
+            shapes do not fit ``sample_shape``.
     """
     source = stream(seed, "init") if owner is None else stream(seed, owner, "init")
     factory = MODELS.get(name) or _import_factory(name, folder)
@@ -139,7 +144,7 @@ def _pair(name: str, pair: Any) -> tuple[nn.Module, nn.Module]:
 
 
 def _z_dim(generator: nn.Module) -> int:
-    """What the module says of itself, or its first layer's width, or 100."""
+    """The module's own ``z_dim``, or the width that its first layer takes, or 100."""
     declared = getattr(generator, "z_dim", None)
     if isinstance(declared, int):
         return declared
@@ -154,7 +159,7 @@ def _z_dim(generator: nn.Module) -> int:
 def _check(
     name: str, generator: nn.Module, discriminator: nn.Module, z_dim: int, shape: Shape
 ) -> bool:
-    """Push two samples through both nets; say what does not fit; return whether a module draws."""
+    """Push two samples through both nets and check all shapes; returns whether a module draws."""
     for part, module in (("generator", generator), ("discriminator", discriminator)):
         for parameter_name, tensor in module.named_parameters():
             if tensor.dtype != torch.float32:
@@ -178,8 +183,8 @@ def _check(
             f"{tuple(logits.shape)}; it must give one logit an image, (2, 1)"
         )
     _check_pixels(name, discriminator, shape)
-    _forget(generator)
-    _forget(discriminator)
+    _reset_statistics(generator)
+    _reset_statistics(discriminator)
     return not torch.equal(before, torch.get_rng_state())
 
 
@@ -226,8 +231,8 @@ def _first_line(problem: Exception) -> str:
     return str(problem).splitlines()[0] if str(problem) else type(problem).__name__
 
 
-def _forget(module: nn.Module) -> None:
-    """Undo what the check left in batch-norm statistics."""
+def _reset_statistics(module: nn.Module) -> None:
+    """Reset batch-norm statistics, which the check has changed."""
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._NormBase):
             part.reset_running_stats()

@@ -1,8 +1,8 @@
 """The losses of a GAN, on logits.
 
 With phi the discriminator's logit and psi = sigma(phi): the minimax game of Goodfellow et al. 2014
-in its non-saturating and saturating forms (equation 3 of the diffusion GAN paper), and least
-squares (Mao et al. 2017, with FeGAN's factor of one half).
+(arXiv:1406.2661) in its non-saturating and saturating forms (equation 3 of the diffusion GAN
+paper), and least squares (Mao et al. 2017, arXiv:1611.04076, with FeGAN's factor of one half).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 
 @dataclass(frozen=True)
 class Loss:
-    """A pair of losses to be minimised, by what one logit costs.
+    """The losses of both nets, as functions of logits; both are minimised.
 
     Attributes:
         name: as in the experiment file.
@@ -24,7 +24,8 @@ class Loss:
         fake: the discriminator's cost of phi(G(z)), element by element.
         generator: phi(G(z)) (batch, 1) -> scalar.
         penalty: (phi(x), phi(G(z)), ||grad phi(x)||^2, ||grad phi(G(z))||^2), each (batch, 1), ->
-            Omega, the regulariser of Roth et al. 2017 for this loss's f-divergence.
+            Omega, a scalar: the regulariser of Roth et al. 2017 (arXiv:1705.09367) for this loss's
+            f-divergence.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The names of a peer's nets: what stands before the role, and the role itself.
 
-A peer holds a ``generator`` and a ``discriminator``, and perhaps further pairs of them, told apart
-by a prefix: Ditto's second pair is ``global_generator`` and ``global_discriminator``. Everywhere
-else (in effects, in letters, on the wire, in files) a net's name is a plain string.
+A peer holds a ``generator`` and a ``discriminator``, and perhaps further pairs of them, which a
+prefix distinguishes: Ditto's second pair is ``global_generator`` and ``global_discriminator``. In
+effects, in letters, on the wire and in files a net's name is a plain string.
 """
 
 from __future__ import annotations

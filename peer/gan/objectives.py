@@ -1,6 +1,7 @@
 """What a local step minimises: functions of the two nets, a loss and one mini-batch.
 
-Written once, as functions of two callables: eagerly for one peer, functionally for many.
+The nets are callables, so that the same functions serve a peer's modules and, under vmap, the nets
+of many peers at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Net = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Batch(NamedTuple):
-    """One mini-batch, and what else an objective may ask for."""
+    """One mini-batch, and what else an objective may take."""
 
     real: torch.Tensor | None = None  # (batch, c, h, w) in [-1, 1]; None: the objective sees none
     z: torch.Tensor | None = None  # (batch, z_dim); None where fakes are given
@@ -28,16 +29,19 @@ class Batch(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What is minimised, and what is reported as the net's loss: the same, but for regularisers."""
+    """What is minimised, and the loss that is reported, which is without regularisers."""
 
     minimised: torch.Tensor  # ()
     loss: torch.Tensor  # ()
 
 
 class Objective(NamedTuple):
-    """``value(generator, discriminator, loss, batch)``; ``sees_data`` draws ``real``.
+    """What a net minimises.
 
-    A net that the peer does not hold is None.
+    Attributes:
+        value: (generator, discriminator, loss, batch) -> :class:`Value`; a net that the peer does
+            not hold is None.
+        sees_data: whether the batch must have ``real`` images.
     """
 
     value: Callable[[Net | None, Net | None, Loss, Batch], Value]
@@ -74,12 +78,12 @@ def _discriminator(
 def _regularised(
     generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
 ) -> Value:
-    """The same plus ``gamma/2 Omega`` (Oasis, algorithm 2; Roth et al. 2017).
+    """The discriminator's loss plus ``gamma/2 Omega`` (Oasis, algorithm 2; Roth et al. 2017).
 
-    Omega is :attr:`Loss.penalty` of the logits and the squared norms of their gradients with
+    Omega is :attr:`Loss.penalty` of the logits and of the squared norms of their gradients with
     respect to the images, per sample; the parameters' gradient goes through both (double
-    back-propagation). Reported is the loss without it, so that losses can be compared. Batch-norm
-    in D couples samples: per-sample gradients are then approximate.
+    back-propagation). The reported loss is without Omega, so that losses can be compared. With
+    batch-norm in D, which couples samples, per-sample gradients are approximate.
     """
     assert discriminator is not None
     assert batch.real is not None

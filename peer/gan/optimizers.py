@@ -1,8 +1,8 @@
 """Element-wise torch optimizers over an arena's flat parameter vector.
 
-Element-wise, because padding and parameter boundaries mean nothing to them: what they do to one
-coordinate depends on that coordinate's gradients alone. Others (L-BFGS, LARS, Adafactor...) are
-refused.
+What an element-wise optimizer does to a coordinate depends on that coordinate's gradients alone,
+so the arena's padding and parameter boundaries do not matter to it. Others (L-BFGS, LARS,
+Adafactor...) are refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether what a net says of an image depends on that image alone."""
+"""Whether a net's output for an image depends on that image alone."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SAMPLEWISE = frozenset(
         nn.Unflatten,
     }
 )
-"""Modules that treat every sample alike and alone, and that neither draw nor remember anything."""
+"""Modules that apply the same function to every sample, without random numbers or state."""
 
 
 def is_samplewise(net: object) -> bool:
-    """Whether ``net`` is made of :data:`SAMPLEWISE` modules, as they come, and of nothing else.
+    """Whether ``net`` consists of unmodified :data:`SAMPLEWISE` modules only.
 
-    Batch-norm mixes samples, dropout draws, spectral norm moves on at every call, and of a module
-    of somebody's own nothing is known.
+    Batch-norm mixes samples, dropout draws, spectral norm changes its state at every call, and
+    nothing is known of a user's own module.
     """
     modules: Callable[[], Iterable[nn.Module]] | None = getattr(net, "modules", None)
     return modules is not None and all(
@@ -46,7 +46,7 @@ def is_samplewise(net: object) -> bool:
 
 
 def _first_dimension(part: nn.Module) -> int:
-    """The first that it folds or unfolds; 0 is that of the samples."""
+    """The first dimension that a module reshapes; dimension 0 is that of the samples."""
     match part:
         case nn.Flatten():
             return part.start_dim
@@ -59,7 +59,7 @@ def _first_dimension(part: nn.Module) -> int:
 def of_both(
     net: Callable[[torch.Tensor], torch.Tensor], first: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``net(first), net(second)``, (batch, ...) each; in one pass where that is the same."""
+    """``net(first), net(second)``, (batch, ...) each; in one pass if ``net`` is samplewise."""
     if not is_samplewise(net):
         return net(first), net(second)
     both = net(torch.cat((first, second)))

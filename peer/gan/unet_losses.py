@@ -1,13 +1,15 @@
-"""The losses of a discriminator that also judges pixels (U-Net GAN, CVPR 2020).
+"""The losses of a discriminator that also judges pixels.
 
-With D_enc the verdict on the image and D_dec those on its pixels (section 3 of the paper):
+Source: Schoenfeld, Schiele, Khoreva, "A U-Net Based Discriminator for Generative Adversarial
+Networks" (CVPR 2020, arXiv:2002.12655), section 3. With D_enc the output for the image and D_dec
+those for its pixels:
 
     L_D = L_enc + L_dec, of real and fake images
-    CutMix: x~ = mix(x, G(z), M) = M * x + (1 - M) * G(z), of which D_enc shall say fake and D_dec M
+    CutMix: x~ = mix(x, G(z), M) = M * x + (1 - M) * G(z); D_enc's target is fake, D_dec's is M
     consistency: lambda * || D_dec(x~) - mix(D_dec(x), D_dec(G(z)), M) ||^2
-    L_G = the generator's loss under D_enc, and that under D_dec
+    L_G = the generator's loss under D_enc plus that under D_dec
 
-Means over pixels stand where the paper writes sums, so that lambda means the same at every size.
+Here means over pixels replace the paper's sums, so that lambda means the same at every size.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ import torch
 from peer.gan.losses import Loss
 
 UNIFORMS = 4
-"""How many uniform numbers CutMix wants of an image: share, top, left, which side is real."""
+"""How many uniform numbers CutMix needs for an image: share, top, left, which side is real."""
 
 
 @runtime_checkable
 class PixelJudge(Protocol):
-    """A discriminator that also judges pixels: any module with these three is trained as one.
+    """A discriminator that also judges pixels; any module with these members is trained as one.
 
     Attributes:
         mix: the share of a batch that CutMix mixes, from 0 to 1.
@@ -43,7 +45,7 @@ class PixelJudge(Protocol):
 def as_pixel_judge(discriminator: object) -> PixelJudge | None:
     """The discriminator as one that judges pixels, or None where it judges images alone."""
     if not hasattr(discriminator, "forward_pixels"):
-        return None  # asked at every step: the protocol's own check takes 20 times as long
+        return None  # called at every step, and isinstance with a protocol takes 20 times as long
     return discriminator if isinstance(discriminator, PixelJudge) else None
 
 
@@ -56,8 +58,8 @@ def pixel_discriminator_loss(
 ) -> torch.Tensor:
     """What the discriminator minimises, a scalar.
 
-    The first ceil(mix * batch) pairs are mixed, and their terms weigh ``mix``: on average that is
-    mixing all of a batch with this probability, at a cost that does not vary.
+    The first ceil(mix * batch) pairs are mixed, and their terms weighted by ``mix``. In expectation
+    that equals mixing the whole batch with probability ``mix``, but its cost does not vary.
 
     Args:
         judge: the discriminator.
@@ -82,7 +84,7 @@ def pixel_discriminator_loss(
 
 
 def pixel_generator_loss(judge: PixelJudge, loss: Loss, fake: torch.Tensor) -> torch.Tensor:
-    """What the generator minimises, a scalar: its loss by both verdicts on ``fake``."""
+    """What the generator minimises, a scalar: its loss by the image's logit and by the pixels'."""
     logits, pixels = judge.forward_pixels(fake)
     return loss.generator(logits) + loss.generator(pixels)
 
@@ -90,10 +92,10 @@ def pixel_generator_loss(judge: PixelJudge, loss: Loss, fake: torch.Tensor) -> t
 def inconsistency(
     mixed: torch.Tensor, real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """How far the verdicts on a mixed image are from the mixed verdicts, a scalar.
+    """Mean squared difference of D_dec(mixed images) and the mixed D_dec, a scalar.
 
-    All are pixel logits (n, 1, h, w); compared are the probabilities, which is what the paper's
-    D_dec gives. The gradient runs through all three.
+    All arguments but the mask are pixel logits (n, 1, h, w); their probabilities are compared, as
+    the paper's D_dec returns probabilities. The gradient runs through all three.
     """
     wanted = mix(real.sigmoid(), fake.sigmoid(), mask)
     return (mixed.sigmoid() - wanted).square().mean()
@@ -105,11 +107,11 @@ def mix(real: torch.Tensor, fake: torch.Tensor, mask: torch.Tensor) -> torch.Ten
 
 
 def cut_mask(cuts: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """CutMix's masks (Yun et al. 2019), (n, 1, height, width), one where the real image shows.
+    """CutMix's masks (Yun et al. 2019, arXiv:1905.04899), (n, 1, height, width): one means real.
 
-    The real image's share r of the area is uniform, the box has the image's proportions and lies
-    anywhere inside it with equal chances. Whether the real image shows in the box or around it is
-    drawn too: that choice is ours, so that being framed says nothing.
+    The real image's share r of the area is uniform; the box has the image's proportions and lies
+    anywhere inside it with equal probability. Whether the inside or the outside of the box is real
+    is drawn, too: that is ours, so that the box's position does not give the real part away.
 
     Args:
         cuts: (n, 4), uniform in [0, 1): r, the box's top and left, and its side of the mask.

@@ -1,1 +1,1 @@
-"""A peer as a process of this machine; all peers of a file; checks before, measurements of one."""
+"""A real peer as a process: running it, starting all of a file, checking and measuring first."""

@@ -23,12 +23,12 @@ from peer.experiment import Experiment, from_mapping
 from peer.state.recorder import write_experiment
 
 GRACE = 15.0
-"""Seconds a peer has for leaving after it was asked to, before it is ended."""
+"""Seconds that a peer has to stop after it was asked to, before it is killed."""
 
 
 @dataclass
 class Child:
-    """One peer's process and what it last said of itself."""
+    """One peer's process, and the last status that it sent."""
 
     peer: int
     process: subprocess.Popen[str]
@@ -57,10 +57,20 @@ def up(
     console: Console,
     extra: list[str],
 ) -> dict[int, int]:
-    """Start every peer, show them until all have ended; returns their exit codes.
+    """Start every peer, show their status until all have ended, and return their exit codes.
 
-    Ctrl-C is passed on, once; a peer that does not leave in :data:`GRACE` seconds, or at a second
-    Ctrl-C, is ended. No process is left behind: if this one dies, the peers see it and stop.
+    Ctrl-C is passed on, once. A peer that does not stop in :data:`GRACE` seconds, or before a
+    second Ctrl-C, is killed. If this process dies, the peers notice it and stop.
+
+    Args:
+        experiment: of all the peers.
+        run_dir: the folder that all write to.
+        rounds: how many the table shows a peer's round out of.
+        console: where the table is shown.
+        extra: arguments that every peer's command gets.
+
+    Returns:
+        By peer, its exit code.
     """
     write_experiment(experiment, run_dir)
     lines: deque[str] = deque(maxlen=8)
@@ -71,25 +81,26 @@ def up(
     ]
     for reader in readers:
         reader.start()
-    asked: list[float] = []  # when to stop; told by a flag, since an exception may get lost
+    # When Ctrl-C came: noted, since an exception raised in a signal handler may be lost.
+    asked: list[float] = []
 
     def ask(number: int, frame: object) -> None:
         asked.append(time.monotonic())
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    told = False
+    passed_on = False
     try:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
             while running := [c for c in children if c.process.poll() is None]:
                 live.update(_view(children, rounds, lines))
                 if len(asked) > 1 or (asked and time.monotonic() - asked[0] > GRACE):
                     _signal(running, signal.SIGKILL)
-                elif asked and not told:
-                    told = True
+                elif asked and not passed_on:
+                    passed_on = True
                     _signal(running, signal.SIGINT)
                 time.sleep(0.25)
             live.update(_view(children, rounds, lines))
-        console.print()  # what follows begins on a line of its own
+        console.print()  # the table does not end its last line
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -105,17 +116,17 @@ def _start(peer: int, run_dir: Path, extra: list[str]) -> Child:
     command += ["--topology", str(run_dir / "experiment.yaml"), "--run-dir", str(run_dir)]
     process = subprocess.Popen(
         [*command, "--status", *extra],
-        stdin=subprocess.PIPE,  # its end tells the peer that we are gone
+        stdin=subprocess.PIPE,  # closed when we die, which tells the peer
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # Ctrl-C reaches it through us, once
+        start_new_session=True,  # so that Ctrl-C reaches it through us alone, once
     )
     return Child(peer, process)
 
 
 def _read(child: Child, lines: deque[str], log: Any) -> None:
-    """Follow what a peer says: status lines are JSON, everything else is for the user."""
+    """Read a peer's output: JSON lines are its status, all others are for the user."""
     assert child.process.stdout is not None
     for line in child.process.stdout:
         line = line.rstrip()
@@ -126,9 +137,9 @@ def _read(child: Child, lines: deque[str], log: Any) -> None:
             except ValueError:
                 pass
         if line:
-            said = f"peer {child.peer}: {line}"
-            lines.append(said)
-            log.write(said + "\n")
+            labelled = f"peer {child.peer}: {line}"
+            lines.append(labelled)
+            log.write(labelled + "\n")
             log.flush()
 
 
@@ -139,7 +150,7 @@ def _signal(children: list[Child], number: signal.Signals) -> None:
 
 
 def _end(children: list[Child]) -> None:
-    """End what still runs, each by its own process id."""
+    """Kill the processes that still run, and wait for all."""
     for child in children:
         if child.process.poll() is None:
             child.process.kill()

@@ -1,4 +1,4 @@
-"""``peer check``: what can be known before anything runs."""
+"""``peer check``: checks of a file and of this machine before anything runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from topology.errors import UserError
 def check_everything(
     experiment: Experiment, program: Program, peer: int | None, keys: Path, console: Console
 ) -> bool:
-    """Check one peer, or all peers of the file on this machine; says what it finds, line by line.
+    """Check one peer, or all peers of the file if None, and print a line for each check.
 
-    Returns whether everything that must be there is; that neighbours do not answer yet is not a
-    fault, they may not have been started.
+    Returns:
+        Whether all is well. A neighbour that does not answer yet is no fault: it may not have been
+        started.
+
+    Raises:
+        UserError: there is no such peer.
     """
     graph = experiment.graph_of_peers
     lambda_2 = topology.contraction(experiment.schedule, experiment.weights)

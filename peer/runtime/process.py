@@ -1,4 +1,4 @@
-"""One real peer, from the experiment to its folder: data, nets, sockets, driver, records."""
+"""One real peer as a process: its data, nets, sockets, driver and records put together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ Log = Callable[[str], None]
 
 @dataclass
 class Options:
-    """How one process is to run, beside what the experiment says."""
+    """How one process runs, beside what the experiment says.
+
+    Attributes:
+        keys: the folder of secret keys; the default one if None.
+        resume: whether to go on from the newest checkpoint.
+        watch_parent: whether to stop when standard input ends, as it does when ``peer up`` dies.
+    """
 
     keys: Path | None = None
     resume: bool = False
@@ -53,7 +59,8 @@ class PeerProcess:
         peer: which one this is.
         program: what it runs.
         run_dir: its own folder, ``peer-<id>``, is made there.
-        log: gets one line for everything worth telling.
+        log: is called with each line for the user.
+        options: how the process runs.
 
     Raises:
         UserError: the experiment cannot run here (id, data, keys, address in use...).
@@ -140,7 +147,10 @@ class PeerProcess:
             self.stop.set()  # at the end of the round, which does not wait for anybody
 
     def run(self) -> bool:
-        """Run to the end; returns False where the user stopped it before.
+        """Run to the end.
+
+        Returns:
+            False where the user stopped it before.
 
         Raises:
             UserError: a neighbour runs another experiment.
@@ -199,7 +209,7 @@ class PeerProcess:
         self.stop.set()
 
     def obey_signals(self) -> None:
-        """Ctrl-C and SIGTERM stop the peer at the end of its round; a second one, at once."""
+        """Stop the peer on Ctrl-C or SIGTERM: at the end of its round, at a second one at once."""
 
         def stop(number: int, frame: object) -> None:
             if self.stop.is_set():
@@ -236,7 +246,11 @@ def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | Non
 
 
 def load_peer(experiment: Experiment, peer: int, program: Program) -> tuple[PeerState, str]:
-    """Peer ``peer`` at round 0 with its own part of the data, and a digest of a common source.
+    """Peer ``peer`` at round 0 with its own part of the data.
+
+    Returns:
+        Its state, and a digest of the images that all peers must share; "own" where each has its
+        own.
 
     Raises:
         UserError: the data are not there, or leave a peer without samples.

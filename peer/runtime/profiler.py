@@ -79,9 +79,9 @@ def measure(
 
 def write_profile(profile: Profile, path: Path) -> None:
     """Write the YAML file that ``devices:`` and ``network.link`` can name."""
-    said = profile.model_dump(exclude_none=True)
+    keys = profile.model_dump(exclude_none=True)
     text = "# Measured by `peer profile`: devices: {default: FILE}, network: {link: FILE}\n"
-    write_whole(path, (text + yaml.safe_dump(said, sort_keys=False)).encode())
+    write_whole(path, (text + yaml.safe_dump(keys, sort_keys=False)).encode())
 
 
 # --- local work -----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""A peer's disk: checkpoints that are whole or not there, and generators that anybody can load.
+"""A peer's files: checkpoints, and generators that load without hearsay.
 
-Files are written beside their place, flushed to the disk, renamed, and the folder flushed: a power
-cut leaves the old file or the new one. Only safetensors is read: nothing on a disk is executed.
+A file is written under a temporary name, flushed to the disk and renamed, and the folder is
+flushed, so that a power cut leaves the old file or the new one, never a part. Only safetensors is
+read, so nothing from a disk is executed.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ KEPT = 3
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace ``path`` by ``content``, all at once; if ``durable``, it is on the disk then."""
+    """Replace ``path`` by ``content`` atomically; if ``durable``, return when it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: peers of one machine may write the same file at the same time.
+    # A random name: peers of one machine may write the same file at the same time.
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -51,7 +52,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Write ``value`` as a JSON file, whole or not at all."""
+    """Write ``value`` as a JSON file, atomically."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode(), durable=durable)
 
 
@@ -59,7 +60,7 @@ def save_generator(
     tensors: Mapping[str, torch.Tensor], path: Path, *, durable: bool = True
 ) -> None:
     """Save a net's state dict as safetensors: usable without hearsay."""
-    # As NumPy's arrays, which may share memory, as views of an arena do.
+    # As NumPy arrays, which may share memory as views of an arena do; safetensors.torch refuses it.
     arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
     write_whole(path, safetensors.numpy.save(arrays), durable=durable)
 

@@ -1,11 +1,12 @@
-"""Count sketches: enough of a parameter vector to measure distances, far too little to rebuild it.
+"""Count sketches of parameter vectors, from which their distances can be estimated.
 
-A peer logs 256 numbers for each of its nets instead of sending the net to a collector. Every
-parameter is added, with a random sign, to one random bucket (Charikar, Chen and Farach-Colton,
-"Finding frequent items in data streams", 2002). Buckets and signs follow from the experiment's
-seed and the net's name alone, so all peers use the same: the map is linear, and the sketch of a
-difference is the difference of the sketches. For a vector x, E||S x||² = ||x||², with a standard
-deviation of at most sqrt(2 / buckets) ||x||².
+A peer logs 256 numbers for each of its nets instead of sending the net to a collector; the net
+cannot be rebuilt from them. Every parameter is added, with a random sign, to one random bucket
+(Charikar, Chen, Farach-Colton, "Finding Frequent Items in Data Streams", ICALP 2002,
+doi:10.1007/3-540-45465-9_59). Buckets and signs follow from the experiment's seed and the net's
+name alone, so all peers use the same; the map is linear, so the sketch of a difference is the
+difference of the sketches. For a vector x, E||S x||² = ||x||², with a standard deviation of at most
+sqrt(2 / buckets) ||x||².
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Sketch = npt.NDArray[np.float64]
 class CountSketch:
     """The seeded linear map from one net's parameter vector to ``buckets`` numbers.
 
-    The draws are raw words of PCG64, whose stream numpy promises never to change, so that peers
-    with different releases of numpy still agree.
+    Buckets and signs are raw words of PCG64, whose stream numpy guarantees for all versions, so
+    that peers with different versions of numpy agree.
 
     Args:
         length: number of parameters P in the vector.

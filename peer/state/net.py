@@ -13,11 +13,13 @@ from peer.gan import Arena, make_optimizer
 
 
 class Net:
-    """One named net: its arena, and how it is optimised.
+    """One of a peer's nets: its arena, and its optimizer.
 
     Attributes:
-        moments: what the optimizer remembers of this net, by torch's names. Whoever steps the net
-            (its own optimizer, or one over many peers' nets) lets torch keep its state here.
+        arena: its values.
+        spec: the optimizer's name and settings.
+        moments: the optimizer's state of this net, by torch's names. Whatever steps the net (its
+            own optimizer, or one over many peers' nets) lets torch keep its state here.
     """
 
     def __init__(self, arena: Arena, optimizer: NamedSpec) -> None:
@@ -32,7 +34,7 @@ class Net:
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Of this net alone."""
+        """torch's optimizer of this net alone, with its state in ``moments``."""
         parameters = self.arena.parameters
         optimizer = make_optimizer(self.spec.name, self.spec.settings, [parameters])
         optimizer.state[parameters] = self.moments
@@ -43,7 +45,7 @@ class Net:
         arena = self.arena.copy(torch.empty_like(self.arena.vector))
         arena.gradient.copy_(self.arena.gradient)
         net = Net(arena, self.spec)
-        # of tensors, the values alone: they may be rows of a matrix of many nets' moments
+        # clone: a tensor may be a row of a matrix with many nets' moments
         net.moments = {
             name: value.clone() if isinstance(value, torch.Tensor) else value
             for name, value in self.moments.items()
@@ -65,14 +67,14 @@ class Net:
         return tensors
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take the values that :meth:`dump` gave."""
+        """Take over the values that :meth:`dump` returned."""
         self.arena.vector.copy_(tensors["arena"])
         device = self.arena.vector.device
         self.moments.clear()
         for name, value in tensors.items():
             kind, _, of = name.partition(".")
             if kind == "optimizer":
-                # torch keeps Adam's step count where its fused kernel wants it: at the parameters.
+                # torch's fused kernel needs Adam's step count on the parameters' device
                 self.moments[of] = value.clone().to(device)
             elif kind == "buffer":
                 self.arena.counters[of].copy_(value)

@@ -1,7 +1,7 @@
 """Everything of a peer that outlives a round.
 
-A coroutine cannot be saved, so nothing that matters lives in its locals: it is here. A peer rebuilt
-from its state between two rounds goes on with the same bits.
+A coroutine cannot be saved, so whatever must outlive a round is kept here and not in its local
+variables. A peer rebuilt from its state between two rounds goes on with the same bits.
 """
 
 from __future__ import annotations
@@ -95,10 +95,7 @@ class PeerState:
         )
 
     def pair(self, prefix: str) -> tuple[Module | None, Module | None]:
-        """The generator and the discriminator that train each other.
-
-        A peer may hold several pairs, told apart by what stands before the nets' names.
-        """
+        """The modules of the pair named with ``prefix``; None where the peer lacks the net."""
         of_role = [self.nets.get(name) for name in pair_of(prefix)]
         generator, discriminator = (None if n is None else n.module for n in of_role)
         return generator, discriminator

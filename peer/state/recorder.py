@@ -1,4 +1,4 @@
-"""What a run writes down: one JSON line a peer and round, and one summary a peer."""
+"""A run's records: a JSON line for each peer and round, and a summary for each peer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Recorder:
     ) -> None:
         """Record one round of one peer, if it is one that is recorded."""
         self._missed.setdefault(peer, Counter()).update(measures["missing"])
-        if "participants" in measures:  # of every round, recorded or not: what a server has seen
+        if "participants" in measures:  # kept for every round, also those that are not recorded
             self._participants.setdefault(peer, []).append(list(measures["participants"]))
         if not self.wants(round):
             return
@@ -97,7 +97,7 @@ class Recorder:
 
 
 def round_to(value: float, digits: int) -> float:
-    """A number that reads well in a log."""
+    """``round``, for functions in which that word is a number of a round."""
     return round(value, digits)
 
 
@@ -125,7 +125,7 @@ def label_counts(state: PeerState) -> dict[str, int] | None:
 
 
 def write_experiment(experiment: Experiment, run_dir: Path) -> None:
-    """Put the resolved experiment into the run directory."""
+    """Write the resolved experiment to the run directory."""
     text = yaml.safe_dump(experiment.resolved(), sort_keys=False)
     write_whole(run_dir / "experiment.yaml", text.encode())
 
@@ -141,10 +141,10 @@ def write_peer(
     product: bool = True,
     durable: bool = True,
 ) -> None:
-    """Leave what a peer ends with: its generator, usable anywhere, and its summary.
+    """Write a peer's results: its generator, as safetensors, and its summary.
 
-    A peer that ends with a mixture of generators (Oasis's server) leaves each beside it. What is
-    not ``durable`` may be lost in a power cut, and need not wait for the disk.
+    A peer that ends with a mixture of generators (Oasis's server) writes each of them, too. Unless
+    ``durable``, files may be lost in a power cut, and writing does not wait for the disk.
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
@@ -176,7 +176,7 @@ def write_peer(
 def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
     """The folder to write into: the one given, or the next free ``runs/<name>-<n>``.
 
-    A ``shared`` folder may hold a run already: other peers', or one to go on from.
+    A ``shared`` folder may hold a run already: that of other peers, or one to resume.
 
     Raises:
         UserError: it holds a run already, or cannot be written.

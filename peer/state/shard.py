@@ -9,8 +9,9 @@ import torch
 class Shard:
     """A peer's own images, and the order in which it sees them.
 
-    A shard of at least a batch is shuffled anew every epoch, batches are consecutive pieces of it,
-    and what is left at an epoch's end is skipped; from a smaller one, draws are with replacement.
+    The images are shuffled at the start of every epoch; mini-batches are consecutive pieces of that
+    order, and images that do not fill one at the epoch's end are skipped. A shard of fewer images
+    than a mini-batch is sampled with replacement.
     """
 
     def __init__(self, pixels: torch.Tensor, labels: np.ndarray | None) -> None:
@@ -25,7 +26,7 @@ class Shard:
     def draw(
         self, batch: int, rng: np.random.Generator, into: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The next mini-batch, (batch, c, h, w); written ``into`` that memory, if it is given."""
+        """The next mini-batch, (batch, c, h, w); written to ``into``, if that is given."""
         n = len(self)
         if n < batch:
             chosen = rng.integers(0, n, batch)

@@ -1,4 +1,6 @@
-"""Deep convolutional GANs (Radford et al. 2016): transposed convolutions draw, strided ones judge.
+"""Deep convolutional GANs: G of transposed convolutions, D of strided ones.
+
+Source: Radford, Metz, Chintala 2016 (arXiv:1511.06434).
 
 Weights start from N(0, 0.02), batch-norm scales from N(1, 0.02); no convolution has a bias. In all
 of them ``width`` is the narrowest layer's channels (32 is a quarter of the work of 64).
@@ -33,8 +35,8 @@ def dcgan_diffusion32(shape: Shape, z: int = 100, width: int = 64) -> Pair:
 def dcgan_oasis(shape: Shape, z: int = 64, width: int = 64) -> Pair:
     """A candidate for the DCGAN of the Oasis paper (CIFAR-10): 921,472 + 142,592 parameters.
 
-    That paper tells a size alone, 4.06 MiB. Of the nets whose widths are powers of two this one
-    has it (1,064,064 float32 parameters, 4.059 MiB); others may, and the authors have not said.
+    The paper gives only a size, 4.06 MiB, and this net, with widths that are powers of two, has it
+    (1,064,064 float32 parameters, 4.059 MiB). Others may have it, too.
     """
     require_square("dcgan-oasis", shape, 32)
     generator = _generator(shape[0], z, [4 * width, 2 * width, width], side=4)
@@ -44,8 +46,9 @@ def dcgan_oasis(shape: Shape, z: int = 64, width: int = 64) -> Pair:
 def dcgan64(shape: Shape, z: int = 100, width: int = 64) -> Pair:
     """The 64x64 DCGAN of FeGAN (ImageNet) and of Distributed-GAN (CelebA, LSUN; tables 3 and 4).
 
-    3,576,704 + 2,765,568 parameters at three channels. Table 3 writes "max_pool2d" beside two
-    activations; with strides of two the map would then be gone too early, so there is none here.
+    3,576,704 + 2,765,568 parameters at three channels. Table 3 has "max_pool2d" beside two
+    activations; with strides of two, the map would then be too small for the layers that follow, so
+    there is none here.
     """
     require_square("dcgan64", shape, 64)
     widths = [8 * width, 4 * width, 2 * width, width]
@@ -59,7 +62,7 @@ def _pair(shape: Shape, z: int, generator: Widths, discriminator: Widths, side: 
 
 
 def _generator(channels: int, z: int, widths: Widths, side: int) -> nn.Sequential:
-    """From z to ``side`` squared at once, then twice as large with every layer."""
+    """From z to a map of ``side`` squared, then twice the side with every layer."""
     layers: list[nn.Module] = [
         nn.Unflatten(1, (z, 1, 1)),
         nn.ConvTranspose2d(z, widths[0], side, bias=False),  # (widths[0], side, side)
@@ -80,7 +83,7 @@ def _generator(channels: int, z: int, widths: Widths, side: int) -> nn.Sequentia
 
 
 def _discriminator(channels: int, widths: Widths, side: int) -> nn.Sequential:
-    """Half as large with every layer, until one of ``side`` squared sees all that is left."""
+    """Half the side with every layer; the last kernel, ``side`` squared, covers the whole map."""
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 4, stride=2, padding=1, bias=False),
         nn.LeakyReLU(0.2),

@@ -1,4 +1,4 @@
-"""Fully connected GANs: they draw images of any size, counts are given for the papers' own."""
+"""Fully connected GANs, for images of any size; parameters are counted at the papers' sizes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def mlp(
 
     ``dropout`` is the probability with which D drops a hidden unit while training.
     """
-    return _draws(shape, z, generator, _leaky), _judges(shape, discriminator, dropout)
+    return _generator(shape, z, generator, _leaky), _discriminator(shape, discriminator, dropout)
 
 
 def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
 
 
-def _draws(
+def _generator(
     shape: Shape, z: int, widths: Widths, activation: Callable[[], nn.Module]
 ) -> nn.Sequential:
     layers: list[nn.Module] = []
@@ -41,7 +41,9 @@ def _image(width: int, shape: Shape) -> list[nn.Module]:
     return [nn.Linear(width, pixels), nn.Tanh(), nn.Unflatten(1, shape)]
 
 
-def _judges(shape: Shape, widths: Widths, dropout: float = 0.0, outputs: int = 1) -> nn.Sequential:
+def _discriminator(
+    shape: Shape, widths: Widths, dropout: float = 0.0, outputs: int = 1
+) -> nn.Sequential:
     pixels = shape[0] * shape[1] * shape[2]
     layers: list[nn.Module] = [nn.Flatten()]
     for width_in, width_out in pairwise([pixels, *widths]):
@@ -68,30 +70,33 @@ def mlpgan(shape: Shape, z: int = 100, dropout: float = 0.3) -> Pair:
 def distributed_mlp(shape: Shape, z: int = 64) -> Pair:
     """The MNIST pair of the Distributed-GAN paper: 283,920 + 267,009 parameters at 28x28.
 
-    ReLU in G, leaky ReLU 0.2 in D. The paper names the layers; their widths are those of the
-    tutorial whose layers coincide. Its convolutional pair (its tables 3 and 4) is ``dcgan64``.
+    ReLU in G, leaky ReLU 0.2 in D. The paper names the layers without widths; these are those of a
+    tutorial with the same layers. The paper's convolutional pair (tables 3 and 4) is ``dcgan64``.
     """
-    return _draws(shape, z, [256, 256], nn.ReLU), _judges(shape, [256, 256])
+    return _generator(shape, z, [256, 256], nn.ReLU), _discriminator(shape, [256, 256])
 
 
 def mdgan_mlp(shape: Shape, z: int = 100, outputs: int = 1) -> Pair:
     """The MLP pair of the MD-GAN paper (Hardy et al. 2019) at 28x28: 716,560 + 665,089 parameters.
 
-    The paper's D is an ACGAN's: one logit and ten classes, ``outputs`` of 11, which makes it the
-    670,219 parameters of its text. No loss of ours reads classes, so that such a net is for
-    counting: an experiment takes a D that gives one logit. The activations are ours (leaky ReLU
-    0.2); the paper gives widths alone.
+    The paper's D is that of an ACGAN, with one logit and ten classes: ``outputs: 11`` gives the
+    670,219 parameters of its text. That net is for counting only: no loss here reads classes, and
+    an experiment needs a D with one logit. The activations (leaky ReLU 0.2) are ours; the paper
+    gives widths alone.
     """
-    return _draws(shape, z, [512, 512], _leaky), _judges(shape, [512, 512], outputs=outputs)
+    return _generator(shape, z, [512, 512], _leaky), _discriminator(
+        shape, [512, 512], outputs=outputs
+    )
 
 
 def pytorch_gan_mlp(shape: Shape, z: int = 100) -> Pair:
     """The plain GAN of the PyTorch-GAN collection at 28x28: 1,510,032 + 533,505 parameters.
 
     G 100-128-256-512-1024-784 with batch-norm after every hidden layer but the first. Its epsilon
-    is 0.8, as it is there: an argument meant for the momentum, kept because results hang on it.
+    is 0.8: there, an argument meant for the momentum sets epsilon. It is kept because results
+    depend on it.
     """
     g: list[nn.Module] = [nn.Linear(z, 128), _leaky()]
     for width_in, width_out in pairwise([128, 256, 512, 1024]):
         g += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out, eps=0.8), _leaky()]
-    return nn.Sequential(*g, *_image(1024, shape)), _judges(shape, [512, 256])
+    return nn.Sequential(*g, *_image(1024, shape)), _discriminator(shape, [512, 256])

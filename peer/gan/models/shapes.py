@@ -1,4 +1,4 @@
-"""What every model's factory takes and gives, and what it says of images that it cannot draw."""
+"""What the models' factories share: types, a check of the image's size, DCGAN's initial weights."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def require_square(name: str, shape: Shape, *sides: int) -> None:
 
 
 def start_from_normal(module: nn.Module) -> None:
-    """DCGAN's start (Radford et al. 2016): convolutions N(0, 0.02), batch-norm scales N(1, 0.02).
+    """DCGAN's initial weights: convolutions N(0, 0.02), batch-norm scales N(1, 0.02).
 
-    For ``net.apply``; fully connected layers keep torch's own start.
+    For ``net.apply``; fully connected layers keep torch's own. Source: Radford et al. 2016
+    (arXiv:1511.06434).
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)

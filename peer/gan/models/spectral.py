@@ -1,8 +1,10 @@
-"""Spectral normalisation (Miyato et al. 2018): a layer's weight divided by its largest stretch.
+"""Spectral normalisation: a layer's weight divided by its largest singular value.
 
-torch's own keeps both singular vectors and needs them to belong together. In a network of peers
-floating buffers are averaged with the neighbours' like everything else, and the average of unit
-vectors is no unit vector; so here only u is kept, as a direction, and v follows from it afresh.
+Source: Miyato, Kataoka, Koyama, Yoshida 2018 (arXiv:1802.05957).
+
+torch's own keeps both singular vectors, and they must belong together. Peers average floating
+buffers with their neighbours', and an average of unit vectors is no unit vector; so here only u is
+kept, as a direction of any length, and v is computed from it.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ def spectrally_normal(weight: torch.Tensor, u: torch.Tensor, training: bool) -> 
     """``weight`` (rows, ...) divided by its largest singular value, found by one power iteration.
 
     Args:
-        weight: a layer's weight; all dimensions but the first are taken together.
-        u: (rows,), the direction found so far, of any length; in training the new one is left here.
-        training: whether to move u.
+        weight: a layer's weight; all dimensions but the first are flattened into columns.
+        u: (rows,), the left singular vector so far, of any length; updated in place in training.
+        training: whether to update u.
     """
     matrix = weight.flatten(1)  # (rows, columns)
     with torch.no_grad():

@@ -1,7 +1,9 @@
-"""U-Net GAN (Schoenfeld, Schiele and Khoreva, CVPR 2020), written from the paper's description.
+"""U-Net GAN, written from the paper's description: the discriminator judges pixels, too.
 
-The discriminator is a U-Net: its encoder judges the image, its decoder every pixel. How both
-verdicts and CutMix enter the losses is in ``unet_losses``.
+Source: Schoenfeld, Schiele, Khoreva (CVPR 2020, arXiv:2002.12655).
+
+The discriminator is a U-Net: its encoder judges the image, its decoder every pixel. The losses,
+with CutMix, are in :mod:`peer.gan.unet_losses`.
 
 An image of side 4 * 2^n has n blocks in the generator, n in the encoder and n in the decoder. In
 units of ``width`` their channels are, at 128x128 (n = 5), the paper's: generator 16-16-8-4-2-1,
@@ -27,11 +29,11 @@ def unetgan(
 
     At 32x32 with ``width: 16`` it is 515,619 + 124,738 at three channels, for a CPU.
 
-    The generator's count is that of the published net. The discriminator's is 65 below the
+    The generator has as many parameters as the published net, the discriminator 65 fewer than the
     31,481,667 counted there; a linear layer of 64 to 1 would account for them, but the description
-    has none to spare. Spectral normalisation is the discriminator's alone. The paper's training
-    adds an average of the generator over time, and a share of mixed images that grows from 0 in
-    the first epochs (here ``mix`` is constant).
+    does not have one. Only the discriminator is spectrally normalised. Not here: the paper's
+    average of the generator over time, and its share of mixed images that grows from 0 in the first
+    epochs (``mix`` is constant).
 
     Args:
         shape: channels and a side of 32, 64 or 128.
@@ -50,7 +52,7 @@ def unetgan(
 
 
 def _start(module: nn.Module) -> None:
-    """N(0, 0.02) throughout: BigGAN's orthogonal start rounds as each machine's LAPACK does."""
+    """N(0, 0.02) throughout: BigGAN's orthogonal weights would depend on the machine's LAPACK."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -62,7 +64,10 @@ def _blocks(side: int) -> int:
 
 
 class SelfModulatedNorm(nn.Module):
-    """Batch-norm whose scale and shift follow from z (Chen et al. 2019), each by a small MLP."""
+    """Batch-norm whose scale and shift are functions of z, a small MLP each.
+
+    Source: Chen, Lucic, Houlsby, Gelly 2019 (arXiv:1810.01365).
+    """
 
     def __init__(self, channels: int, z: int) -> None:
         super().__init__()
@@ -124,13 +129,13 @@ class UNetGenerator(nn.Module):
         return images
 
 
-class JudgingBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """The discriminator's residual block: half the side in the encoder, twice in the decoder."""
 
     def __init__(self, width_in: int, width_out: int, up: bool, first: bool = False) -> None:
         super().__init__()
         self.up = up
-        self.first = first  # of the encoder: an image's values are not to be cut off below zero
+        self.first = first  # in the encoder: no ReLU before it, which would clip the image's values
         self.conv1 = SpectralConv2d(width_in, width_out, 3, padding=1)
         self.conv2 = SpectralConv2d(width_out, width_out, 3, padding=1)
         self.shortcut = SpectralConv2d(width_in, width_out, 1)
@@ -140,7 +145,7 @@ class JudgingBlock(nn.Module):
         h = x if self.first else relu(x)
         h = self.conv1(_twice(h) if self.up else h)
         h = self.conv2(relu(h))
-        # Shortcuts of one pixel and resizing may change places: convolve where the map is small.
+        # 1x1 convolution and resizing commute: convolve where the map is small.
         if self.up:
             return torch.add(h, _twice(self.shortcut(x)))
         return torch.add(avg_pool2d(h, 2), self.shortcut(avg_pool2d(x, 2)))
@@ -162,14 +167,14 @@ class UNetDiscriminator(nn.Module):
         n = _blocks(side)
         down = [channels, *(width * 2**k for k in range(n))]  # c | 1 2 4 8 16
         self.encoder = nn.ModuleList(
-            JudgingBlock(a, b, up=False, first=k == 0) for k, (a, b) in enumerate(pairwise(down))
+            ResidualBlock(a, b, up=False, first=k == 0) for k, (a, b) in enumerate(pairwise(down))
         )
         self.global_head = SpectralLinear(down[-1], 1)
-        # Every map but the innermost meets the encoder's of its own size: 16 | 8+8 4+4 2+2 1+1
+        # Every map but the innermost is joined with the encoder's of its size: 16 | 8+8 4+4 2+2 1+1
         up = [down[-1], *(2 * skipped for skipped in down[-2:0:-1])]
         out = [*down[-2:0:-1], width]  # 8 4 2 1 1
         self.decoder = nn.ModuleList(
-            JudgingBlock(a, b, up=True) for a, b in zip(up, out, strict=True)
+            ResidualBlock(a, b, up=True) for a, b in zip(up, out, strict=True)
         )
         self.pixel_head = SpectralConv2d(width, 1, 1)
 
@@ -198,5 +203,5 @@ class UNetDiscriminator(nn.Module):
 
 
 def _twice(x: torch.Tensor) -> torch.Tensor:
-    """Every pixel as two by two."""
+    """Twice the side: each pixel becomes two by two."""
     return interpolate(x, scale_factor=2)

@@ -1,9 +1,9 @@
 """The 32x32 nets of the PyTorch-GAN collection, which enlarge by repeating pixels.
 
-FeGAN trains its LSGAN. Every batch-norm but DCGAN's first has an epsilon of 0.8: there, an argument
-meant for the momentum lands on epsilon. It weakens the normalisation (a channel is divided by
-sqrt(var + 0.8)), and results hang on it, so it is kept. Start: convolutions N(0, 0.02), batch-norm
-scales N(1, 0.02), fully connected layers torch's own.
+FeGAN trains the LSGAN among them. Every batch-norm but DCGAN's first has an epsilon of 0.8: there,
+an argument meant for the momentum sets epsilon. It weakens the normalisation (a channel is divided
+by sqrt(var + 0.8)) and results depend on it, so it is kept. Initial weights: convolutions
+N(0, 0.02), batch-norm scales N(1, 0.02), fully connected layers as torch has them.
 """
 
 from __future__ import annotations
