@@ -1,4 +1,4 @@
-"""From a device's capability to its load: E_k steps on batches of B_k (FeGAN, 3.4 and 4.6).
+"""From a device's capability to its load: E_k steps on batches of B_k (FeGAN, 3.4).
 
 The paper says that the server uses a linear regression, and no more. Two readings:
 

@@ -16,7 +16,7 @@ Histograms = Mapping[int, NDArray[np.int64]]
 
 
 def scores(histograms: Histograms) -> dict[int, float]:
-    """``s_k = (n_k/n) KL(P_k || Q)`` in nats by device, Q and n being of all histograms (4.2).
+    """``s_k = (n_k/n) KL(P_k || Q)`` in nats by device, Q and n being of all histograms (3.2).
 
     A class that a device lacks adds nothing; a device without samples scores zero.
     """
@@ -33,7 +33,7 @@ def scores(histograms: Histograms) -> dict[int, float]:
 
 
 def kl_weights(s: Mapping[int, float], sampled: Iterable[int], scheme: Scheme) -> dict[int, float]:
-    """w_k over the sampled devices, summing to one (4.3): more divergent devices weigh more.
+    """w_k over the sampled devices, summing to one (3.3): more divergent devices weigh more.
 
     ``exp``: e^s / sum e^s, as in the released code; ``linear``: s / sum s; ``dirac``: as linear,
     but shares below one half count as zero; ``exp_neg``: e^-s / sum e^-s, by which more divergent
@@ -66,7 +66,7 @@ def with_loads(w: Mapping[int, float], loads: Mapping[int, float]) -> dict[int, 
 
 
 def queues_of(histograms: Histograms) -> list[list[int]]:
-    """One queue a class, of every device that has any of it, in descending id (4.4)."""
+    """One queue a class, of every device that has any of it, in descending id (3.3)."""
     classes = len(next(iter(histograms.values())))
     return [
         [k for k in sorted(histograms, reverse=True) if histograms[k][x]] for x in range(classes)
@@ -76,7 +76,7 @@ def queues_of(histograms: Histograms) -> list[list[int]]:
 def sample_balanced(
     queues: Sequence[list[int]], taken: list[float], shows: Mapping[int, Sequence[float]], size: int
 ) -> list[int]:
-    """The devices of a round (4.4): each time, one that has the class least taken so far.
+    """The devices of a round (3.3): each time, one that has the class least taken so far.
 
     Args:
         queues: by class, the devices that have it, in the order of their turns; rotated in place.

@@ -1,4 +1,4 @@
-"""A client's representation: one vector for all its data, by sparse coding (Oasis, 5.2 and 2.3.2).
+"""A client's representation: one vector for all its data, by sparse coding (Oasis, 4.1 and 5).
 
 Codes a minimise ``||x - sum over j of a_j b_j||^2 + beta ||a||_1`` for unit-norm bases b_j. With a
 dictionary of each client's own, as in the paper, codes of different clients cannot be compared; the
