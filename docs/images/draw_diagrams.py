@@ -215,7 +215,7 @@ DOWN = [
     ("topology", "this round's neighbours, and a_lk", "compute"),
     ("algorithms/diffusion.py", 'await peer.combine("generator")', "compute"),
     ("peer/effects.py", "Combine(net, moments, weights)", "compute"),
-    ("peer/net/zmq_driver.py", "snapshot of the arena; Exchange begins", "compute"),
+    ("peer/net/zmq_driver.py", "the arena to a send buffer; begin", "compute"),
     ("peer/net/endpoint.py", "which links are in the exchange", "net"),
     ("peer/net/link.py", "OFFER, then chunks as credit allows", "net"),
     ("peer/net/wire.py", "header by msgpack, body as it lies", "net"),
@@ -268,7 +268,7 @@ def way() -> str:
     parts.append(rectangle(Box(410, 60, 14, 14), *STRIPES["compute"], 3))
     parts.append(text(432, 72, "the compute thread", 12.5, colour=SOFT, middle=False))
     parts.append(rectangle(Box(570, 60, 14, 14), *STRIPES["net"], 3))
-    parts.append(text(592, 72, "the network thread", 12.5, colour=SOFT, middle=False))
+    parts.append(text(592, 72, "the I/O thread", 12.5, colour=SOFT, middle=False))
     return picture(width, height, "A value's way from the experiment file to the socket", parts)
 
 
