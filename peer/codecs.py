@@ -6,8 +6,7 @@ validated before it is decoded. What is decoded is always finite, and the same o
 
 Sources: Alistarh et al. 2017 (QSGD: blocks with a scale each, stochastic rounding); Kalamkar et al.
 2019 (bfloat16); Stich et al. 2018 (sparsified SGD with memory: top-k); Koloskova, Stich and Jaggi
-2019 (CHOCO-Gossip). How they are used in a combine, and what is
-remembered: peer.compute.compressed_combine.
+2019 (CHOCO-Gossip). How they are used in a combine, and what is remembered: peer.compression.
 """
 
 from __future__ import annotations

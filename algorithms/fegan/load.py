@@ -1,4 +1,4 @@
-"""From what a device can do to what it is given: FeGAN's E_k steps on batches of B_k (3.4).
+"""From what a device can do to what it is given: FeGAN's E_k steps on batches of B_k (3.4, 4.6).
 
 The paper says that the server follows a linear regression, and no more. Two readings:
 

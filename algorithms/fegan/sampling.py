@@ -18,7 +18,7 @@ Histograms = Mapping[int, NDArray[np.int64]]
 
 
 def scores(histograms: Histograms) -> dict[int, float]:
-    """``s_k = (n_k/n) KL(P_k || Q)`` in nats; Q and n come from what the devices told (paper, 3.2).
+    """``s_k = (n_k/n) KL(P_k || Q)`` in nats; Q and n come from what the devices told (4.2).
 
     A class that a device lacks adds nothing; a device without samples scores zero.
     """
@@ -35,7 +35,7 @@ def scores(histograms: Histograms) -> dict[int, float]:
 
 
 def kl_weights(s: Mapping[int, float], sampled: Iterable[int], scheme: Scheme) -> dict[int, float]:
-    """w_k over the sampled devices, summing to one (paper, 3.3): the more divergent weigh more.
+    """w_k over the sampled devices, summing to one (4.3): the more divergent weigh more.
 
     ``exp``: e^s / sum e^s, as in the released code; ``linear``: s / sum s; ``dirac``: linear, with
     what is below one half dropped; ``exp_neg``: e^-s, the other way round; ``uniform``. Where all
@@ -68,7 +68,7 @@ def with_loads(w: Mapping[int, float], loads: Mapping[int, float]) -> dict[int, 
 
 
 def queues_of(histograms: Histograms) -> list[list[int]]:
-    """One queue a class, of every device that has any of it, in descending id (paper, 3.3)."""
+    """One queue a class, of every device that has any of it, in descending id (4.4)."""
     classes = len(next(iter(histograms.values())))
     return [
         [k for k in sorted(histograms, reverse=True) if histograms[k][x]] for x in range(classes)
@@ -78,7 +78,7 @@ def queues_of(histograms: Histograms) -> list[list[int]]:
 def sample_balanced(
     queues: Sequence[list[int]], taken: list[float], shows: Mapping[int, Sequence[float]], size: int
 ) -> list[int]:
-    """The next group (paper, 3.3): each time, a device of the class of which least was taken so far.
+    """The next group (4.4): each time, a device of the class of which least was taken so far.
 
     ``queues`` and ``taken`` go on from round to round, and are changed: ``taken`` grows by what a
     device ``shows``, class by class. A class that nobody has is never looked for. A slot for which

@@ -1,4 +1,4 @@
-"""What an Oasis client tells of its data: one vector, by sparse coding (Oasis, 4.1 and 5).
+"""What an Oasis client tells of its data: one vector, by sparse coding (Oasis, 5.2 and 2.3.2).
 
 Codes a minimise ``||x - sum over j of a_j b_j||^2 + beta ||a||_1`` for unit-norm bases b_j. With a
 dictionary of each client's own, as the paper has it, codes of different clients cannot be compared;
