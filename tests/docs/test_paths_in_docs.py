@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,16 +50,18 @@ def _is_known(name: str) -> bool:
     root, *rest = name.split(".")
     if root == "peer" and len(rest) == 1 and _is_of_a_peer(rest[0]):
         return True
-    here = importlib.import_module(root)
-    for place, part in enumerate(rest, 1):
-        module = ".".join([root, *rest[:place]])
-        if hasattr(here, "__path__") and importlib.util.find_spec(module) is not None:
-            here = importlib.import_module(module) if part != "__main__" else here
-        elif hasattr(here, part):
-            here = getattr(here, part)
-        else:
-            return False
-    return True
+    depth = next((n for n in range(len(rest), -1, -1) if _is_module([root, *rest[:n]])), None)
+    if depth is None:
+        return False
+    if depth == len(rest):
+        return True
+    here = importlib.import_module(".".join([root, *rest[:depth]]))
+    return all((here := getattr(here, part, None)) is not None for part in rest[depth:])
+
+
+def _is_module(parts: list[str]) -> bool:
+    path = ROOT.joinpath(*parts)
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def _is_of_a_peer(attribute: str) -> bool:
