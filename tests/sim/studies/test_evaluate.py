@@ -58,7 +58,7 @@ def remembered(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Path:
         1: Memory(folder, range(3)),
         2: Memory(folder, range(1), broken=True),
     }
-    monkeypatch.setattr(sim.evaluate, "load_run", lambda run, gan: generators)
+    monkeypatch.setattr(sim.studies.evaluate, "load_run", lambda run, gan: generators)
     return folder
 
 
