@@ -1,4 +1,4 @@
-"""Cases in which two algorithms must coincide, bit for bit wherever they can.
+"""Cases in which two algorithms must coincide (specs.md 12), bit for bit wherever they can.
 
 Wherever a test says that two things are equal, it also shows that a third one is not.
 """
@@ -74,7 +74,7 @@ class Central:
                 parameter -= lr * gradient
 
     def _objective(self, net: str, own: dict[str, torch.Tensor], state: PeerState) -> torch.Tensor:
-        """bce_ns of one peer's batch."""
+        """bce_ns of one peer's batch (specs.md 1)."""
         batch = state.draw_batch(sees_data=net == "discriminator")
         z = batch.z.double()
         if net == "generator":

@@ -28,7 +28,7 @@ def connected_graphs(draw, most=14):
 
 
 def with_live_links(graph, live):
-    """Degrees are of the whole graph, a dead link's weight is kept by both its ends."""
+    """The weights of wire.md: degrees of the whole graph, dead links' weight kept by both ends."""
     weights = np.eye(len(graph))
     for k in graph:
         for other, weight in neighbour_weights(graph, "metropolis", k).items():

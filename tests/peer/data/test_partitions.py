@@ -265,7 +265,7 @@ def mnist() -> Images:
 
 @pytest.mark.real_data
 def test_real_mnist_pairs_have_the_sizes_of_the_specification(mnist):
-    sizes = [12665, 12089, 11263, 12183, 11800]  # of two digits each, 2k and 2k + 1
+    sizes = [12665, 12089, 11263, 12183, 11800]  # specs.md, section 8.2
     for cap in (None, 12_000):
         spec = DataSpec(partition={"name": "pairs", "cap": cap})
         shards = partition(spec, mnist, 5, seed=0)

@@ -380,7 +380,7 @@ def test_real_mnist_loads_whole_and_scaled():
     train, test = load_idx(folder), load_idx(folder, split="test")
     assert (len(train), len(test)) == (60_000, 10_000)
     assert train.shape == test.shape == (1, 28, 28)
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # of each digit
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # specs.md 4.3
     assert np.bincount(train.labels).tolist() == counts
     values = train.take(range(1000))
     assert values.min() == -1.0
