@@ -58,7 +58,7 @@ def split_dirichlet(
 def split_fegan(
     settings: Fegan, labels: Labels, peers: int, rng: np.random.Generator
 ) -> list[Shard]:
-    """FeGAN's data engine: later devices have more classes, and more of each (specs of its paper).
+    """FeGAN's data engine: later devices have more classes, and more of each (section 4).
 
     Device i = 1..N draws r_c ~ U{1..max_class i / N} classes, and of each r_s ~
     U{1..min(i^2, max_samples i / N)} images. Bounds are at least 1, and no more than there is.

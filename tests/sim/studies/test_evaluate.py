@@ -58,7 +58,7 @@ def remembered(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Path:
         1: Memory(folder, range(3)),
         2: Memory(folder, range(1), broken=True),
     }
-    monkeypatch.setattr(sim.evaluate, "load_run", lambda run, gan: generators)
+    monkeypatch.setattr(sim.studies.evaluate, "load_run", lambda run, gan: generators)
     return folder
 
 
@@ -100,7 +100,7 @@ def test_numbers_of_samples_and_real_images_are_said(remembered: Path, judge_cac
 def test_inception_features_give_fid_and_kid(
     remembered: Path, judge_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sim.evaluate, "Inception", Reds)
+    monkeypatch.setattr(sim.studies.evaluate, "Inception", Reds)
     told: list[str] = []
     file = remembered / "inception.safetensors"
     found = evaluate_run(
