@@ -1,10 +1,14 @@
-"""What all tests share: strict determinism of Hypothesis, and where real data may be."""
+"""What all tests share: threads, strict determinism of Hypothesis, and where real data may be."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Read by torch, numpy and scikit-learn when they load. The suite runs in a process a core: more
+# threads than that spin while they wait for each other. What computes in threads says so itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -8,7 +8,8 @@ import socket
 import time
 from pathlib import Path
 
-from tests.real.conftest import SMALL, Processes, free_addresses, until
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import Processes, until
 
 # The deadline is longer than a busy machine keeps silent who is alive.
 RING = SMALL | {"deadline": 10.0, "algorithm": {"name": "diffusion", "rounds": 400}, "batch": 8}
@@ -69,7 +70,7 @@ def test_a_peer_that_never_comes_does_not_stop_the_others(processes: Processes) 
 def test_ctrl_c_is_passed_on_and_nobody_stays(processes: Processes) -> None:
     keys = RING | {"peers": 2, "graph": "path", "algorithm": {"name": "diffusion", "rounds": 10**6}}
     file = processes.write(keys)
-    up = processes.start("peer", "up", "--topology", file, "--run-dir", "run", "--no-report")
+    up = processes.start("-m", "peer", "up", "--topology", file, "--run-dir", "run", "--no-report")
     run = processes.folder / "run"
     while not all((run / f"peer-{k}" / "metrics.jsonl").exists() for k in (0, 1)):
         assert up.poll() is None
@@ -85,7 +86,7 @@ def test_ctrl_c_is_passed_on_and_nobody_stays(processes: Processes) -> None:
 def test_peers_do_not_outlive_the_command_that_started_them(processes: Processes) -> None:
     keys = RING | {"peers": 2, "graph": "path", "algorithm": {"name": "diffusion", "rounds": 10**6}}
     up = processes.start(
-        "peer", "up", "--topology", processes.write(keys), "--run-dir", "run", "--no-report"
+        "-m", "peer", "up", "--topology", processes.write(keys), "--run-dir", "run", "--no-report"
     )
     run = processes.folder / "run"
     while not all((run / f"peer-{k}" / "metrics.jsonl").exists() for k in (0, 1)):

@@ -11,7 +11,8 @@ import pytest
 
 import sim
 from peer.experiment import Experiment
-from tests.real.conftest import SMALL, Processes, free_addresses
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import Processes
 from tests.support.systems import keys_of
 
 Experiments = Callable[..., Experiment]
@@ -88,10 +89,10 @@ def test_peer_up_equals_sim(system: str, processes: Processes) -> None:
     """As processes of their own, through the two commands."""
     keys = SMALL if system == "diffusion" else keys_of(system, rounds=2)
     file = processes.write(keys | {"addresses": free_addresses(5)})
-    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
+    up = processes.start("-m", "peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
     assert up.wait(timeout=240) == 0, up.communicate()[0]
     simulation = processes.start(
-        "sim", file, "--engine", "event", "--run-dir", "sim", "--no-report"
+        "-m", "sim", file, "--engine", "event", "--run-dir", "sim", "--no-report"
     )
     assert simulation.wait(timeout=120) == 0, simulation.communicate()[0]
     real = digests_of(processes.folder / "real", 5)
@@ -112,7 +113,7 @@ def test_seven_peers_with_a_dcgan_on_mnist(processes: Processes, real_data: Path
         "addresses": free_addresses(7),
     }
     file = processes.write(keys)
-    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
+    up = processes.start("-m", "peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
     assert up.wait(timeout=280) == 0, up.communicate()[0]
     simulated = sim.run(file, run_dir=processes.folder / "sim", report=False)
     real = digests_of(processes.folder / "real", 7)

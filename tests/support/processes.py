@@ -1,0 +1,132 @@
+"""Commands that a test starts: as a shell would, or forked from a process that has imported all."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import peer.__main__
+
+ROOT = Path(__file__).resolve().parents[2]
+FORKING = multiprocessing.get_context("forkserver")
+
+
+def start_fork_server() -> None:
+    """Have a process import what a peer imports, once: every peer is forked from it.
+
+    A peer's imports take seconds of a core, many times what its few rounds take.
+    """
+    FORKING.set_forkserver_preload(["peer.__main__", "sklearn.datasets"])
+    with contextlib.chdir(ROOT):  # the server imports from where it starts
+        forkserver.ensure_running()
+
+
+class ForkedPeer:
+    """The command ``peer`` in a process of its own; what tests use of ``subprocess.Popen``."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        start_fork_server()
+        reading, writing = FORKING.Pipe(duplex=False)
+        self._process = FORKING.Process(
+            target=_run_peer, args=(arguments, str(folder), dict(os.environ), writing)
+        )
+        self._process.start()
+        writing.close()  # so that reading ends where the peer does
+        self.stdout = os.fdopen(os.dup(reading.fileno()), encoding="utf-8")
+        reading.close()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired("peer", timeout)
+        return code
+
+    def communicate(self) -> tuple[str, None]:
+        said = self.stdout.read()
+        self.wait()
+        return said, None
+
+    def kill(self) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+
+
+def _run_peer(
+    arguments: list[str], folder: str, environment: dict[str, str], writing: Connection
+) -> None:
+    os.dup2(writing.fileno(), 1)
+    os.dup2(writing.fileno(), 2)
+    writing.close()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["peer", *arguments]
+    peer.__main__.main()
+
+
+class Processes:
+    """Commands started by a test; all ended with it, each by its own id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[subprocess.Popen[str] | ForkedPeer] = []
+
+    def write(self, keys: Mapping[str, Any], name: str = "experiment.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(dict(keys)), encoding="utf-8")
+        return path
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """``python`` with these arguments: as a user starts it, imports and all."""
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+        )
+        self.started.append(process)
+        return process
+
+    def peer(self, file: Path, peer: int, *more: str) -> ForkedPeer:
+        """``peer --id``, without waiting for its imports."""
+        run = str(self.folder / "run")
+        arguments = ["--id", str(peer), "--topology", str(file), "--run-dir", run, *more]
+        process = ForkedPeer(arguments, self.folder)
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def until(process: ForkedPeer, words: str) -> str:
+    """Read a process's lines up to the first that has ``words`` in it; returns all of them."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"it never said '{words}', only:\n{said}")
