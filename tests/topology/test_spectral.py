@@ -20,7 +20,7 @@ from topology import (
 RING = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0]]
 COMPLETE = [[a, b] for a in range(5) for b in range(a)]
 
-# specs.md, table of section 2.1: graph, lambda_2, rounds for mu = 0.05, mu^2 l^2 / (1 - l)^2
+# By hand from the Metropolis weights: graph, lambda_2, rounds for mu = 0.05, mu^2 l^2 / (1 - l)^2
 FIVE_PEERS = [
     ("path", 0.8727, 66.0, 1.17e-1),
     ("star", 0.8000, 40.3, 4.00e-2),

@@ -24,8 +24,6 @@ from peer.net.link import Delivered, Settled
 from peer.net.session import Identity, Timing
 from peer.net.wire import Ack, Chunk, Nack, Offer
 from tests.peer.net.test_two_links_in_virtual_time import (
-    CHUNK,
-    SIZES,
     Actor,
     Adversary,
     Buffer,
@@ -34,6 +32,7 @@ from tests.peer.net.test_two_links_in_virtual_time import (
     faithful,
     identity,
 )
+from tests.support.links import CHUNK, SIZES
 
 BOUND = 130.0
 """Virtual seconds: the start timeout and the deadline's worst, and then nobody waits any more."""

@@ -22,6 +22,7 @@ from peer.net.transfer.values import (
     chunk_size,
 )
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
+from tests.support.links import moments
 
 T = Moment(0, 0)
 
@@ -347,10 +348,6 @@ def test_finite_values_may_have_a_sum_that_is_not(bad: float | None) -> None:
 
 
 SIZES = {"generator": 400, "discriminator": 200}
-
-
-def moments(count: int) -> list[Moment]:
-    return [Moment(i // 2, i % 2) for i in range(count)]
 
 
 def finish(shelf: Shelf, t: Moment) -> None:
