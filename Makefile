@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python 3.11 or newer: make demo, make test.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS := -n 2 --dist worksteal
 
 .PHONY: demo test lint types all-tests clean
 
@@ -9,10 +10,10 @@ demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each h
 	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines
 
 test: .venv/ready  ## the tests that every change must pass
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --cov
 
 all-tests: .venv/ready  ## the long ones, too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

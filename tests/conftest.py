@@ -29,6 +29,19 @@ def real_data() -> Path:
     return folder
 
 
+def cache_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of a session share, in place of the user's cache folder."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_of_session(tmp_path_factory)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
     """A run flushes denormals in its thread; the next test's floats are not to notice."""
