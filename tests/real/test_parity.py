@@ -95,9 +95,14 @@ def simulate(file: Path, folder: Path) -> dict[int, str]:
     return digests_of(folder, 5)
 
 
-def test_peer_up_equals_sim(processes: Processes) -> None:
+@pytest.mark.parametrize(
+    "system",
+    ["diffusion", *(pytest.param(system, marks=pytest.mark.slow) for system in AS_PROCESSES)],
+)
+def test_peer_up_equals_sim(system: str, processes: Processes) -> None:
     """As processes of their own, through the two commands."""
-    file = processes.write(SMALL | {"addresses": free_addresses(5)})
+    keys = SMALL if system == "diffusion" else keys_of(system, rounds=2)
+    file = processes.write(keys | {"addresses": free_addresses(5)})
     up = ["peer", "up", "--topology", file, "--run-dir", "real", "--no-report"]
     real = processes.start("-m", *up)
     assert real.wait(timeout=240) == 0, real.communicate()[0]
