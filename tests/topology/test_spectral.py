@@ -1,3 +1,5 @@
+"""Second eigenvalues and mixing times: by hand, in closed form, and by the whole spectrum."""
+
 import math
 
 import numpy as np
@@ -34,7 +36,7 @@ FIVE_PEERS = [
 
 
 @pytest.mark.parametrize(("graph", "lambda_2", "rounds", "spread"), FIVE_PEERS)
-def test_five_peers(graph, lambda_2, rounds, spread):
+def test_graphs_of_five_peers_have_the_tables_numbers(graph, lambda_2, rounds, spread):
     weights = metropolis_weights(build_graph(graph, 5, 0))
     found = second_eigenvalue(weights)
     assert found == pytest.approx(lambda_2, abs=5e-5)

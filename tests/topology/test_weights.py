@@ -1,3 +1,5 @@
+"""Combination weights: golden values on small graphs, and the rules that make them."""
+
 import networkx as nx
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Who gets which images: every partition is disjoint, seeded, and as large as it says."""
+
 from __future__ import annotations
 
 import zlib

@@ -1,3 +1,5 @@
+"""Images from files and from scikit-learn: what is read, how it is scaled, what is refused."""
+
 from __future__ import annotations
 
 import gzip

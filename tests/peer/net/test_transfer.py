@@ -1,3 +1,5 @@
+"""A value in chunks: sent with credit, received in any order, kept until it is wanted."""
+
 from __future__ import annotations
 
 import zlib
