@@ -9,7 +9,7 @@ demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each h
 	rm -rf runs/demo
 	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines
 
-test: .venv/ready  ## the tests that every change must pass
+test: .venv/ready  ## the tests that every change must pass, and what they cover
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --cov
 
 all-tests: .venv/ready  ## the long ones, too
@@ -30,4 +30,4 @@ types: .venv/ready
 	touch .venv/ready
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage
