@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python 3.11 or newer: make demo, make test.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS := -n 2 --dist worksteal
 
 .PHONY: demo test lint types all-tests clean
 
@@ -8,11 +9,11 @@ demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each h
 	rm -rf runs/demo
 	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines
 
-test: .venv/ready  ## the tests that every change must pass
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: .venv/ready  ## the tests that every change must pass, and what they cover
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --cov
 
 all-tests: .venv/ready  ## the long ones, too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -29,4 +30,4 @@ types: .venv/ready
 	touch .venv/ready
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,10 +1,14 @@
-"""What all tests share: strict determinism of Hypothesis, and where real data may be."""
+"""What all tests share: threads, strict determinism of Hypothesis, and where real data may be."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Read by torch, numpy and scikit-learn when they load. The suite runs in a process a core: more
+# threads than that spin while they wait for each other. What computes in threads says so itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -23,6 +27,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder} (set HEARSAY_DATA)")
     return folder
+
+
+def cache_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of a session share, in place of the user's cache folder."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_of_session(tmp_path_factory)))
+        yield
 
 
 @pytest.fixture(autouse=True)

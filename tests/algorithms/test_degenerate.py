@@ -1,4 +1,4 @@
-"""Cases in which two algorithms must coincide (specs.md 12), bit for bit wherever they can.
+"""Cases in which two algorithms must coincide, bit for bit wherever they can.
 
 Wherever a test says that two things are equal, it also shows that a third one is not.
 """
@@ -74,7 +74,7 @@ class Central:
                 parameter -= lr * gradient
 
     def _objective(self, net: str, own: dict[str, torch.Tensor], state: PeerState) -> torch.Tensor:
-        """bce_ns of one peer's batch (specs.md 1)."""
+        """bce_ns of one peer's batch."""
         batch = state.draw_batch(sees_data=net == "discriminator")
         z = batch.z.double()
         if net == "generator":
@@ -115,7 +115,7 @@ def test_complete_graph_is_centralised_sgd_on_the_mean_gradient(n_d: int, n_g: i
     states = run(experiment)
     central = Central(make_states(experiment)).train(ROUNDS, n_d, n_g)
     for state in states.values():
-        assert central.off(state) < 1e-6  # 12 to 36 exchanges, as in test_oracles.py
+        assert central.off(state) < 1e-6  # 12 to 36 exchanges, as in test_oracle_diffusion.py
     for net in NETS:
         found = arenas(states, net)
         assert np.abs(found - found[0]).max() < 2e-7  # equal but for the last bit of the sums

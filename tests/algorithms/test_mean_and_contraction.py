@@ -1,6 +1,6 @@
 """With adaptation off, combining keeps the network's mean and contracts its disagreement.
 
-specs.md 12: with zero gradients the mean of w is preserved, and (1/K) sum ||w_k - w_c||^2 shrinks
+With zero gradients the mean of w is preserved, and (1/K) sum ||w_k - w_c||^2 shrinks
 at least by lambda_2^2 a combine. The step size is 0: gradients are taken, and do nothing.
 """
 

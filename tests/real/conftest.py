@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
 from peer.runtime.process import Options, PeerProcess
 from peer.state.recorder import arena_digest
+from tests.support.processes import Processes
 
 SMALL: dict[str, Any] = {
     "peers": 5,
@@ -73,56 +71,8 @@ def run_in_threads(tmp_path: Path) -> Callable[[Experiment], dict[int, str]]:
     return run
 
 
-class Processes:
-    """Commands started by a test; all ended with it, each by its own id."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.started: list[subprocess.Popen[str]] = []
-
-    def write(self, keys: Mapping[str, Any], name: str = "experiment.yaml") -> Path:
-        path = self.folder / name
-        path.write_text(yaml.safe_dump(dict(keys)), encoding="utf-8")
-        return path
-
-    def start(self, module: str, *arguments: str | Path) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.folder,
-        )
-        self.started.append(process)
-        return process
-
-    def peer(self, file: Path, peer: int, *more: str) -> subprocess.Popen[str]:
-        arguments = ["--id", str(peer), "--topology", file, "--run-dir", self.folder / "run", *more]
-        return self.start("peer", *arguments)
-
-    def end(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
-
-
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     made = Processes(tmp_path)
     yield made
     made.end()
-
-
-def until(process: subprocess.Popen[str], words: str) -> str:
-    """Read a process's lines up to the first that has ``words`` in it; returns all of them."""
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if words in line:
-            return said
-    raise AssertionError(f"it never said '{words}', only:\n{said}")

@@ -15,7 +15,8 @@ import pytest
 import peer.__main__
 import sim.__main__
 from peer.console import run_app
-from tests.real.conftest import SMALL, Processes
+from tests.real.conftest import SMALL
+from tests.support.processes import Processes
 
 Refused = Callable[..., str]
 

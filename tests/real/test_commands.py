@@ -22,7 +22,8 @@ from peer.experiment.profiles import read_profile
 from peer.experiment.schema import load, schema
 from peer.runtime.process import load_peer
 from sim.studies.compare import read_comparison
-from tests.real.conftest import SMALL, Processes, free_addresses
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -175,7 +176,7 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 def test_mnist_pairs_end_to_end(processes: Processes, real_data: Path) -> None:
     arguments = ["--set", f"data.path={real_data / 'mnist'}", "--set", "algorithm.rounds=2"]
     file = ROOT / "examples" / "mnist-pairs.yaml"
-    run = processes.start("sim", file, *arguments, "--run-dir", "run", "--no-report")
+    run = processes.start("-m", "sim", file, *arguments, "--run-dir", "run", "--no-report")
     assert run.wait(timeout=200) == 0, run.communicate()[0]
     summary = json.loads((processes.folder / "run" / "peer-0" / "summary.json").read_text())
     assert summary["labels"].keys() == {"0", "1"}
@@ -186,7 +187,7 @@ def test_a_profile_measured_here_is_a_clock(processes: Processes) -> None:
     """The steps and a link of this machine, and a simulation that takes them for its own."""
     file = processes.write(SMALL | {"devices": "mine.yaml", "network": {"link": "mine.yaml"}})
     measuring = processes.start(
-        "peer", "profile", "--topology", file, "--out", "mine.yaml", "--repeats", "3"
+        "-m", "peer", "profile", "--topology", file, "--out", "mine.yaml", "--repeats", "3"
     )
     said, _ = measuring.communicate(timeout=200)
     assert measuring.returncode == 0, said

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 import sim
+import sim.__main__
+from peer.console import run_app
 from peer.experiment import Experiment
-from tests.real.conftest import SMALL, Processes, free_addresses
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import Processes
 from tests.support.systems import keys_of
 
 Experiments = Callable[..., Experiment]
@@ -80,23 +83,53 @@ AS_PROCESSES = (
     "average output",
     "sequential, serverless",
 )
-"""One set-up of every system; all of them run in threads in ``test_systems``."""
+"""One set-up of every system; all of them run in threads in ``test_published_systems``."""
 
 
-@pytest.mark.parametrize("system", ["diffusion", *AS_PROCESSES])
+def simulate(file: Path, folder: Path) -> dict[int, str]:
+    """What the command ``sim`` leaves of an experiment of five, by peer."""
+    words = ["run", str(file), "--engine", "event", "--run-dir", str(folder), "--no-report"]
+    with pytest.raises(SystemExit) as ended:
+        run_app(sim.__main__.app, words)
+    assert ended.value.code == 0
+    return digests_of(folder, 5)
+
+
+@pytest.mark.parametrize(
+    "system",
+    ["diffusion", *(pytest.param(system, marks=pytest.mark.slow) for system in AS_PROCESSES)],
+)
 def test_peer_up_equals_sim(system: str, processes: Processes) -> None:
     """As processes of their own, through the two commands."""
     keys = SMALL if system == "diffusion" else keys_of(system, rounds=2)
     file = processes.write(keys | {"addresses": free_addresses(5)})
-    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
-    assert up.wait(timeout=240) == 0, up.communicate()[0]
-    simulation = processes.start(
-        "sim", file, "--engine", "event", "--run-dir", "sim", "--no-report"
-    )
-    assert simulation.wait(timeout=120) == 0, simulation.communicate()[0]
-    real = digests_of(processes.folder / "real", 5)
-    assert real == digests_of(processes.folder / "sim", 5)
-    assert len(set(real.values())) > 1
+    up = ["peer", "up", "--topology", file, "--run-dir", "real", "--no-report"]
+    real = processes.start("-m", *up)
+    assert real.wait(timeout=240) == 0, real.communicate()[0]
+    simulation = ["sim", file, "--engine", "event", "--run-dir", "sim", "--no-report"]
+    simulated = processes.start("-m", *simulation)
+    assert simulated.wait(timeout=120) == 0, simulated.communicate()[0]
+    digests = digests_of(processes.folder / "real", 5)
+    assert digests == digests_of(processes.folder / "sim", 5)
+    assert len(set(digests.values())) > 1
+
+
+def test_peers_in_processes_of_their_own_equal_sim_in_every_system(processes: Processes) -> None:
+    """A process a peer, which runs the systems one after another: none starts more than once."""
+    files = {}
+    for system in AS_PROCESSES:
+        keys = keys_of(system, rounds=2) | {"addresses": free_addresses(5)}
+        files[system] = processes.write(keys, f"{system}.yaml")
+    run = processes.folder / "real"
+    script = Path(__file__).with_name("peer_after_peer.py")
+    peers = [processes.start(script, str(k), run, *files.values()) for k in range(5)]
+    said = [peer.communicate(timeout=240)[0] for peer in peers]
+    assert [peer.returncode for peer in peers] == [0] * 5, said
+    assert [text.count("ended with 0") for text in said] == [len(files)] * 5, said
+    real = {system: digests_of(run / file.stem, 5) for system, file in files.items()}
+    simulated = {s: simulate(file, processes.folder / "sim" / s) for s, file in files.items()}
+    assert real == simulated
+    assert all(len(set(digests.values())) > 1 for digests in real.values())
 
 
 @pytest.mark.real_data
@@ -112,7 +145,7 @@ def test_seven_peers_with_a_dcgan_on_mnist(processes: Processes, real_data: Path
         "addresses": free_addresses(7),
     }
     file = processes.write(keys)
-    up = processes.start("peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
+    up = processes.start("-m", "peer", "up", "--topology", file, "--run-dir", "real", "--no-report")
     assert up.wait(timeout=280) == 0, up.communicate()[0]
     simulated = sim.run(file, run_dir=processes.folder / "sim", report=False)
     real = digests_of(processes.folder / "real", 7)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import algorithms
 from peer.experiment import from_mapping
 from peer.runtime.process import Options, PeerProcess
-from tests.real.conftest import SMALL, Processes, free_addresses
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import ForkedPeer, Processes
 
 STAR: dict[str, Any] = SMALL | {
     "peers": 4,
@@ -48,7 +48,7 @@ def run_some(keys: dict[str, Any], who: list[int], folder: Path) -> float:
     return time.monotonic() - began
 
 
-def wait_for_rounds(run: Path, peer: int, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_rounds(run: Path, peer: int, count: int, process: ForkedPeer) -> None:
     path = run / f"peer-{peer}" / "metrics.jsonl"
     while not path.exists() or len(path.read_text().splitlines()) < count:
         assert process.poll() is None

@@ -1,3 +1,5 @@
+"""Families of graphs: their links, their seeds, and specifications that cannot be."""
+
 import math
 import re
 

@@ -1,3 +1,5 @@
+"""Graphs from files: edge lists and GraphML, and what is refused."""
+
 import networkx as nx
 import pytest
 
@@ -22,7 +24,7 @@ def write(folder, name, text):
         "\ufeff0 1\r\n1 2\r\n2 3\r\n3 0\r\n",
     ],
 )
-def test_edge_lists(tmp_path, text):
+def test_edge_lists_are_read_however_they_are_written(tmp_path, text):
     write(tmp_path, "ring.txt", text)
     assert list(build_graph({"file": "ring.txt"}, 4, 0, tmp_path).edges) == RING
 
@@ -49,7 +51,7 @@ def test_a_file_without_links_is_one_peer(tmp_path):
 @pytest.mark.parametrize("suffix", [".graphml", ".GraphML"])
 @pytest.mark.parametrize("prefix", ["", "n"])
 @pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph])
-def test_graphml(tmp_path, prefix, suffix, kind):
+def test_graphml_is_read_whatever_its_edges_and_ids(tmp_path, prefix, suffix, kind):
     graph = kind((f"{prefix}{a}", f"{prefix}{b}", {"weight": 0.5}) for a, b in RING)
     file = tmp_path / f"ring{suffix}"
     nx.write_graphml(graph, file)

@@ -1,3 +1,5 @@
+"""Names that users type: their plain form, and what they may have meant."""
+
 import pytest
 
 from topology import plain, suggestion
@@ -11,11 +13,11 @@ from topology import plain, suggestion
         (" random  REGULAR ", "random-regular"),
     ],
 )
-def test_plain(typed, expected):
+def test_plain_names_have_small_letters_and_hyphens(typed, expected):
     assert plain(typed) == expected
 
 
-def test_suggestion():
+def test_a_name_that_is_nearly_known_is_suggested():
     known = ("ring", "star", "watts-strogatz")
     assert suggestion("rings", known) == "; did you mean 'ring'?"
     assert suggestion("WATTS_STROGATS", known) == "; did you mean 'watts-strogatz'?"

@@ -28,7 +28,7 @@ def connected_graphs(draw, most=14):
 
 
 def with_live_links(graph, live):
-    """The weights of wire.md: degrees of the whole graph, dead links' weight kept by both ends."""
+    """Degrees of the whole graph; the weight of a dead link is kept by both ends."""
     weights = np.eye(len(graph))
     for k in graph:
         for other, weight in neighbour_weights(graph, "metropolis", k).items():

@@ -139,7 +139,7 @@ def test_any_left_stochastic_matrix_on_the_links_is_allowed(graph, seed):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".txt", ".npy"])
-def test_files(tmp_path, suffix):
+def test_a_matrix_is_read_from_a_file(tmp_path, suffix):
     file = tmp_path / f"weights{suffix}"
     if suffix == ".npy":
         np.save(file, np.array(HALF))

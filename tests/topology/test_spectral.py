@@ -1,3 +1,5 @@
+"""Second eigenvalues and mixing times: by hand, in closed form, and by the whole spectrum."""
+
 import math
 
 import numpy as np
@@ -20,7 +22,7 @@ from topology import (
 RING = [[0, 1], [1, 2], [2, 3], [3, 4], [4, 0]]
 COMPLETE = [[a, b] for a in range(5) for b in range(a)]
 
-# specs.md, table of section 2.1: graph, lambda_2, rounds for mu = 0.05, mu^2 l^2 / (1 - l)^2
+# By hand from the Metropolis weights: graph, lambda_2, rounds for mu = 0.05, mu^2 l^2 / (1 - l)^2
 FIVE_PEERS = [
     ("path", 0.8727, 66.0, 1.17e-1),
     ("star", 0.8000, 40.3, 4.00e-2),
@@ -34,7 +36,7 @@ FIVE_PEERS = [
 
 
 @pytest.mark.parametrize(("graph", "lambda_2", "rounds", "spread"), FIVE_PEERS)
-def test_five_peers(graph, lambda_2, rounds, spread):
+def test_graphs_of_five_peers_have_the_tables_numbers(graph, lambda_2, rounds, spread):
     weights = metropolis_weights(build_graph(graph, 5, 0))
     found = second_eigenvalue(weights)
     assert found == pytest.approx(lambda_2, abs=5e-5)

@@ -1,3 +1,5 @@
+"""Combination weights: golden values on small graphs, and the rules that make them."""
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from topology import (
 
 
 def test_metropolis_on_a_ring_gives_thirds():
-    """specs.md section 12"""
+    """A peer and its two neighbours have degree 2: 1 / (1 + 2) each."""
     weights = metropolis_weights(build_graph("ring", 5, 0))
     assert weights.dtype == np.float64
     expected = np.zeros((5, 5))
@@ -25,7 +27,7 @@ def test_metropolis_on_a_ring_gives_thirds():
 
 
 def test_metropolis_on_a_star():
-    """specs.md section 12: the centre keeps 0.2, each leaf 0.8"""
+    """The centre keeps 0.2, each leaf 0.8."""
     weights = metropolis_weights(build_graph({"family": "star", "centre": 2}, 5, 0))
     np.testing.assert_allclose(np.diag(weights), [0.8, 0.8, 0.2, 0.8, 0.8], atol=1e-15)
     np.testing.assert_allclose(weights[2], 0.2, atol=1e-15)
@@ -33,7 +35,7 @@ def test_metropolis_on_a_star():
 
 
 def test_metropolis_on_a_path():
-    """specs.md section 12: the ends keep 2/3"""
+    """The ends keep 2/3."""
     weights = metropolis_weights(build_graph("path", 5, 0))
     np.testing.assert_allclose(np.diag(weights), [2 / 3, 1 / 3, 1 / 3, 1 / 3, 2 / 3], atol=1e-15)
     np.testing.assert_allclose(np.diag(weights, 1), 1 / 3, atol=1e-15)

@@ -53,20 +53,21 @@ def coding_of(compression: Any, state: PeerState) -> Coding:
 
 
 @pytest.fixture(scope="module", params=CODECS)
-def coded(request: pytest.FixtureRequest) -> tuple[Coding, list[bytes]]:
-    """How a codec's values are received, and two that one peer sent, one after the other."""
+def coded(request: pytest.FixtureRequest) -> tuple[Coding, list[bytes], PeerState]:
+    """How a codec's values are received, two that one peer sent, and another one at its start."""
     states = two_peers(CODECS[request.param])
+    fresh = states[0].copy()
     values = []
     for _ in range(2):
         sent = [compress(state, NET, [1 - k]) for k, state in enumerate(states)]
         values.append(bytes(sent[0][1]))
         for k, state in enumerate(states):
             decompress(state, NET, {1 - k: 0.5}, sent[k], {1 - k: sent[1 - k][k]})
-    return coding_of(CODECS[request.param], states[0]), values
+    return coding_of(CODECS[request.param], states[0]), values, fresh
 
 
-def test_room_is_made_for_its_sizes_alone(coded: tuple[Coding, list[bytes]]) -> None:
-    coding, values = coded
+def test_room_is_made_for_its_sizes_alone(coded: tuple[Coding, list[bytes], PeerState]) -> None:
+    coding, values, _ = coded
     sizes = {net: 4 * layout.length for net, layout in coding.layouts.items()}
     shelf = ReceiveBuffers(sizes, coding)
     for value in values:
@@ -81,16 +82,18 @@ def test_room_is_made_for_its_sizes_alone(coded: tuple[Coding, list[bytes]]) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_whatever_comes_is_sound_or_refused(coded: tuple[Coding, list[bytes]], data: Any) -> None:
+def test_whatever_comes_is_sound_or_refused(
+    coded: tuple[Coding, list[bytes], PeerState], data: Any
+) -> None:
     """As many bytes as were offered, some of them wrong: no other error, and nothing infinite."""
-    coding, values = coded
+    coding, values, fresh = coded
     spoiled = bytearray(data.draw(st.sampled_from(values)))
     for _ in range(data.draw(st.integers(1, 5))):
         spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
     value = memoryview(spoiled)
     offer = Offer(T, NET, len(value), 2**18, coding.name)
     fault = ReceiveBuffers({}, coding).fault(Incoming(offer, value, 1))
-    state = two_peers(dict(name=coding.name, **coding.codec.model_dump()))[0]
+    state = fresh.copy()
     sent = compress(state, NET, [1])
     mixture = decompress(state, NET, {1: 0.5}, sent, {1: value})
     if fault:

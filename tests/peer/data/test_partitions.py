@@ -1,6 +1,7 @@
+"""Who gets which images: every partition is disjoint, seeded, and as large as it says."""
+
 from __future__ import annotations
 
-import os
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -255,17 +256,13 @@ def test_label_counts():
 
 
 @pytest.fixture(scope="module")
-def mnist() -> Images:
-    default = Path(__file__).parents[3].parent / "shared" / "data"
-    folder = Path(os.environ.get("HEARSAY_DATA", default)) / "mnist"
-    if not folder.is_dir():
-        pytest.skip(f"no MNIST at {folder}; set HEARSAY_DATA to the folder that holds mnist/")
-    return load_source(DataSpec(source="idx", path=str(folder)))
+def mnist(real_data: Path) -> Images:
+    return load_source(DataSpec(source="idx", path=str(real_data / "mnist")))
 
 
 @pytest.mark.real_data
 def test_real_mnist_pairs_have_the_sizes_of_the_specification(mnist):
-    sizes = [12665, 12089, 11263, 12183, 11800]  # specs.md, section 8.2
+    sizes = [12665, 12089, 11263, 12183, 11800]
     for cap in (None, 12_000):
         spec = DataSpec(partition={"name": "pairs", "cap": cap})
         shards = partition(spec, mnist, 5, seed=0)

@@ -1,7 +1,8 @@
+"""Images from files and from scikit-learn: what is read, how it is scaled, what is refused."""
+
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from pathlib import Path
 from typing import get_args
@@ -372,15 +373,12 @@ def test_paths_start_at_the_folder_or_at_home(tmp_path, monkeypatch):
 
 
 @pytest.mark.real_data
-def test_real_mnist_loads_whole_and_scaled():
-    default = Path(__file__).parents[3].parent / "shared" / "data"
-    folder = Path(os.environ.get("HEARSAY_DATA", default)) / "mnist"
-    if not folder.is_dir():
-        pytest.skip(f"no MNIST at {folder}; set HEARSAY_DATA to the folder that holds mnist/")
+def test_real_mnist_loads_whole_and_scaled(real_data):
+    folder = real_data / "mnist"
     train, test = load_idx(folder), load_idx(folder, split="test")
     assert (len(train), len(test)) == (60_000, 10_000)
     assert train.shape == test.shape == (1, 28, 28)
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # specs.md 4.3
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(train.labels).tolist() == counts
     values = train.take(range(1000))
     assert values.min() == -1.0

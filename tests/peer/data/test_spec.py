@@ -1,3 +1,5 @@
+"""What an experiment file says under `data`: defaults, forms, and refusals that help."""
+
 from __future__ import annotations
 
 import pytest

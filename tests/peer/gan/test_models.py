@@ -19,7 +19,7 @@ from topology import UserError
 MNIST, CIFAR, CELEBA = (1, 28, 28), (3, 32, 32), (3, 64, 64)
 GRAY32 = (1, 32, 32)
 
-# name, settings, shape, parameters of G, of D: the numbers of specs.md, section 7
+# name, settings, shape, parameters of G, of D, counted from each paper's description
 COUNTS: list[tuple[str, dict[str, Any], Shape, int, int]] = [
     ("mlp-digits", {}, (1, 8, 8), 28_992, 24_961),
     ("mlpgan", {}, MNIST, 1_486_352, 1_460_225),

@@ -127,7 +127,7 @@ def test_masks_show_the_share_that_was_drawn_and_reach_every_pixel() -> None:
     assert everywhere.max() < 0.6
 
 
-def test_a_mask_mixes() -> None:
+def test_a_mask_takes_each_pixel_from_one_of_two_images() -> None:
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])
     real, fake = torch.full((1, 3, 2, 2), 7.0), torch.full((1, 3, 2, 2), -2.0)
     mixed = mix(real, fake, mask)

@@ -32,9 +32,8 @@ from peer.net.wire import (
     Welcome,
     decode,
 )
+from tests.support.links import CHUNK, SIZES, moments, net_at, value_of
 
-CHUNK = 4096
-SIZES = {"discriminator": 2 * CHUNK, "generator": 5 * CHUNK + 400}
 TICK = 0.05
 
 
@@ -44,20 +43,6 @@ def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sender_module, "chunk_size", lambda speed: CHUNK)
         yield
-
-
-def moments(count: int) -> list[Moment]:
-    return [Moment(i // 2, i % 2) for i in range(count)]
-
-
-def net_at(t: Moment) -> str:
-    return ("discriminator", "generator")[t.exchange % 2]
-
-
-def value_of(peer: int, t: Moment) -> bytes:
-    """What ``peer`` has to say at ``t``."""
-    draw = np.random.default_rng([peer, t.round, t.exchange])
-    return draw.standard_normal(SIZES[net_at(t)] // 4, dtype=np.float32).tobytes()
 
 
 class Scripted:

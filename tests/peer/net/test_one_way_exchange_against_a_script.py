@@ -20,7 +20,8 @@ from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.receive_buffers import LETTER_LIMIT
 from peer.net.wire import Ack, Chunk, Hello, Leave, Message, Nack, Offer, Ping, Pong, Welcome
-from tests.peer.net.test_link_against_a_script import CHUNK, SIZES, Scripted, moments
+from tests.peer.net.test_link_against_a_script import Scripted
+from tests.support.links import CHUNK, SIZES, moments
 
 A, B, C, D = moments(4)
 NAME = PREFIX + "model"

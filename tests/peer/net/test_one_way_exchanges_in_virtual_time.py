@@ -25,8 +25,6 @@ from peer.net.session import Identity
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import Ack, Chunk, Nack, Offer
 from tests.peer.net.test_two_links_in_virtual_time import (
-    CHUNK,
-    SIZES,
     Actor,
     Adversary,
     Buffer,
@@ -35,6 +33,7 @@ from tests.peer.net.test_two_links_in_virtual_time import (
     faithful,
     identity,
 )
+from tests.support.links import CHUNK, SIZES
 
 BOUND = 130.0
 """Virtual seconds: the start timeout and the deadline's worst, and then nobody waits any more."""

@@ -1,3 +1,5 @@
+"""A value in chunks: sent with credit, received in any order, kept until it is wanted."""
+
 from __future__ import annotations
 
 import zlib
@@ -17,6 +19,7 @@ from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.outgoing import CREDIT, Outgoing
 from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
+from tests.support.links import moments
 
 T = Moment(0, 0)
 
@@ -347,10 +350,6 @@ def test_finite_values_may_have_a_sum_that_is_not(bad: float | None) -> None:
 
 
 SIZES = {"generator": 400, "discriminator": 200}
-
-
-def moments(count: int) -> list[Moment]:
-    return [Moment(i // 2, i % 2) for i in range(count)]
 
 
 def finish(buffers: ReceiveBuffers, t: Moment) -> None:

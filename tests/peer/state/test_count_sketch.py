@@ -1,3 +1,5 @@
+"""Count sketches: linear, unbiased, and the same at every peer."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Number of statistically different bins, and the divergence of their shares."""
+
 from __future__ import annotations
 
 import math
@@ -31,7 +33,7 @@ def test_without_a_standard_error_nothing_is_different():
     assert (z.tolist(), p.tolist()) == ([0, 0], [1, 1])
 
 
-def test_counts_by_hand():
+def test_shares_of_different_bins_by_hand():
     # Pooled 0.5 and SE 0.0707: z = 1.414 and -1.414 are not different, 2.83 is.
     assert different_bins([60, 40], [50, 50]).share == 0
     assert different_bins([60, 40, 0], [40, 60, 0]).share == pytest.approx(2 / 3)
@@ -49,7 +51,7 @@ def _jensen_shannon(p: list[float], q: list[float]) -> float:
     )
 
 
-def test_jensen_shannon():
+def test_divergence_is_that_of_jensen_and_shannon():
     expected = _jensen_shannon([0.75, 0.25], [0.5, 0.5])
     assert different_bins([75, 25], [20, 20]).divergence == pytest.approx(expected)
 

@@ -1,3 +1,5 @@
+"""Judges: how well they recognise, that they are seeded, and when they are trained again."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Disagreement by hand, exact and estimated from sketches."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +18,7 @@ def _matrix(peers: int, length: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(draw.standard_normal((peers, length), dtype=np.float32))
 
 
-def test_by_hand():
+def test_disagreement_by_hand():
     # Centroid (1, 0): distances 2, 1 and 5 squared.
     weights = torch.tensor([[1.0, 2.0**0.5], [2.0, 0.0], [0.0, -(2.0**0.5)]])
     assert disagreement(weights) == pytest.approx((2 + 1 + 3) / 3, rel=1e-6)

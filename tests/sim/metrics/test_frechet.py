@@ -1,3 +1,5 @@
+"""The Frechet distance of two Gaussians: golden values, and where it is hard to compute."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +19,7 @@ def _gaussian(seed: int, d: int, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return draw.standard_normal(d), root @ root.T
 
 
-def test_golden():
+def test_the_golden_value_of_two_gaussians():
     eye = np.eye(2)
     assert frechet_distance([0, 0], eye, [3, 4], 4 * eye) == pytest.approx(27.0, abs=1e-12)
     assert frechet_distance([3, 4], 4 * eye, [0, 0], eye) == pytest.approx(27.0, abs=1e-12)

@@ -72,7 +72,7 @@ def test_features_of_images(tmp_path: Path):
     np.testing.assert_allclose(grey[:, :2], 128, rtol=1e-5)
 
 
-def test_bytes():
+def test_images_become_bytes_within_their_range():
     images = torch.tensor([-1.5, -1.0, 0.0, 1.0, 2.0, torch.nan]).view(1, 1, 2, 3)
     assert as_bytes(images)[0, 2].flatten().tolist() == [0, 0, 128, 255, 255, 128]
 

@@ -1,3 +1,5 @@
+"""Kernel distance, precision and recall, by hand and against their statements."""
+
 from __future__ import annotations
 
 import itertools

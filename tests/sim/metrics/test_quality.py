@@ -1,3 +1,5 @@
+"""What generators draw: which classes, how near the data, and what is said without labels."""
+
 from __future__ import annotations
 
 import json

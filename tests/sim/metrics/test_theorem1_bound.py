@@ -1,3 +1,5 @@
+"""The bound on disagreement of Theorem 1, and its surrogate for other optimizers."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +19,7 @@ def test_golden_values_of_the_paper_setting(lambda_2: float, expected: float):
     assert disagreement_bound(0.05, lambda_2, 1.0) == pytest.approx(expected, rel=5e-3)
 
 
-def test_scaling():
+def test_the_bound_grows_as_the_square_of_the_step_and_with_the_gap():
     base = disagreement_bound(0.01, 0.5, 3.0)
     assert base == pytest.approx(3e-4)
     assert disagreement_bound(0.02, 0.5, 3.0) == pytest.approx(4 * base)

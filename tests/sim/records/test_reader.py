@@ -1,3 +1,5 @@
+"""Run directories read back: those of simulations, of real peers, and broken ones."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +28,7 @@ def test_a_simulations_run(make_run: MakeRun):
     assert run.records[0][2].missing == (1,)
 
 
-def test_series(make_run: MakeRun):
+def test_series_have_a_row_a_round_and_a_column_a_peer(make_run: MakeRun):
     run = read_run(make_run(rounds=4))
     rounds, losses = run.losses("generator")
     assert rounds.tolist() == [1, 2, 3, 4]

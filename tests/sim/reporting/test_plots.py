@@ -1,3 +1,5 @@
+"""Figures: what is drawn follows the data, whatever the number of peers."""
+
 from __future__ import annotations
 
 import networkx as nx

@@ -1,3 +1,5 @@
+"""Reports of runs written by hand: their numbers, and what they say where something is missing."""
+
 from __future__ import annotations
 
 import html.parser

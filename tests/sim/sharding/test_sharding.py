@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from peer.experiment import from_mapping
 from sim.__main__ import app
 from sim.records.quality_log import read_progress
 from sim.records.reader import read_run
+from sim.runs import simulate_sharded
 from sim.runs.simulate import check_states, make_states, shards
 from sim.runs.simulate_sharded import run_in_processes, run_rank
-from sim.sharding.collectives import Mesh, launch
+from sim.sharding.collectives import Mesh
 from sim.sharding.disagreement import SharedDisagreement
 from sim.sharding.driver import homes
 from tests.support.systems import PLAIN, keys_of
+from tests.support.warm_ranks import WarmRanks
 from topology import UserError
 
 SGD = {"optimizer": {"name": "sgd", "lr": 0.01}}
@@ -94,8 +97,20 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def warm_ranks() -> Iterator[WarmRanks]:
+    """Two processes for all the tests of this file that do not look at how they are started."""
+    made = WarmRanks()
+    yield made
+    made.end()
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
+def test_two_processes_equal_one(
+    case: str, warm_ranks: WarmRanks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case != "everything":  # one case in processes that are started for it and end with it
+        monkeypatch.setattr(simulate_sharded, "launch", warm_ranks.launch)
     experiment = from_mapping(CASES[case] | SGD)
     alone = sim.run(experiment, run_dir=tmp_path / "one", report=False)
     shared = run_in_processes(experiment, 2, run_dir=tmp_path / "two")
@@ -123,21 +138,26 @@ def _counting(mesh: Mesh, keys: dict[str, Any], folder: str, most: int) -> None:
         reported(shared, *of)
         waiting.append(len(shared._sums))
 
-    mesh.meet, SharedDisagreement.reported = counted, watched  # type: ignore[method-assign]
     experiment = from_mapping(keys)
     rank_of = homes(experiment.graph_of_peers, mesh.size)
     own = make_states(experiment, [k for k, rank in rank_of.items() if rank == mesh.rank])
-    run_rank(mesh, experiment, own, Path(folder), "stacked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mesh, "meet", counted)
+        patch.setattr(SharedDisagreement, "reported", watched)
+        run_rank(mesh, experiment, own, Path(folder), "stacked")
     assert len(meetings) <= most
     assert 0 < max(waiting) <= 2
 
 
 @pytest.mark.parametrize(("name", "a_round"), [("diffusion", 2), ("local", 1)])
-def test_ranks_meet_only_where_a_peer_waits(name: str, a_round: int, tmp_path: Path) -> None:
+def test_ranks_meet_only_where_a_peer_waits(
+    name: str, a_round: int, warm_ranks: WarmRanks, tmp_path: Path
+) -> None:
     """Two combines a round; and who needs nothing of others meets them to measure alone."""
     rounds = 20
     keys = diffusion(rounds) | {"algorithm": {"name": name, "rounds": rounds}}
-    launch(_counting, 2, keys | {"metrics": {"every": 1}}, str(tmp_path), a_round * rounds + 8)
+    keys |= {"metrics": {"every": 1}}
+    warm_ranks.launch(_counting, 2, keys, str(tmp_path), a_round * rounds + 8)
 
 
 def torchrun(keys: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
 """Diffusion, its two variants and local training against plain NumPy statements of their formulas.
 
-The oracles were written from the papers' formulas (specs.md 1 and 2), by somebody who had not read
-the code under test. Everything in them is float64; gradients are derived by hand below and checked
+The oracles were written from the papers' formulas, by somebody who had not read the code under
+test. Everything in them is float64; gradients are derived by hand below and checked
 against finite differences. From hearsay they take a peer's initial weights and its random draws.
 """
 
@@ -125,7 +125,7 @@ def test_gradients_by_hand_agree_with_finite_differences(loss: str, net: str) ->
 
 
 class DigitsGan:
-    """mlp-digits stated again (specs.md 7.8): three layers each, leaky ReLU 0.2, tanh after G."""
+    """mlp-digits stated again: three layers each, leaky ReLU 0.2, tanh after G."""
 
     G_SHAPES = ((128, 32), (128,), (128, 128), (128,), (64, 128), (64,))
     D_SHAPES = ((128, 64), (128,), (128, 128), (128,), (1, 128), (1,))
