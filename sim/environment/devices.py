@@ -34,14 +34,14 @@ class Devices:
         self._of = {k: found.get(k, default) for k in range(experiment.peers)}
 
     def seconds(self, state: PeerState, effect: Effect) -> float:
-        """What ``effect`` takes at the peer of that state, by its device and the images it sees."""
+        """Seconds that ``effect`` takes at the peer of that state, by its device and its batch."""
         device, batch = self._of[state.peer], state.batch
         match effect:
             case Train(_, objective, steps, inputs):
                 if device is None:
                     return steps * self._step
                 return steps * _step(device, objective).of(_images(inputs, batch))
-            case Gradient(_, objective, inputs):  # with the step that follows it
+            case Gradient(_, objective, inputs):  # the cost of the step that follows is included
                 if device is None:
                     return self._step
                 return _step(device, objective).of(_images(inputs, batch))
@@ -66,6 +66,6 @@ def _of_net(device: Seconds | None, net: str, of_g: str, of_d: str, images: int)
 
 
 def _images(inputs: Mapping[str, Any], batch: int) -> int:
-    """Images in the mini-batch: of what is given, or as many as are drawn."""
+    """Images in the mini-batch: those given as inputs, else as many as are drawn."""
     given = (inputs.get(name) for name in ("real", "z", "fake"))
     return next((len(x) for x in given if isinstance(x, torch.Tensor)), batch)

@@ -70,7 +70,7 @@ class Quality:
             record[key] = {str(k): value for k, value in record[key].items()}
         for key in ("histogram", "labels"):
             record[key] = {str(k): list(values) for k, values in record[key].items()}
-        record["cfid"] = {str(k): x if math.isfinite(x) else None for k, x in self.cfid.items()}
+        record["cfid"] = {str(k): finite_or_none(x) for k, x in self.cfid.items()}
         return record
 
     @classmethod
@@ -86,6 +86,11 @@ class Quality:
             absent_share={int(k): float(x) for k, x in record["absent_share"].items()},
             labels={int(k): tuple(classes) for k, classes in record["labels"].items()},
         )
+
+
+def finite_or_none(value: float) -> float | None:
+    """For JSON, which has no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def confident_classes(probabilities: Floats) -> Ints:
