@@ -24,6 +24,7 @@ import algorithms
 from peer.data import Images, label_counts, load_source, partition
 from peer.data.spec import Own
 from peer.experiment import Experiment
+from peer.program import Program
 from sim.metrics.classifier import Judge, judge_for
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.samples import draw_samples
@@ -127,6 +128,7 @@ class Source:
         folder: where relative paths of the experiment start; the experiment's own if None.
         cache: where judges are kept; the user's cache folder if None.
         notify: is told when a judge must be trained, which takes long.
+        program: the experiment's, if it has been found already.
 
     Raises:
         UserError: there is no labelled common source, or not on this machine.
@@ -138,10 +140,12 @@ class Source:
         folder: Path | None = None,
         cache: Path | None = None,
         notify: Callable[[str], None] | None = None,
+        program: Program | None = None,
     ) -> None:
         self.images = common_images(experiment, folder)
         self.experiment = experiment
-        workers = algorithms.find(experiment, check=False).workers(experiment.peers)
+        program = program or algorithms.find(experiment, check=False)
+        workers = program.workers(experiment.peers)
         shards = partition(experiment.data, self.images, len(workers), experiment.seed)
         self.shards = dict(zip(workers, shards, strict=True))  # a server holds none
         self.labels = {k: tuple(label_counts(self.images, s)) for k, s in self.shards.items()}

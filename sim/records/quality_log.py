@@ -47,7 +47,7 @@ class QualityLog:
         self.path = path
         self.clock = clock
         self.judging = 0.0
-        self._source = judged_source(experiment)
+        self._source = judged_source(experiment, program)
         self._z_dim = experiment.build_gan(self._source.images.shape).z_dim
         self._began = self.clock()  # after the judge was trained
 
@@ -73,14 +73,14 @@ class QualityLog:
         self.judging += self.clock() - began
 
 
-def judged_source(experiment: Experiment) -> Source:
+def judged_source(experiment: Experiment, program: Program) -> Source:
     """The experiment's images with their judge, which is trained now if it is not in the cache.
 
     Raises:
         UserError: there is no labelled common source to judge by.
     """
     try:
-        return Source(experiment)
+        return Source(experiment, program=program)
     except UserError as problem:
         raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
 

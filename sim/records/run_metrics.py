@@ -8,6 +8,7 @@ import numpy as np
 
 import algorithms
 from peer.data import label_counts
+from peer.program import Program
 from sim.metrics.pace import Floats, delta_loss, pace
 from sim.metrics.quality import Source, finite_or_none
 from sim.metrics.seen import seen_by_rounds
@@ -30,7 +31,8 @@ def measure_run(run: RecordedRun, source: Source | None = None) -> dict[str, Any
         ``bytes_per_peer`` (in and out, of a peer on average), ``virtual`` (whether the seconds are
         the simulator's), and ``seen`` (:class:`sim.metrics.seen.Seen` after the last round).
     """
-    return _delta_loss(run) | _pace(run, source) | _seen(run, source)
+    program = algorithms.find(run.experiment, check=False)
+    return _delta_loss(run) | _pace(run, source, program) | _seen(run, source, program)
 
 
 def measure_clock(run: RecordedRun, quality: QualityCurve | None) -> dict[str, Any]:
@@ -81,15 +83,14 @@ def _delta_loss(run: RecordedRun) -> dict[str, Any]:
     return {"delta_loss": {"mean": float(mean.mean()), "std": float(std.mean())}}
 
 
-def _pace(run: RecordedRun, source: Source | None) -> dict[str, Any]:
+def _pace(run: RecordedRun, source: Source | None, program: Program) -> dict[str, Any]:
     """By the clock of the records: virtual in a simulation, the peers' own otherwise."""
     moved = [result.bytes_in + result.bytes_out for result in run.results.values()]
     last = [records[-1].seconds for records in run.records.values() if records]
     seconds = max(last, default=0.0) or max((of.seconds for of in run.results.values()), default=0)
     if not moved or seconds <= 0:
         return {}
-    program = algorithms.find(run.experiment, check=False)
-    by_rounds = participants(run)
+    by_rounds = participants(run, program)
     workers = program.workers(run.experiment.peers)
     updates = (
         sum(map(len, by_rounds))
@@ -111,8 +112,8 @@ def _is_virtual(run: RecordedRun) -> bool:
     return any(run.folder.glob("metrics*.jsonl"))  # or one a process of the simulation
 
 
-def _seen(run: RecordedRun, source: Source | None) -> dict[str, Any]:
-    by_rounds, held = participants(run), _holdings(run, source)
+def _seen(run: RecordedRun, source: Source | None, program: Program) -> dict[str, Any]:
+    by_rounds, held = participants(run, program), _holdings(run, source)
     if not by_rounds or not {k for of in by_rounds for k in of} <= set(held):
         return {}
     real = label_counts(source.images, range(len(source.images))) if source else None
@@ -121,9 +122,9 @@ def _seen(run: RecordedRun, source: Source | None) -> dict[str, Any]:
     return {"seen": {name: finite_or_none(x) for name, x in last.items()}}
 
 
-def participants(run: RecordedRun) -> list[tuple[int, ...]]:
+def participants(run: RecordedRun, program: Program) -> list[tuple[int, ...]]:
     """Who took part in each round, as the server reported; empty where there is no server."""
-    server = algorithms.find(run.experiment, check=False).server
+    server = program.server
     records = run.records.get(server, ()) if server is not None else ()
     return [of_round for record in records for of_round in record.participants]
 

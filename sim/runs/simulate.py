@@ -111,7 +111,7 @@ def quality_log(experiment: Experiment, program: Program, path: Path) -> Quality
     return QualityLog(experiment, program, path, time.monotonic)
 
 
-def prepare_judge(experiment: Experiment) -> None:
+def prepare_judge(experiment: Experiment, program: Program) -> None:
     """Train the judge that :func:`quality_log` will need, and keep it in the user's cache.
 
     To be called before ranks are launched, each of which would train it again otherwise.
@@ -122,7 +122,7 @@ def prepare_judge(experiment: Experiment) -> None:
     if experiment.metrics.quality_every:
         from sim.records.quality_log import judged_source  # as above
 
-        judged_source(experiment)
+        judged_source(experiment, program)
 
 
 def make_engine(name: str, threads: int | None = None) -> Engine:

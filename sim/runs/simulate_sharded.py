@@ -53,10 +53,10 @@ def run_in_processes(
     """
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
-    # Here, where a refusal is one line and no process has been launched yet.
-    check_states(experiment, algorithms.find(experiment))
+    program = algorithms.find(experiment)
+    check_states(experiment, program)  # here: no process has been launched yet, so it fails once
     folder = prepare_run_dir(run_dir, name)
-    prepare_judge(experiment)
+    prepare_judge(experiment, program)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)

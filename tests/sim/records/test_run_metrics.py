@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import algorithms
 from sim.metrics.seen import divergence
 from sim.records.reader import read_run
 from sim.records.run_metrics import delta_losses, measure_run, participants
@@ -70,7 +71,7 @@ def _star(make_run: MakeRun) -> Path:
 
 def test_a_star_counts_whom_the_server_heard(make_run: MakeRun):
     run = read_run(_star(make_run))
-    assert participants(run) == [(1, 3), (1, 2), (1, 3), (1, 2)]
+    assert participants(run, algorithms.find(run.experiment)) == [(1, 3), (1, 2), (1, 3), (1, 2)]
     found = measure_run(run)
     # 8 updates in 2 virtual seconds, each of 5 local steps (the default) of 64 images
     assert found["updates_per_second"] == pytest.approx(4)
