@@ -5,16 +5,17 @@ doi:10.1145/84537.84545):
 
 1. Every peer lives on one rank, which has an event queue of its own.
 2. Ranks exchange, in one collective step, batches of messages (values, withdrawals, progress of
-   boundary peers) and the earliest time stamp of what each has still to do. Its minimum over ranks
-   is the lower bound on time stamps (LBTS): no rank will process an earlier event any more. A
-   network may have no delay at all, so there is no lookahead that could be added to it.
+   boundary peers) and the earliest time stamp of what each has still to do.
 3. *Lockstep*, where values can be lost or delay each other, or peers can be away: what a peer
-   computes depends on the order of events. Every rank processes the events at the LBTS alone, and
-   the ranks exchange messages, again and again until nothing is left at that time.
+   computes depends on the order of events. The minimum of those time stamps is the lower bound on
+   time stamps (LBTS): no event anywhere is earlier. Every rank processes the events at the LBTS
+   alone, again and again until nothing is left at that time. Networks may have no delay, so there
+   is no lookahead by which a rank could go further.
 4. *Free-running*, where every value arrives and none delays another: what a peer computes depends
-   on who sent what, never on when. A rank may process events beyond the LBTS. It synchronises when
-   it holds values for other ranks, or when a boundary peer (one with a neighbour on another rank)
-   is blocked on a remote peer.
+   on who sent what, never on when. So a rank processes later events, too, until it holds values for
+   other ranks, or a boundary peer (one with a neighbour on another rank) is blocked on a remote
+   peer. Then it synchronises. The minimum of time stamps bounds nothing here; it says which ranks
+   take the next turn, and when all have ended.
 5. In both, messages of one moment are delivered in the order of their senders
    (:meth:`sim.events.exchanges.Exchanges.deliver`), on whichever rank they were sent. So the run is
    that of one process, up to rounding: ranks stack other sets of peers into one step.
@@ -70,21 +71,21 @@ class ConservativeSynchroniser:
 
     def run(self, queue: EventQueue, exchanges: Exchanges) -> None:
         """Process every event of this rank, and deliver every message, until no rank has any."""
-        lbts = 0.0
-        while lbts < math.inf:
+        earliest = 0.0  # of all ranks' time stamps; in lockstep, the LBTS
+        while earliest < math.inf:
             if self.is_lockstep:
-                queue.run_until(lbts)
+                queue.run_until(earliest)
             else:
-                self._run_freely(queue, exchanges, lbts)
-            lbts = self._synchronise(queue, exchanges)
+                self._run_freely(queue, exchanges, earliest)
+            earliest = self._synchronise(queue, exchanges)
 
-    def _run_freely(self, queue: EventQueue, exchanges: Exchanges, lbts: float) -> None:
-        """Process events up to the LBTS, then later ones, as far as this rank can advance alone.
+    def _run_freely(self, queue: EventQueue, exchanges: Exchanges, earliest: float) -> None:
+        """Process events up to ``earliest``, then later ones, as far as this rank can advance.
 
         Each turn processes only events that were queued before it. What they entail waits for the
         messages of the turn, so that peers of this rank reach a step together and it is stacked.
         """
-        queue.run_until(lbts, only_queued=True)
+        queue.run_until(earliest, only_queued=True)
         self._deliver_locally(exchanges)
         while self._can_advance(queue, exchanges):
             queue.run_until(queue.next_time, only_queued=True)
@@ -126,9 +127,11 @@ class ConservativeSynchroniser:
                 self._outgoing[rank].updates.append(update)
 
     def _synchronise(self, queue: EventQueue, exchanges: Exchanges) -> float:
-        """Exchange messages with the other ranks and deliver all of them; returns the LBTS.
+        """Exchange messages with the other ranks and deliver all of them.
 
-        This rank contributes the earliest of its events and of what the exchanged messages entail.
+        Returns:
+            The earliest time stamp of any rank's events, and (in lockstep, or where a rank has no
+            event left) of what the exchanged messages entail; infinite when all have ended.
         """
         batch = exchanges.collect_batch()
         self._queue_for_others(batch)
