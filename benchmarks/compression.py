@@ -50,7 +50,7 @@ def one(codec: str, seed: int, rounds: int) -> tuple[int, float]:
     experiment = load("examples/ring.yaml", overrides)
     states = make_states(experiment)
     driver = drive(experiment, states, algorithms.find(experiment), engine=Stacked())
-    sent = sum(process.bytes_out for process in driver.processes.values())
+    sent = sum(peer.bytes_out for peer in driver.peers.values())
     generators = {k: state.nets["generator"].module for k, state in states.items()}
     return sent, statistics.fmean(evaluate_generators(experiment, generators).cfid.values())
 

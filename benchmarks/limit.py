@@ -27,7 +27,7 @@ from sim.engines.stacked import Stacked
 from sim.engines.stacked_arenas import matrix_of
 from sim.machine.cpu_affinity import cores
 from sim.runs.simulate import make_states
-from sim.simulated_peer.simulated_peer import Process
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 
 def combining(net: str, peers: int, repeats: int) -> dict[str, float]:
@@ -35,30 +35,30 @@ def combining(net: str, peers: int, repeats: int) -> dict[str, float]:
     experiment = experiment_of(net, peers, 0)
     program = algorithms.find(experiment)
     engine, name = Stacked(cores()), "generator"
-    processes = {}
+    simulated = {}
     for k, state in make_states(experiment).items():
         peer = Peer(state, experiment.schedule, experiment.weights)
-        processes[k] = Process(peer, program.start(peer))
-    W, _ = matrix_of([p.peer.state.nets[name].arena.vector for p in processes.values()])
+        simulated[k] = SimulatedPeer(peer, program.start(peer))
+    W, _ = matrix_of([p.state.nets[name].arena.vector for p in simulated.values()])
     copied = torch.empty_like(W)
     times: dict[str, list[float]] = {"combine": [], "copy": []}
     for _ in range(repeats):
-        values = {k: process.snapshot(name) for k, process in processes.items()}
-        for k, process in processes.items():
+        values = {k: each.snapshot(name) for k, each in simulated.items()}
+        for k, each in simulated.items():
             received = {j: values[j] for j in sorted({(k - 1) % peers, (k + 1) % peers})}
             effect = Combine(name, {}, dict.fromkeys(received, 1 / 3))
-            engine.combine(process, effect, values[k], received)
+            engine.combine(each, effect, values[k], received)
         del values, received
         began = time.perf_counter()
-        engine.settle(processes[0])
+        engine.flush(simulated[0])
         times["combine"].append(time.perf_counter() - began)
         torch.set_num_threads(cores())
         began = time.perf_counter()
         copied.copy_(W)
         times["copy"].append(time.perf_counter() - began)
         torch.set_num_threads(1)
-    for process in processes.values():
-        process.running.close()  # it was never to begin
+    for each in simulated.values():
+        each.running.close()  # no coroutine was meant to begin
     return {side: statistics.median(of) for side, of in times.items()}
 
 

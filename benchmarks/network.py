@@ -29,15 +29,15 @@ from benchmarks.record import write
 from benchmarks.up import seconds_a_round
 from peer.compute.execute import prepare_compute_thread
 from sim.runs.simulate import shards
-from sim.sharding.collectives import Mesh, launch
+from sim.sharding.collectives import Communicator, launch
 
 PEERS = 5
 
 
-def by_hand(mesh: Mesh, net: str, rounds: int, record: str) -> None:
+def by_hand(communicator: Communicator, net: str, rounds: int, record: str) -> None:
     """One process's part; it leaves the seconds of its rounds."""
     prepare_compute_thread(1)
-    k, experiment = mesh.rank, experiment_of(net, PEERS, rounds)
+    k, experiment = communicator.rank, experiment_of(net, PEERS, rounds)
     images, part = shards(experiment)[k]
     assert part is not None
     data = images.take(part)

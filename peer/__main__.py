@@ -121,10 +121,10 @@ def up_command(
     codes = up(experiment, folder, program.rounds, console, extra + ["--resume"] * resume)
     if report and any(code == 0 for code in codes.values()):
         from sim.reporting.console import (
-            present,  # judging and drawing load only where they are needed
+            show_report,  # judging and drawing load only where they are needed
         )
 
-        present(folder, console, baselines=baselines)
+        show_report(folder, console, baselines=baselines)
     if any(code != 0 for code in codes.values()):
         failed = ", ".join(str(peer) for peer, code in codes.items() if code != 0)
         console.print(f"peers that did not finish: {failed} (see {folder / 'peers.log'})")

@@ -15,9 +15,9 @@ from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment
 from peer.experiment import Experiment
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
-from sim.reporting.console import present
+from sim.reporting.console import show_report
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
-from sim.sharding.collectives import join, ranks_here
+from sim.sharding.collectives import join, world_size
 
 app = typer.Typer(
     help="""Simulate an experiment in this process, and look at what runs left.
@@ -55,7 +55,7 @@ def run_command(
     """Run every peer of an experiment file, in this process or shared out over several."""
     console = Console()
     experiment = load_experiment(file, changes, device)
-    if processes > 1 or ranks_here() > 1:
+    if processes > 1 or world_size() > 1:
         _in_processes(experiment, file.stem, engine, processes, run_dir, console, report, baselines)
         return
     program = algorithms.find(experiment)
@@ -81,7 +81,7 @@ def run_command(
             report=False,
         )
     if report:
-        present(done.path, console, seconds=done.seconds, baselines=baselines)
+        show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:
         console.print(f"the run is in {done.path}")
 
@@ -97,10 +97,10 @@ def _in_processes(
     baselines: bool,
 ) -> None:
     """Several processes: new ones of this machine, or those that torchrun started."""
-    if ranks_here() > 1:
-        with join(experiment.device) as mesh:
-            done = run_as_rank(mesh, experiment, run_dir=run_dir, name=name, engine=engine)
-        if mesh.rank > 0:
+    if world_size() > 1:
+        with join(experiment.device) as communicator:
+            done = run_as_rank(communicator, experiment, run_dir=run_dir, name=name, engine=engine)
+        if communicator.rank > 0:
             return
     else:
         with console.status(f"{experiment.peers} peers in {processes} processes"):
@@ -108,7 +108,7 @@ def _in_processes(
                 experiment, processes, run_dir=run_dir, name=name, engine=engine
             )
     if report:
-        present(done.path, console, seconds=done.seconds, baselines=baselines)
+        show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:
         console.print(f"the run is in {done.path}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,8 @@ from peer.experiment import Experiment
 from peer.experiment.profiles import with_profiles
 from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
 from sim.machine.cpu_affinity import cores
-from sim.runs.simulate import (
-    Progress,
-    Run,
-    RunObserver,
-    drive,
-    make_engine,
-    make_states,
-    quality_log,
-    resolve,
-)
+from sim.runs.observer import LocalDisagreement, RoundCallback, RunObserver
+from sim.runs.simulate import Run, drive, make_engine, make_states, quality_log, resolve
 from sim.runs.writer import describe, write_engine, write_peers
 
 
@@ -34,7 +27,7 @@ def run(
     name: str | None = None,
     engine: str = "event",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: RoundCallback | None = None,
     report: bool = True,
 ) -> Run:
     """Simulate an experiment: every peer of it, in this process.
@@ -60,23 +53,24 @@ def run(
     folder = prepare_run_dir(run_dir, name)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
-    states = make_states(experiment)
+    states = make_states(experiment, program=program)
     quality = quality_log(experiment, program, folder / "quality.jsonl")
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
-        observer = RunObserver(experiment, states, recorder, folder, progress, quality)
+        write_disagreement = partial(recorder.write_network, folder / "network.jsonl")
+        disagreement = LocalDisagreement(len(states), write_disagreement)
+        observer = RunObserver(recorder, disagreement, quality, progress)
         driver = drive(experiment, states, program, observer, computing)
         seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
         write_engine(folder, describe(engine, computing))
-        write_peers(folder, driver.processes, program, recorder, seconds, cores())
-    sent = sum(process.bytes_out for process in driver.processes.values())
-    virtual = max(process.now for process in driver.processes.values())
+        write_peers(folder, driver.peers, program, recorder, seconds, cores())
+    sent = sum(peer.bytes_out for peer in driver.peers.values())
+    virtual = max(peer.now for peer in driver.peers.values())
     done = Run(folder, experiment, states, seconds, virtual, sent)
     if report:
-        from sim.reporting.report import (
-            write_report,  # matplotlib and the judge load only where needed
-        )
+        # Here, because matplotlib and the judge load only where a report is wanted.
+        from sim.reporting.report import write_report
 
         done.summary = write_report(folder, seconds=seconds)
     return done

@@ -17,7 +17,7 @@ from peer.state.recorder import prepare_run_dir
 from sim.metrics.samples import draw_samples, load_generators
 from sim.records.reader import read_run
 from sim.reporting import plots
-from sim.reporting.console import present
+from sim.reporting.console import show_report
 from sim.reporting.report import write_comparison, write_report
 from sim.reporting.tables import format_distance, name_classes
 from sim.runs.simulate import shards
@@ -26,7 +26,7 @@ from sim.studies.compare import (
     compare,
     comparison_folder,
     comparison_table,
-    progress_of,
+    quality_curves_of,
     read_comparison,
 )
 from sim.studies.disagreement_sweep import sweep_disagreement, write_sweep
@@ -72,7 +72,7 @@ def evaluate(
     """Judge the generators that a run left behind by every measure, and write its report anew."""
     console = Console()
     found = evaluate_run(run, inception=inception, samples=samples, real=real, notify=console.print)
-    present(run, console)
+    show_report(run, console)
     console.print(evaluation_table(found))
     for name, value in found["run"].items():
         console.print(f"{name}: {_brief(value)}", markup=False, highlight=False)
@@ -107,7 +107,7 @@ def compare_command(
     comparison = read_comparison(files, changes or (), chosen)
     folder = comparison_folder(run_dir, files)
 
-    def told(outcome: Outcome) -> None:
+    def print_outcome(outcome: Outcome) -> None:
         console.print(
             f"{outcome.system} (seed {outcome.seed}): covers {outcome.covered}, "
             f"CFID {format_distance(outcome.cfid)}, {outcome.seconds:.0f} s",
@@ -115,13 +115,13 @@ def compare_command(
             style="dim",
         )
 
-    outcomes = compare(comparison, folder, processes, told, engine)
+    outcomes = compare(comparison, folder, processes, print_outcome, engine)
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
     console.print(f"drawn: {path}", markup=False, soft_wrap=True)
-    series = progress_of(outcomes, folder)
+    series = quality_curves_of(outcomes, folder)
     if series:
-        figure = plots.draw_progress(series, "share of the run that is done (%)")
+        figure = plots.draw_quality(series, "share of the run that is done (%)")
         path = plots.save(figure, folder / "progress.png")
         console.print(f"drawn: {path}", markup=False, soft_wrap=True)
 

@@ -1,1 +1,1 @@
-"""How local effects and combines are computed: one peer at a time, or many at once."""
+"""How local effects and combines are computed: one peer at a time, or many peers at once."""

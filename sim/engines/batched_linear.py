@@ -1,7 +1,8 @@
-"""Linear layers of many peers as one product: what vmap makes of them, without its detours.
+"""Linear layers of many peers as batched matrix products, without the extra steps of vmap.
 
-Of a linear layer with a weight a row, vmap makes a product, a sum with the bias, and a gradient of
-the weight that comes out transposed. Three products of batches of matrices do the same.
+Where every peer has a weight of its own, vmap turns a linear layer into a product and a separate
+sum with the bias, and its backward pass into a weight gradient that comes out transposed. Here the
+forward pass is one ``baddbmm``, and the backward pass two ``bmm``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 
-class Together(TorchFunctionMode):
-    """Inside this block, ``linear`` under vmap takes all rows in one product."""
+class BatchedLinear(TorchFunctionMode):
+    """Inside this block, ``linear`` under vmap is one product over all peers."""
 
     def __torch_function__(
         self, function: Any, _types: Any, args: Any = (), kwargs: Any = None
@@ -25,7 +26,7 @@ class Together(TorchFunctionMode):
 
 
 class _Linear(torch.autograd.Function):
-    """``x W^T + b``, that knows how vmap is to apply it."""
+    """``x W^T + b``, with a rule of its own for vmap."""
 
     @staticmethod
     def forward(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -56,12 +57,12 @@ class _Linear(torch.autograd.Function):
 
 
 class _LinearOfRows(torch.autograd.Function):
-    """x (b, n, i), W (b, o, i), bias (b, o) -> (b, n, o)."""
+    """x (b, n, i), W (b, o, i), bias (b, o) -> (b, n, o), for b peers."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, w)
-        if w.shape[1] == 1:  # a product with a vector: this way round it is four times as fast
+        if w.shape[1] == 1:  # with a vector, W x^T is four times as fast as x W^T
             return torch.baddbmm(b.unsqueeze(2), w, x.mT).mT
         return torch.baddbmm(b.unsqueeze(1), x, w.mT)
 

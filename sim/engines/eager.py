@@ -1,4 +1,7 @@
-"""What computes in a simulation: the event driver decides when, an engine how."""
+"""What an engine is, and the one that computes one peer at a time.
+
+The event driver decides when effects are carried out, an engine how.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +14,65 @@ from peer.effects import Combine, Effect
 from sim.simulated_peer.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from sim.simulated_peer.simulated_peer import Process
+    from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 
 class Engine(Protocol):
-    """Computes what effects ask for. A result may be computed at any time before it is used."""
+    """Computes what effects ask for, at any time before the result is used."""
 
-    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
-        """Take on a local effect; what is returned gives its result."""
+    def submit(self, peer: SimulatedPeer, effect: Effect) -> Callable[[], Any]:
+        """Accept a local effect; calling what is returned gives its result."""
 
     def combine(
         self,
-        process: Process,
+        peer: SimulatedPeer,
         effect: Combine,
         own: Snapshot,
         received: Mapping[int, Snapshot],
     ) -> None:
-        """Take on moving ``process``'s arena; nobody looks at it before :meth:`settle`."""
+        """Accept a combine of ``peer``'s arena, which nobody reads before :meth:`flush`.
 
-    def settle(self, process: Process) -> None:
-        """Carry out what is taken on: the peer's arenas are about to be read."""
+        Args:
+            peer: whose combine it is.
+            effect: which net, with which weights.
+            own: the peer's own value.
+            received: its neighbours' values.
+        """
+
+    def flush(self, peer: SimulatedPeer) -> None:
+        """Apply the combines that were accepted: the peer's arenas are about to be read."""
 
     def finish(self) -> None:
-        """The run is over, well or not: nothing computes any more, and what waits is forgotten."""
+        """End the run, whether it succeeded or not: wait for what computes, and drop what waits."""
 
 
 class OneByOne:
-    """The engine that computes as the ZeroMQ driver does: the same functions, the same bits."""
+    """Computes one peer at a time, with the functions of the ZeroMQ driver: the same bits."""
 
-    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
-        """The effect is carried out when its result is asked for."""
+    def submit(self, peer: SimulatedPeer, effect: Effect) -> Callable[[], Any]:
+        """Carry out the effect when its result is asked for."""
 
         def result() -> Any:
-            process.snapshots.keep()
-            return carry_out(effect, process.peer.state)
+            peer.snapshots.before_write()
+            return carry_out(effect, peer.state)
 
         return result
 
     def combine(
         self,
-        process: Process,
+        peer: SimulatedPeer,
         effect: Combine,
         own: Snapshot,
         received: Mapping[int, Snapshot],
     ) -> None:
-        """At once."""
-        process.snapshots.keep()
-        w = process.peer.state.nets[effect.net].arena.vector
+        """Combine at once."""
+        peer.snapshots.before_write()
+        w = peer.state.nets[effect.net].arena.vector
         values = {k: snapshot.tensor for k, snapshot in received.items()}
         combine(w, own.tensor, values, effect.weights)
 
-    def settle(self, process: Process) -> None:
-        """Nothing is ever put off."""
+    def flush(self, peer: SimulatedPeer) -> None:
+        """Nothing to do: no combine is ever deferred."""
 
     def finish(self) -> None:
-        """Nothing ever computes on its own."""
+        """Nothing to do: nothing computes in the background."""

@@ -1,7 +1,8 @@
-"""A recording's results written over what is not needed any more.
+"""A pass over a traced graph that lets operations write over results that are needed no more.
 
-An activation is computed from a product that nothing else needs, a gradient from another: in place,
-they leave more of a core's caches to what comes next. The same operations on the same numbers.
+Most activations are computed from a product that nothing else reads, and so are their gradients.
+Computed in place, they leave more of a core's caches to what follows. The operations and their
+numbers stay the same.
 """
 
 from __future__ import annotations
@@ -19,69 +20,71 @@ IN_PLACE = {
     _ops.sigmoid.default: _ops.sigmoid_.default,
     _ops.tanh.default: _ops.tanh_.default,
 }
-"""Functions of one tensor, element by element, whose gradient needs no more than the result."""
+"""Element-wise functions of one tensor whose gradient can be computed from their output."""
 
-INTO = {
+GRAD_INPUT = {
     _ops.leaky_relu_backward.default: _ops.leaky_relu_backward.grad_input,
     _ops.sigmoid_backward.default: _ops.sigmoid_backward.grad_input,
     _ops.tanh_backward.default: _ops.tanh_backward.grad_input,
     _ops.threshold_backward.default: _ops.threshold_backward.grad_input,
 }
-"""Their gradients; the first argument is the gradient by the result."""
+"""The backward functions of :data:`IN_PLACE`; the first argument is the output's gradient."""
 
-COPIED = {
+OUT = {
     _ops.bmm.default: _ops.bmm.out,
     _ops.sum.dim_IntList: _ops.sum.IntList_out,
 }
-"""What can be computed right where it is wanted, whatever the strides there."""
+"""Operations that can write to a given output tensor, whatever its strides."""
 
 SLOPE = 2
-"""Its place among the arguments of leaky ReLU's gradient."""
+"""Index of the negative slope among the arguments of ``leaky_relu_backward``."""
 
 
 def reuse_memory(graph: Graph) -> None:
-    """Let ``graph``, of tensor operations, write over its own intermediate results."""
+    """Let ``graph``, of ATen operations, write over intermediate results after their last use."""
     roots = _roots(graph)
     place = {node: i for i, node in enumerate(graph.nodes)}
-    _know_leaky_by_result(graph, roots, place)
-    last = dict.fromkeys(roots.values(), 0)
+    _leaky_backward_from_output(graph, roots, place)
+    last = dict.fromkeys(roots.values(), 0)  # by memory, the place of its last use
     for node, root in roots.items():
         last[root] = max([last[root], *(place[user] for user in node.users)])
     for node in graph.nodes:
-        if node.target not in IN_PLACE and node.target not in INTO:
+        if node.target not in IN_PLACE and node.target not in GRAD_INPUT:
             continue
         spent = node.args[0]
-        is_whole = roots[spent] is spent and spent.op == "call_function"  # no view, no argument
-        if not is_whole or last[spent] > place[node] or not _alike(spent, node):
+        is_own = roots[spent] is spent and spent.op == "call_function"  # no view, no argument
+        if not is_own or last[spent] > place[node] or not _same_layout(spent, node):
             continue
         if node.target in IN_PLACE:
             node.target = IN_PLACE[node.target]
         else:
-            node.target = INTO[node.target]
+            node.target = GRAD_INPUT[node.target]
             node.kwargs = {**node.kwargs, "grad_input": spent}
-    _compute_where_wanted(graph)
+    _write_to_outputs(graph)
 
 
-def _compute_where_wanted(graph: Graph) -> None:
-    """What is computed only to be copied into an argument that nothing else uses, is put there."""
+def _write_to_outputs(graph: Graph) -> None:
+    """Write results that are only copied into an otherwise unused argument right into it."""
     for node in list(graph.nodes):
         if node.target is not _ops.copy_.default or len(node.args) != 2:
             continue
         into, source = node.args
         is_free = into.op == "placeholder" and list(into.users) == [node]
-        is_sole = source.target in COPIED and list(source.users) == [node]
+        is_sole = source.target in OUT and list(source.users) == [node]
         same = into.meta["val"].shape == source.meta["val"].shape
         if is_free and is_sole and same and into.meta["val"].dtype == source.meta["val"].dtype:
-            source.target = COPIED[source.target]
+            source.target = OUT[source.target]
             source.kwargs = {**source.kwargs, "out": into}
             node.replace_all_uses_with(source)
             graph.erase_node(node)
 
 
-def _know_leaky_by_result(graph: Graph, roots: dict[Node, Node], place: dict[Node, int]) -> None:
-    """Take leaky ReLU's gradient from its result: the signs are the same, its input is not kept.
+def _leaky_backward_from_output(
+    graph: Graph, roots: dict[Node, Node], place: dict[Node, int]
+) -> None:
+    """Compute leaky ReLU's gradient from its output, whose signs are those of the input.
 
-    Unless somebody writes over the result, as it is a net's right as long as the input is kept.
+    Then the input need not be kept. Outputs that the traced net itself writes over are left alone.
     """
     written = {roots[node] for node in graph.nodes if _writes(node)}
     for node in graph.nodes:
@@ -104,7 +107,7 @@ def _writes(node: Node) -> bool:
 
 
 def _roots(graph: Graph) -> dict[Node, Node]:
-    """For every node the one whose memory its value lies in: itself, unless it is a view."""
+    """For every node, the node in whose memory its value lies: itself, unless it is a view."""
     roots: dict[Node, Node] = {}
     for node in graph.nodes:
         source = node.args[0] if node.args else None
@@ -119,6 +122,6 @@ def _is_view(node: Node) -> bool:
     return schema is not None and any(value.alias_info is not None for value in schema.returns)
 
 
-def _alike(one: Node, other: Node) -> bool:
+def _same_layout(one: Node, other: Node) -> bool:
     x, y = one.meta["val"], other.meta["val"]
     return bool(x.shape == y.shape and x.stride() == y.stride() and x.dtype == y.dtype)

@@ -1,7 +1,7 @@
-"""The stacked engine: when many peers wait on the same local step, they take it together.
+"""The stacked engine: peers that wait on the same local step take it together.
 
-Together means one batched step over the rows of their arenas, block by block; or, where that is
-slower (convolutions on a processor) or cannot be, side by side, a peer a thread.
+Their step is one batched step over the rows of their arenas, block by block. Where that is slower
+(convolutions on a CPU) or impossible, each peer takes its step alone, a peer a thread.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch.nn.modules.conv import _ConvNd
 from peer.compute.execute import carry_out, images_of
 from peer.effects import Combine, Effect
 from peer.state import PeerState
-from sim.engines.autotune import Way
-from sim.engines.sparse_combine import Mix, Mixer
-from sim.engines.thread_pool import Crew
+from sim.engines.autotune import Autotuner
+from sim.engines.sparse_combine import DeferredCombine, SparseCombiner
+from sim.engines.thread_pool import ThreadPool
 from sim.engines.vmap_check import refusal
-from sim.engines.vmapped import Task, carry_out_all, kind_of, record_all
-from sim.engines.workspace import Workbench
-from sim.simulated_peer.simulated_peer import Process
+from sim.engines.vmapped import Task, carry_out_all, kind_of, trace_all
+from sim.engines.workspace import Workspace
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 from sim.simulated_peer.snapshots import Snapshot
 
 BLOCK_BYTES = 25 * 2**20
 """Memory that a block of rows works in."""
 
-RECORD_AFTER = 1
-"""Steps of a kind, on blocks of certain sizes, after which another of the same is recorded."""
+TRACE_AFTER = 1
+"""Runs of a kind of step, with equal block sizes, before the run that is traced: the second."""
 
 
 class Block(NamedTuple):
@@ -45,17 +45,23 @@ class Block(NamedTuple):
 
 
 @dataclass
-class Ticket:
-    """A local effect that was taken on, and where its result will be."""
+class QueuedEffect:
+    """A local effect that waits to be carried out, then where its result will be.
 
-    process: Process
+    Attributes:
+        peer: whose effect it is.
+        effect: what is to be done.
+        result: the results of its block, and its index among them.
+    """
+
+    peer: SimulatedPeer
     effect: Effect
-    place: tuple[Future[list[Any]], int] | None = None
+    result: tuple[Future[list[Any]], int] | None = None
 
     @property
     def task(self) -> Task:
         """What is to be done, and to whom."""
-        return Task(self.process.peer.state, self.effect)
+        return Task(self.peer.state, self.effect)
 
 
 class Stacked:
@@ -63,8 +69,8 @@ class Stacked:
 
     Args:
         threads: that compute, each a block of rows at a time.
-        convolutions: whether nets that have some are batched; by default only on a GPU.
-        auto: time both ways of carrying out each kind of step, and go on with the faster.
+        convolutions: whether nets with convolutions are stacked; by default only on a GPU.
+        auto: time both variants of each kind of step, stacked and not, and keep the faster.
     """
 
     def __init__(
@@ -73,126 +79,129 @@ class Stacked:
         self.threads = threads
         self.convolutions = convolutions
         self.auto = auto
-        self.ways: dict[Hashable, Way] = {}
-        self._crew = Crew(threads)
-        self._mixer = Mixer(threads)
-        self._met: Counter[Hashable] = Counter()  # kinds of steps, with the sizes of their blocks
-        self._waiting: list[Ticket] = []
-        self._mixes: dict[int, Mix] = {}  # by peer
+        self.tuners: dict[Hashable, Autotuner] = {}
+        self._pool = ThreadPool(threads)
+        self._combiner = SparseCombiner(threads)
+        self._runs: Counter[Hashable] = Counter()  # of kinds of steps with the sizes of blocks
+        self._queued: list[QueuedEffect] = []
+        self._combines: dict[int, DeferredCombine] = {}  # by peer
 
-    def submit(self, process: Process, effect: Effect) -> Callable[[], Any]:
-        """The effect waits for others like it until its result is asked for."""
-        ticket = Ticket(process, effect)
-        self._waiting.append(ticket)
+    def submit(self, peer: SimulatedPeer, effect: Effect) -> Callable[[], Any]:
+        """Queue the effect with others, until the first of their results is asked for."""
+        queued = QueuedEffect(peer, effect)
+        self._queued.append(queued)
 
         def result() -> Any:
-            if ticket.place is None:
+            if queued.result is None:
                 self._carry_out()
-            assert ticket.place is not None
-            results, place = ticket.place
-            return results.result()[place]  # other blocks may still be under way
+            assert queued.result is not None
+            results, index = queued.result
+            return results.result()[index]  # other blocks may still be computed
 
         return result
 
     def combine(
         self,
-        process: Process,
+        peer: SimulatedPeer,
         effect: Combine,
         own: Snapshot,
         received: Mapping[int, Snapshot],
     ) -> None:
-        """It waits for others until the peer goes on."""
-        self._mixes[process.id] = Mix(process, effect.net, effect.weights, own, dict(received))
+        """Defer the combine until its peer goes on."""
+        self._combines[peer.id] = DeferredCombine(
+            peer, effect.net, effect.weights, own, dict(received)
+        )
 
-    def settle(self, process: Process) -> None:
-        """Carry out all combines that wait, if the peer's own is among them."""
-        if process.id in self._mixes:
-            mixes, self._mixes = list(self._mixes.values()), {}
-            self._mixer.mix(mixes)
+    def flush(self, peer: SimulatedPeer) -> None:
+        """Carry out all deferred combines, if the peer's own is among them."""
+        if peer.id in self._combines:
+            combines, self._combines = list(self._combines.values()), {}
+            self._combiner.combine(combines)
 
     def finish(self) -> None:
-        """Wait for blocks that are under way; forget what was not begun."""
-        self._crew.wait()
-        self._waiting.clear()
-        self._mixes.clear()
+        """Wait for blocks that are computed; drop what has not begun."""
+        self._pool.wait()
+        self._queued.clear()
+        self._combines.clear()
 
     def chosen(self) -> dict[str, str]:
         """How every kind of local effect is carried out, in words; for the run's folder."""
         found: dict[str, str] = {}
-        met: Counter[str] = Counter()
-        for kind, way in self.ways.items():
+        count: Counter[str] = Counter()
+        for kind, tuner in self.tuners.items():
             if isinstance(kind, tuple):
                 name = " ".join(str(getattr(part, "__name__", part)) for part in kind[:2])
-                met[name] += 1  # kinds may differ in nothing but the shapes of what they take
-                found[name if met[name] == 1 else f"{name} ({met[name]})"] = way.words()
+                count[name] += 1  # kinds may differ in the shapes of their inputs alone
+                found[name if count[name] == 1 else f"{name} ({count[name]})"] = tuner.describe()
         return found
 
     def _carry_out(self) -> None:
-        """Begin with everything that waits, kind by kind."""
-        waiting, self._waiting = self._waiting, []
-        kinds: dict[Hashable, list[Ticket]] = {}
-        for ticket in waiting:
-            ticket.process.snapshots.keep()
-            kinds.setdefault(kind_of(ticket.task), []).append(ticket)
-        for kind, tickets in kinds.items():
-            tickets.sort(key=lambda ticket: ticket.process.id)
-            begun = self._carry_out_kind(kind, [ticket.task for ticket in tickets])
-            places = ((block.results, i) for block in begun for i in range(block.size))
-            for ticket, place in zip(tickets, places, strict=True):
-                ticket.place = place
+        """Begin all queued effects, kind by kind."""
+        waiting, self._queued = self._queued, []
+        kinds: dict[Hashable, list[QueuedEffect]] = {}
+        for queued in waiting:
+            queued.peer.snapshots.before_write()
+            kinds.setdefault(kind_of(queued.task), []).append(queued)
+        for kind, of_kind in kinds.items():
+            of_kind.sort(key=lambda queued: queued.peer.id)
+            begun = self._carry_out_kind(kind, [queued.task for queued in of_kind])
+            results = ((block.results, i) for block in begun for i in range(block.size))
+            for queued, result in zip(of_kind, results, strict=True):
+                queued.result = result
 
     def _carry_out_kind(self, kind: Hashable, tasks: list[Task]) -> list[Block]:
-        """Begin with ``tasks``, all of one kind."""
+        """Begin ``tasks``, all of one kind."""
         if kind is None or len(tasks) == 1:
-            return self._side_by_side(tasks)
-        way = self.ways.get(kind) or self.ways.setdefault(kind, self._way(tasks))
-        stacked, parts = way.next(), blocks(tasks, self.threads)
-        records = stacked and self._is_to_be_recorded(kind, parts)
-        is_timed = way.stacked is None and not records  # to record takes longer, and happens once
-        if records or is_timed:
-            self._crew.wait()  # nothing else is to compute meanwhile
+            return self._each_alone(tasks)
+        tuner = self.tuners.get(kind) or self.tuners.setdefault(kind, self._new_tuner(tasks))
+        stacked, parts = tuner.choose(), blocks(tasks, self.threads)
+        traces = stacked and self._is_to_be_traced(kind, parts)
+        is_timed = tuner.stacked is None and not traces  # tracing takes longer, and happens once
+        if traces or is_timed:
+            self._pool.wait()  # nothing else may compute meanwhile
         began = time.perf_counter()
-        begun = self._together(parts, records) if stacked else self._side_by_side(tasks)
+        begun = self._stacked(parts, traces) if stacked else self._each_alone(tasks)
         if is_timed:
-            self._crew.wait()
-            way.measured(stacked, (time.perf_counter() - began) / len(tasks))
+            self._pool.wait()
+            tuner.record(stacked, (time.perf_counter() - began) / len(tasks))
         return begun
 
-    def _is_to_be_recorded(self, kind: Hashable, parts: Sequence[Sequence[Task]]) -> bool:
-        met = kind, tuple(map(len, parts))
-        self._met[met] += 1
-        return self._met[met] == RECORD_AFTER + 1 and not self._crew.recordings.are_full
+    def _is_to_be_traced(self, kind: Hashable, parts: Sequence[Sequence[Task]]) -> bool:
+        """Whether this run is the one to trace: the second of its kind with these block sizes."""
+        run = kind, tuple(map(len, parts))
+        self._runs[run] += 1
+        return self._runs[run] == TRACE_AFTER + 1 and not self._pool.traces.is_full
 
-    def _together(self, parts: Sequence[Sequence[Task]], records: bool) -> list[Block]:
-        """Block by block of rows, such that what one works on stays in a core's caches."""
-        work = record_all if records else carry_out_all
-        here = records or len(parts) == 1
+    def _stacked(self, parts: Sequence[Sequence[Task]], traces: bool) -> list[Block]:
+        """A batched step a block of rows, so that what a block works on stays in the caches."""
+        work = trace_all if traces else carry_out_all
+        here = traces or len(parts) == 1
         return [
-            Block(len(part), self._crew.begin(partial(work, part), here=here)) for part in parts
+            Block(len(part), self._pool.submit(partial(work, part), here=here)) for part in parts
         ]
 
-    def _side_by_side(self, tasks: Sequence[Task]) -> list[Block]:
-        """Each task as the event engine would, a thread a task."""
-        draws = tasks[0].state.gan.draws  # from torch's one generator: then one after another
-        here = len(tasks) == 1 or draws
-        return [Block(1, self._crew.begin(partial(_alone, task), here=here)) for task in tasks]
+    def _each_alone(self, tasks: Sequence[Task]) -> list[Block]:
+        """Each task as the event engine would carry it out, a thread a task."""
+        # Modules that draw use torch's one generator, so they must run one after another.
+        here = len(tasks) == 1 or tasks[0].state.gan.draws
+        return [Block(1, self._pool.submit(partial(_alone, task), here=here)) for task in tasks]
 
-    def _way(self, tasks: list[Task]) -> Way:
-        """How to begin with a kind that was not met before."""
+    def _new_tuner(self, tasks: list[Task]) -> Autotuner:
+        """How to carry out a kind of effect that has not run before."""
         state, effect = tasks[0]
         why = refusal(tasks[:2])
         if why is not None:
             name = type(effect).__name__
             warnings.warn(f"{name} is carried out one peer at a time: {why}", stacklevel=2)
-            return Way(False)
+            return Autotuner(False)
         if self.auto:
-            return Way(None)
+            return Autotuner(None)
         batched = state.device.type != "cpu" if self.convolutions is None else self.convolutions
-        return Way(batched or not _convolves(state))
+        return Autotuner(batched or not _has_convolutions(state))
 
 
-def _convolves(state: PeerState) -> bool:
-    """Whether a net has convolutions, of which a processor does many small ones slowly."""
+def _has_convolutions(state: PeerState) -> bool:
+    """Whether a net has convolutions: on a CPU, many small ones at once are slow."""
     nets = (state.gan.generator, state.gan.discriminator)
     return any(isinstance(part, _ConvNd) for net in nets for part in net.modules())
 
@@ -210,5 +219,5 @@ def blocks(tasks: Sequence[Task], threads: int) -> list[Sequence[Task]]:
     return [tasks[a:b] for a, b in pairwise(ends) if b > a]
 
 
-def _alone(task: Task, _workbench: Workbench) -> Any:
+def _alone(task: Task, _workspace: Workspace) -> Any:
     return [carry_out(task.effect, task.state)]

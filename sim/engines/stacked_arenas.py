@@ -10,8 +10,8 @@ import torch
 from peer.gan import Arena
 
 
-class Rows:
-    """The arenas of several peers as one matrix: a view where they lie one behind the other."""
+class StackedArenas:
+    """The arenas of several peers as one matrix: a view of them where :func:`view_of` gives one."""
 
     def __init__(self, arenas: Sequence[Arena]) -> None:
         self.arenas = arenas
@@ -25,14 +25,14 @@ class Rows:
         return self.views(self.matrix)
 
     def views(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Where in ``rows`` (b, trained or more) parameters, or gradients, lie, by name."""
+        """The parameters, or gradients, that ``rows`` (b, trained or more) hold, by name: views."""
         return {
             slot.name: self.layout.view(rows, slot) for slot in self.layout.slots if slot.trained
         }
 
     def buffers(self) -> dict[str, torch.Tensor]:
-        """By name, (b, ...) each; those of integers, too."""
-        moving = {
+        """By name, (b, ...) each, integer buffers included."""
+        floating = {
             slot.name: self.layout.view(self.matrix, slot)
             for slot in self.layout.slots
             if not slot.trained
@@ -41,16 +41,16 @@ class Rows:
             name: torch.stack([arena.counters[name] for arena in self.arenas])
             for name in self.arenas[0].counters
         }
-        return moving | counters
+        return floating | counters
 
     def leaves(self) -> dict[str, torch.Tensor]:
-        """The parameters alone, as leaves that a gradient is wanted for."""
+        """The parameters as leaves of the autograd graph."""
         return {name: w.detach().requires_grad_() for name, w in self.parameters.items()}
 
-    def put_back(self, moved: Mapping[str, torch.Tensor]) -> None:
-        """Give every peer its :meth:`buffers`: a forward pass in training has moved them."""
+    def write_buffers(self, changed: Mapping[str, torch.Tensor]) -> None:
+        """Write back :meth:`buffers` to every peer's, after a training-mode forward pass."""
         slots = {slot.name: slot for slot in self.layout.slots}
-        for name, values in moved.items():
+        for name, values in changed.items():
             if name in slots and self.is_view:
                 self.layout.view(self.matrix, slots[name]).copy_(values)
                 continue
@@ -68,13 +68,13 @@ def matrix_of(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
 
 
 def view_of(rows: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """Rows (P,) as a matrix (b, P), or numbers as (b,), if they lie equally far apart in memory."""
-    first = rows[0].data  # threads write to other rows: autograd is not to take it for a change
+    """Rows (P,) as a matrix (b, P), or numbers as (b,), if they are equally far apart in memory."""
+    first = rows[0].data  # autograd must not take threads' writes to other rows for a change
     if len(rows) == 1:
         return first[None]
     stride = rows[1].storage_offset() - first.storage_offset()
     start, step = first.data_ptr(), stride * first.element_size()
-    # Equally far apart, and the last one in the first one's memory: all that is between is, too.
+    # If rows are equally far apart, and the last lies in the first one's storage, all others do.
     if (
         stride >= first.numel()
         and rows[-1].untyped_storage().data_ptr() == first.untyped_storage().data_ptr()

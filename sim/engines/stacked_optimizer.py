@@ -1,8 +1,8 @@
 """One optimizer step of many nets.
 
 Torch's optimizers take a list of vectors, and spend longer on the list than on short vectors. Where
-the nets' parameters lie one behind the other, as rows of a matrix, and so does what the optimizer
-remembers of them, it takes the matrix for one vector: it is element-wise.
+the nets' parameters are rows of one matrix, and their moments rows of others, the optimizer takes
+each matrix for one vector: optimizers here are element-wise, so the numbers are the same.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from peer.state import Net
 from sim.engines.stacked_arenas import view_of
 
 
-class Stepper:
-    """Steps ``nets``; what is remembered of each, its step count too, is the net's own."""
+class StackedOptimizer:
+    """Steps ``nets``; the moments and the step count of each stay the net's own."""
 
     def __init__(self, nets: Sequence[Net]) -> None:
         self.nets = nets
@@ -27,29 +27,30 @@ class Stepper:
         self._by_rows = _optimizer(nets[0], self._rows)
         self._by_rows.state.update(zip(self._rows, (net.moments for net in nets), strict=True))
         matrix = view_of([row.data for row in self._rows])  # (b, trained)
-        self._whole: nn.Parameter | None = None
+        self._matrix: nn.Parameter | None = None
         if matrix is not None and matrix.is_contiguous():
-            self._whole = nn.Parameter(matrix)
-            self._by_matrix = _optimizer(nets[0], [self._whole])
+            self._matrix = nn.Parameter(matrix)
+            self._by_matrix = _optimizer(nets[0], [self._matrix])
 
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step along everybody's gradient, (trained,) each."""
-        memory = None if self._whole is None else Memory.of(self.nets)
-        gradient = None if memory is None else view_of(gradients)
-        if self._whole is None or memory is None or gradient is None:
+        """One step along every net's gradient, (trained,) each."""
+        moments = None if self._matrix is None else StackedMoments.of(self.nets)
+        gradient = None if moments is None else view_of(gradients)
+        if self._matrix is None or moments is None or gradient is None:
             _step(self._by_rows, self._rows, gradients)
         else:
-            self._by_matrix.state[self._whole] = memory.state
-            _step(self._by_matrix, [self._whole], [gradient])
-            memory.share_out(self.nets)
+            self._by_matrix.state[self._matrix] = moments.state
+            _step(self._by_matrix, [self._matrix], [gradient])
+            moments.scatter(self.nets)
 
 
-class Memory:
-    """What an optimizer remembers of several nets that have taken the same steps.
+class StackedMoments:
+    """What an optimizer keeps of several nets that have taken equally many steps.
 
     Args:
-        state: as of one vector: of each moment a matrix, a row a net, and the numbers they share.
-        numbers: those numbers by name, (b,): every net's own.
+        state: as an optimizer keeps it of one vector: for each moment a matrix, a row a net, and
+            the numbers that all nets have in common, such as the step count.
+        numbers: every net's own copy of those numbers by name, (b,) each.
     """
 
     def __init__(self, state: dict[str, Any], numbers: dict[str, torch.Tensor]) -> None:
@@ -58,8 +59,8 @@ class Memory:
         self._known = frozenset(state)
 
     @classmethod
-    def of(cls, nets: Sequence[Net]) -> Memory | None:
-        """None where moments do not lie together, or the nets have not taken the same steps."""
+    def of(cls, nets: Sequence[Net]) -> StackedMoments | None:
+        """None where moments are no view of one matrix, or nets have taken unequally many steps."""
         names = nets[0].moments.keys()
         state: dict[str, Any] = {}
         numbers: dict[str, torch.Tensor] = {}
@@ -72,19 +73,19 @@ class Memory:
                     return None
                 state[name] = None
                 continue
-            together = view_of(values)
-            if together is None:
+            stacked = view_of(values)
+            if stacked is None:
                 return None
-            if together.dim() == 1:
-                if bool((together != together[0]).any()):
+            if stacked.dim() == 1:
+                if bool((stacked != stacked[0]).any()):
                     return None
-                numbers[name] = together
-                together = together[0].clone()
-            state[name] = together
+                numbers[name] = stacked
+                stacked = stacked[0].clone()
+            state[name] = stacked
         return cls(state, numbers)
 
-    def share_out(self, nets: Sequence[Net]) -> None:
-        """Give each net what is new, after a step: its row, its numbers."""
+    def scatter(self, nets: Sequence[Net]) -> None:
+        """After a step, give each net its numbers, and its rows of moments that are new."""
         for name, numbers in self._numbers.items():
             numbers.fill_(self.state[name])
         for name in self.state.keys() - self._known:

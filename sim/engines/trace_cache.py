@@ -1,8 +1,8 @@
-"""Functions of tensors, recorded as a list of operations and replayed.
+"""Functions of tensors, traced once as a list of operations and replayed.
 
-Most of what a small net's step costs is finding out what is to be done: modules, vmap and autograd
-do so anew every time. What they end up doing depends on shapes alone, so that a step that is taken
-again and again is recorded once, backward pass and all.
+Most of what a small net's step costs is Python: modules, vmap and autograd find out anew every time
+which operations to run. These depend on shapes alone, so a step that is taken again and again is
+traced once, backward pass included.
 """
 
 from __future__ import annotations
@@ -15,63 +15,63 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten
 
-from sim.engines.batched_linear import Together
+from sim.engines.batched_linear import BatchedLinear
 from sim.engines.inplace_pass import reuse_memory
 
 Function = Callable[..., Any]
 
-MOST = 64
-"""Recordings that are kept; further shapes are computed without one."""
+CAPACITY = 64
+"""Traces that are kept; further shapes are computed without one."""
 
 
-class Recordings:
-    """Functions by key, shapes and strides of their arguments; any thread may replay one."""
+class TraceCache:
+    """Traces by a key and the arguments' shapes and strides; any thread may replay one."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, GraphModule | None] = {}
 
     @property
-    def are_full(self) -> bool:
-        """Whether no further one is kept."""
-        return len(self._known) >= MOST
+    def is_full(self) -> bool:
+        """Whether no further trace is kept."""
+        return len(self._known) >= CAPACITY
 
-    def call(self, key: Hashable, function: Function, *args: Any, record: bool = False) -> Any:
-        """``function(*args)``, as it was recorded if it was.
+    def call(self, key: Hashable, function: Function, *args: Any, trace: bool = False) -> Any:
+        """``function(*args)``, by its trace where there is one.
 
         Args:
             key: what the function depends on, but for the tensors in ``args``.
-            function: it draws nothing, reads no tensor's value, and does the same at every call: of
-                what a module of somebody's own counts in plain Python, a recording knows nothing.
+            function: it draws nothing, reads no tensor's value, and does the same at every call: if
+                a user's module counts something in plain Python, a trace does not.
             args: nested dicts of tensors.
-            record: whether to record it if it is not; by one thread, while no other computes.
+            trace: whether to trace it if it is not yet; by one thread, while no other computes.
         """
-        if not self._known and not record:
+        if not self._known and not trace:
             return function(*args)
         leaves, structure = tree_flatten(args)
         like = tuple((x.shape, x.stride(), x.dtype, x.device) for x in leaves)
         key = key, structure, like
-        if record and key not in self._known and not self.are_full:
-            self._known[key] = _recorded(function, args)
-        recording = self._known.get(key)
-        if recording is None:
+        if trace and key not in self._known and not self.is_full:
+            self._known[key] = _traced(function, args)
+        graph = self._known.get(key)
+        if graph is None:
             return function(*args)
         with torch.no_grad():
-            return recording(*args)
+            return graph(*args)
 
 
-def _recorded(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
-    """None where it cannot be: then the function is called as it is."""
+def _traced(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
+    """The function as a graph; None where it cannot be traced, and is called as it is."""
     try:
-        with torch.autograd.set_multithreading_enabled(False), Together():
-            recording = make_fx(function)(*args)
-        _simplify(recording)
+        with torch.autograd.set_multithreading_enabled(False), BatchedLinear():
+            graph = make_fx(function)(*args)
+        _simplify(graph)
     except Exception:  # a user's module may do anything; only speed is lost
         return None
-    return recording
+    return graph
 
 
-def _simplify(recording: GraphModule) -> None:
-    """Leave out what gives back its own argument, and write over what is not needed any more."""
+def _simplify(module: GraphModule) -> None:
+    """Leave out operations that return their argument unchanged; then reuse memory."""
     ops = torch.ops.aten
     idle = {
         ops.view.default,
@@ -80,15 +80,15 @@ def _simplify(recording: GraphModule) -> None:
         ops.detach.default,
         ops.permute.default,
     }
-    for node in recording.graph.nodes:
-        turns = node.target is ops.permute.default and list(node.args[1]) != _in_order(node)
-        if node.target in idle and not turns:
+    for node in module.graph.nodes:
+        permutes = node.target is ops.permute.default and list(node.args[1]) != _in_order(node)
+        if node.target in idle and not permutes:
             (source, *_) = node.args
             if source.meta["val"].shape == node.meta["val"].shape:
                 node.replace_all_uses_with(source)
-    recording.graph.eliminate_dead_code()
-    reuse_memory(recording.graph)
-    recording.recompile()
+    module.graph.eliminate_dead_code()
+    reuse_memory(module.graph)
+    module.recompile()
 
 
 def _in_order(node: Node) -> list[int]:

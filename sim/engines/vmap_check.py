@@ -1,4 +1,4 @@
-"""Whether a kind of local effect can be carried out for many peers at once: tried, not guessed."""
+"""Whether a kind of local effect can be carried out under vmap: tried on copies, not guessed."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import torch
 from peer.compute.execute import carry_out
 from peer.effects import Gradient, Step, StepResult, Train
 from sim.engines.vmapped import Task, carry_out_all
-from sim.engines.workspace import Workbench
+from sim.engines.workspace import Workspace
 
 TOLERANCE = 1e-2
-"""Relative; a difference of rounding is a thousand times smaller."""
+"""Relative; differences of rounding are a thousand times smaller."""
 
 
 def refusal(tasks: Sequence[Task]) -> str | None:
     """Why ``tasks``, all of one kind, cannot be carried out together; None where they can.
 
-    Both ways are tried on copies of the peers. What vmap refuses shows itself, and so does what it
-    accepts and gets wrong.
+    Both variants run on copies of the peers. So what vmap refuses is found, and also what it
+    accepts and computes wrongly.
     """
     if isinstance(tasks[0].effect, Step):
         return None  # no net is applied
     together, alone = _copies(tasks), _copies(tasks)
     try:
-        found = carry_out_all(together, Workbench())
+        found = carry_out_all(together, Workspace())
     except Exception as problem:  # a user's module may fail in any way
         text = str(problem).strip().splitlines()
         return text[0] if text else type(problem).__name__
     expected = [carry_out(task.effect, task.state) for task in alone]
     pairs = [(_tensors(x), _tensors(y)) for x, y in zip(found, expected, strict=True)]
-    pairs += [(_moved(x), _moved(y)) for x, y in zip(together, alone, strict=True)]
+    pairs += [(_changed(x), _changed(y)) for x, y in zip(together, alone, strict=True)]
     for ours, theirs in pairs:
         for one, other in zip(ours, theirs, strict=True):
             scale = other.abs().max().item() if other.numel() else 0.0
@@ -42,7 +42,10 @@ def refusal(tasks: Sequence[Task]) -> str | None:
 
 
 def _copies(tasks: Sequence[Task]) -> list[Task]:
-    """The same on copies; a gradient where a step would be: Adam's first blows up rounding."""
+    """The tasks on copies of their peers, with gradients in place of steps.
+
+    Adam's first step divides a gradient by its own size, which would magnify rounding.
+    """
     copies = []
     for state, effect in tasks:
         if isinstance(effect, Train):
@@ -63,8 +66,8 @@ def _tensors(result: Any) -> list[torch.Tensor]:
             return []
 
 
-def _moved(task: Task) -> list[torch.Tensor]:
-    """What may have changed of the peer: its arenas, for their buffers, and the gradient."""
+def _changed(task: Task) -> list[torch.Tensor]:
+    """What a task may have changed of its peer: its arenas (their buffers) and the gradient."""
     name = task.effect.net  # type: ignore[attr-defined]
     arenas = [net.arena for net in task.state.nets.values()]
     counters = [counter.float() for arena in arenas for counter in arena.counters.values()]

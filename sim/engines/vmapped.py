@@ -1,9 +1,9 @@
 """Local effects of many peers at once: what :mod:`peer.compute.execute` does for one, under vmap.
 
 The arenas of the peers are rows of one matrix, and a net is applied to all of them functionally.
-Every peer draws from its own streams, as it would alone, so that the numbers are the same up to
-rounding. Everything here concerns tasks of one *kind*: the same effect on the same net, with inputs
-of the same shapes.
+Every peer draws from its own streams, as it would alone, so that results are equal up to rounding.
+The tasks of one call are of one *kind*: the same effect on the same net, with inputs of the same
+shapes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from peer.gan import OBJECTIVES, Batch, Loss
 from peer.gan.net_name import PAIR, NetName
 from peer.gan.objectives import Objective, Value
 from peer.state import Net, PeerState
-from sim.engines.stacked_arenas import Rows
-from sim.engines.workspace import Workbench
+from sim.engines.stacked_arenas import StackedArenas
+from sim.engines.workspace import Workspace
 
 Tensors = dict[str, torch.Tensor]
 
@@ -44,7 +44,7 @@ class Task(NamedTuple):
 
 
 def kind_of(task: Task) -> Hashable | None:
-    """What tasks must have in common to be carried out together; None for one that cannot be."""
+    """A key that tasks share if they can be carried out together; None for one that never can."""
     state, effect = task
     if state.gan.draws or state.gan.judges_pixels:
         return None
@@ -53,9 +53,9 @@ def kind_of(task: Task) -> Hashable | None:
             net, objective, inputs, proximal, batch
         ):
             shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
-            pulled = proximal is not None and proximal.mu != 0
+            is_proximal = proximal is not None and proximal.mu != 0
             drawn = batch or state.batch
-            return type(effect), net, objective, shapes, pulled, drawn, len(state.nets)
+            return type(effect), net, objective, shapes, is_proximal, drawn, len(state.nets)
         case Step(net):
             return Step, net
         case Generate(net, x) | Evaluate(net, x):
@@ -70,35 +70,34 @@ def _shape(value: Any) -> Hashable:
     return value.shape if isinstance(value, torch.Tensor) else ()
 
 
-def carry_out_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
-    """Do what ``tasks``, all of one kind, say; a result each, as by ``carry_out``.
+def carry_out_all(tasks: Sequence[Task], workspace: Workspace) -> list[Any]:
+    """Carry out ``tasks``, all of one kind; returns a result for each, as ``carry_out`` does.
 
     Raises:
         RuntimeError: vmap refuses a net.
     """
-    carry_out = _WAYS[type(tasks[0].effect)]
-    return list(carry_out(tasks, workbench))
+    carry_out = _IMPLEMENTATIONS[type(tasks[0].effect)]
+    return list(carry_out(tasks, workspace))
 
 
-def record_all(tasks: Sequence[Task], workbench: Workbench) -> list[Any]:
-    """The same, and record steps that are not yet; to be done while no other thread computes."""
-    workbench.records = True
+def trace_all(tasks: Sequence[Task], workspace: Workspace) -> list[Any]:
+    """The same, and trace the step if it is not yet. No other thread may compute meanwhile."""
+    workspace.may_trace = True
     try:
-        return carry_out_all(tasks, workbench)
+        return carry_out_all(tasks, workspace)
     finally:
-        workbench.records = False
+        workspace.may_trace = False
 
 
-def _train(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
-    """Step by step; who has taken its steps drops out."""
+def _train(tasks: Sequence[Task], workspace: Workspace) -> list[StepResult]:
+    """Step by step; peers that have taken all their steps drop out."""
     found: list[list[StepResult]] = [[] for _ in tasks]
-    numbers = range(len(tasks))
     for step in range(max(_steps(task) for task in tasks)):
-        on = [i for i in numbers if _steps(tasks[i]) > step]
-        chosen = [tasks[i] for i in on]
-        results, gradients = _gradients(chosen, workbench)
-        workbench.stepper([_net(task) for task in chosen]).step(gradients.unbind())
-        for i, result in zip(on, results, strict=True):
+        active = [i for i, task in enumerate(tasks) if _steps(task) > step]
+        chosen = [tasks[i] for i in active]
+        results, gradients = _gradients(chosen, workspace)
+        workspace.optimizer([_net(task) for task in chosen]).step(gradients.unbind())
+        for i, result in zip(active, results, strict=True):
             found[i].append(result)
     return [StepResult.mean(of) for of in found]
 
@@ -108,16 +107,16 @@ def _steps(task: Task) -> int:
     return task.effect.steps
 
 
-def _keep_gradients(tasks: Sequence[Task], workbench: Workbench) -> list[StepResult]:
-    results, gradients = _gradients(tasks, workbench)
+def _keep_gradients(tasks: Sequence[Task], workspace: Workspace) -> list[StepResult]:
+    results, gradients = _gradients(tasks, workspace)
     for task, gradient in zip(tasks, gradients.unbind(), strict=True):
         _net(task).arena.gradient.copy_(gradient)
     return results
 
 
-def _step_all(tasks: Sequence[Task], workbench: Workbench) -> list[None]:
+def _step_all(tasks: Sequence[Task], workspace: Workspace) -> list[None]:
     nets = [_net(task) for task in tasks]
-    workbench.stepper(nets).step([net.arena.gradient for net in nets])
+    workspace.optimizer(nets).step([net.arena.gradient for net in nets])
     return [None] * len(tasks)
 
 
@@ -127,48 +126,48 @@ def _net(task: Task) -> Net:
 
 
 def _gradients(
-    tasks: Sequence[Task], workbench: Workbench
+    tasks: Sequence[Task], workspace: Workspace
 ) -> tuple[list[StepResult], torch.Tensor]:
-    """Every peer's result, and its objective's gradient, a row (b, trained) of the workbench."""
+    """Every peer's result and the gradients of their objectives, (b, trained), in the workspace."""
     effect = tasks[0].effect
     assert isinstance(effect, Train | Gradient)
     name, objective = effect.net, OBJECTIVES[effect.objective]
     prefix, role = NetName.parse(name)
     states = [task.state for task in tasks]
-    fields = _drawn(tasks, objective.sees_data, prefix)
-    held: dict[str, Rows] = {
-        of: workbench.rows([state.nets[prefix + of].arena for state in states])
+    fields = _draw_batches(tasks, objective.sees_data, prefix)
+    held: dict[str, StackedArenas] = {
+        of: workspace.stack([state.nets[prefix + of].arena for state in states])
         for of in PAIR
         if prefix + of in states[0].nets
     }
-    templates = {of: workbench.template(rows.template) for of, rows in held.items()}
+    templates = {of: workspace.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
-    gradients = workbench.gradients(own)
-    losses, moved = workbench.recordings.call(
+    gradients = workspace.gradients(own)
+    losses, changed = workspace.traces.call(
         (objective, role, loss, *(rows.template for rows in held.values())),
-        _descent(objective, role, loss, templates),
+        _gradient_function(objective, role, loss, templates),
         own.parameters,
         {of: rows.parameters for of, rows in held.items() if of != role},
         {of: rows.buffers() for of, rows in held.items()},
         fields,
         own.views(gradients),
-        record=workbench.records,
+        trace=workspace.may_trace,
     )
-    pulls = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
+    proximal = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:
-        _pull(gradients, own.matrix, pulls)
+        _add_proximal(gradients, own.matrix, proximal)
     for of, rows in held.items():
-        rows.put_back(moved[of])
+        rows.write_buffers(changed[of])
     norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
     return list(map(StepResult._make, torch.stack((losses, norms), 1).tolist())), gradients
 
 
-def _descent(
+def _gradient_function(
     objective: Objective, role: str, loss: Loss, templates: dict[str, nn.Module]
 ) -> Callable[..., tuple[torch.Tensor, dict[str, Tensors]]]:
-    """A function of tensors alone, a row a peer: to losses (b,) and moved buffers.
+    """A function of tensors alone, a row a peer, for the trace cache.
 
-    It writes the gradients where it is told to.
+    It returns losses (b,) and changed buffers, and writes gradients to its last argument.
     """
 
     def value(
@@ -184,7 +183,7 @@ def _descent(
         )
         return found, {of: net.buffers for of, net in nets.items()}
 
-    def descent(
+    def differentiate(
         parameters: Tensors,
         fixed: dict[str, Tensors],
         buffers: dict[str, Tensors],
@@ -192,46 +191,47 @@ def _descent(
         gradients: Tensors,
     ) -> tuple[torch.Tensor, dict[str, Tensors]]:
         leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
-        (values, losses), moved = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
+        (values, losses), changed = vmap(value)(leaves, fixed, buffers, fields)  # (b,) each
         found = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
         for name, gradient in zip(leaves, found, strict=True):
             gradients[name].copy_(gradient)
-        return losses.detach(), moved
+        return losses.detach(), changed
 
-    return descent
+    return differentiate
 
 
-def _pull(gradients: torch.Tensor, w: torch.Tensor, pulls: Sequence[Proximal]) -> None:
+def _add_proximal(gradients: torch.Tensor, w: torch.Tensor, terms: Sequence[Proximal]) -> None:
     """Add ``mu (w - anchor)``, row by row."""
-    trained = gradients.shape[1]  # buffers, at the tail, are not pulled
-    anchors = torch.stack([pull.anchor[:trained] for pull in pulls])
-    mu = torch.tensor([[pull.mu] for pull in pulls], device=w.device)  # (b, 1)
+    trained = gradients.shape[1]  # the term does not concern buffers, at the tail
+    anchors = torch.stack([term.anchor[:trained] for term in terms])
+    mu = torch.tensor([[term.mu] for term in terms], device=w.device)  # (b, 1)
     gradients.addcmul_(mu, w[:, :trained] - anchors)
 
 
 class Functional:
     """A module applied with other tensors than its own.
 
-    Buffers are replaced, not written to, at every call: a backward pass may still need the old.
+    Every call replaces the buffers, and leaves the old ones to the backward pass, which may need
+    them.
     """
 
     def __init__(self, template: nn.Module, parameters: Tensors, buffers: Tensors) -> None:
-        self.modules = template.modules  # what it is made of, as of a module
+        self.modules = template.modules  # as nn.Module has it, for objectives that ask
         self.template = template
         self.parameters = parameters
         self.buffers = buffers
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The module's output; its buffers move on."""
+        """The module's output; changed buffers are in ``self.buffers``."""
         fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
         y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
         self.buffers = fresh
         return y
 
 
-def _drawn(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
-    """Everybody's mini-batch, by field, (b, ...) each."""
-    memory = _memory(tasks, sees_data)
+def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
+    """Every peer's mini-batch, by field, (b, ...) each."""
+    memory = _batch_memory(tasks, sees_data)
     places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
     batches = [
         task.state.draw_batch(sees_data, effect.inputs, prefix, effect.batch, into)
@@ -256,8 +256,8 @@ def _each(rows: torch.Tensor | None, count: int) -> Sequence[torch.Tensor | None
     return [None] * count if rows is None else rows.unbind()
 
 
-def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
-    """What mini-batches are drawn into, a row a peer; noise is drawn on the host."""
+def _batch_memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
+    """Memory to draw mini-batches into, a row a peer; noise is drawn on the host."""
     state, effect = tasks[0]
     assert isinstance(effect, Train | Gradient)
     given, batch = effect.inputs, effect.batch or state.batch
@@ -270,21 +270,21 @@ def _memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
     return Batch(real, z)
 
 
-def _apply(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor]:
-    """A net applied, in training mode (Generate) or not (Evaluate)."""
+def _apply(tasks: Sequence[Task], workspace: Workspace) -> Sequence[torch.Tensor]:
+    """Apply a net, in training mode (Generate) or not (Evaluate)."""
     evaluate = isinstance(tasks[0].effect, Evaluate)
     inputs = torch.stack(
         [e.x if isinstance(e := task.effect, Evaluate) else e.z for task in tasks]  # type: ignore[attr-defined]
     )
-    rows = workbench.rows([_net(task).arena for task in tasks])
-    template = workbench.template(rows.template).train(not evaluate)
+    rows = workspace.stack([_net(task).arena for task in tasks])
+    template = workspace.template(rows.template).train(not evaluate)
     try:
         with torch.no_grad():
-            outputs, moved = vmap(_applied(template))(rows.parameters, rows.buffers(), inputs)
+            outputs, changed = vmap(_applied(template))(rows.parameters, rows.buffers(), inputs)
     finally:
         template.train()
     if not evaluate:
-        rows.put_back(moved)
+        rows.write_buffers(changed)
     return list(outputs.unbind())
 
 
@@ -298,21 +298,21 @@ def _applied(template: nn.Module) -> Callable[..., tuple[torch.Tensor, Tensors]]
     return apply
 
 
-def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor | None]:
+def _vjp(tasks: Sequence[Task], workspace: Workspace) -> Sequence[torch.Tensor | None]:
     effects = [task.effect for task in tasks if isinstance(task.effect, VJP)]
     keep = effects[0].keep
-    rows = workbench.rows([_net(task).arena for task in tasks])
+    rows = workspace.stack([_net(task).arena for task in tasks])
     parameters = rows.leaves() if keep else rows.parameters
     inputs = torch.stack([effect.inputs for effect in effects]).requires_grad_(not keep)
     cotangents = torch.stack([effect.cotangent for effect in effects])
-    template = workbench.template(rows.template)
-    outputs, moved = vmap(_applied(template))(parameters, rows.buffers(), inputs)
+    template = workspace.template(rows.template)
+    outputs, changed = vmap(_applied(template))(parameters, rows.buffers(), inputs)
     wanted = list(parameters.values()) if keep else [inputs]
     found = torch.autograd.grad(outputs, wanted, cotangents, materialize_grads=True)
-    rows.put_back(moved)
+    rows.write_buffers(changed)
     if not keep:
         return list(found[0].unbind())
-    gradients = workbench.gradients(rows)
+    gradients = workspace.gradients(rows)
     views = rows.views(gradients)
     for name, gradient in zip(parameters, found, strict=True):
         views[name].copy_(gradient)
@@ -325,7 +325,7 @@ def _vjp(tasks: Sequence[Task], workbench: Workbench) -> Sequence[torch.Tensor |
     return [None] * len(tasks)
 
 
-_WAYS: dict[type[Effect], Callable[[Sequence[Task], Workbench], Sequence[Any]]] = {
+_IMPLEMENTATIONS: dict[type[Effect], Callable[[Sequence[Task], Workspace], Sequence[Any]]] = {
     Train: _train,
     Gradient: _keep_gradients,
     Step: _step_all,

@@ -1,4 +1,4 @@
-"""What one thread needs to compute on rows: modules to apply, and memory that it uses again."""
+"""What one thread needs to compute on stacked arenas: modules to apply, and memory to reuse."""
 
 from __future__ import annotations
 
@@ -11,66 +11,69 @@ from torch import nn
 
 from peer.gan import Arena, Layout
 from peer.state import Net
-from sim.engines.stacked_arenas import Rows
-from sim.engines.stacked_optimizer import Stepper
-from sim.engines.trace_cache import Recordings
+from sim.engines.stacked_arenas import StackedArenas
+from sim.engines.stacked_optimizer import StackedOptimizer
+from sim.engines.trace_cache import TraceCache
 
-MOST = 64
-"""Of anything that is kept: where peers have nets of their own, or a server samples others every
-time, there is no end of them."""
+CAPACITY = 64
+"""Entries of each cache. Its keys have no end where peers have nets of their own, or where a server
+samples other peers every round."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Workbench:
-    """One thread's: applying a module functionally swaps its tensors, so threads share none.
+class Workspace:
+    """One thread's: applying a module functionally swaps its tensors, so threads share no module.
 
     Args:
-        recordings: of steps, that all threads share.
+        traces: of steps, shared by all threads.
 
     Attributes:
-        records: whether steps are recorded that are not yet.
+        may_trace: whether a step that is not in the trace cache is traced.
     """
 
-    def __init__(self, recordings: Recordings | None = None) -> None:
-        self.recordings = recordings or Recordings()
-        self.records = False
+    def __init__(self, traces: TraceCache | None = None) -> None:
+        self.traces = traces or TraceCache()
+        self.may_trace = False
         self._templates: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._gradients: dict[Layout, torch.Tensor] = {}
-        self._rows: dict[tuple[Arena, ...], Rows] = {}
-        self._steppers: dict[tuple[Net, ...], Stepper] = {}
+        self._stacks: dict[tuple[Arena, ...], StackedArenas] = {}
+        self._optimizers: dict[tuple[Net, ...], StackedOptimizer] = {}
 
     def template(self, module: nn.Module) -> nn.Module:
-        """A copy of ``module``, in training mode, the same one every time."""
-        copied = _kept(self._templates, id(module), lambda: (module, copy.deepcopy(module).train()))
+        """A copy of ``module`` in training mode, the same copy at every call."""
+        copied = _cached(
+            self._templates, id(module), lambda: (module, copy.deepcopy(module).train())
+        )
         return copied[1]
 
-    def rows(self, arenas: Sequence[Arena]) -> Rows:
-        """``arenas`` as one matrix, the same one every time where it is a view of them."""
-        known = tuple(arenas)
-        if known in self._rows:
-            return self._rows[known]
-        rows = Rows(arenas)
-        return _kept(self._rows, known, lambda: rows) if rows.is_view else rows
+    def stack(self, arenas: Sequence[Arena]) -> StackedArenas:
+        """``arenas`` as one matrix; the same object at every call if it is a view of them."""
+        key = tuple(arenas)
+        if key in self._stacks:
+            return self._stacks[key]
+        stacked = StackedArenas(arenas)
+        return _cached(self._stacks, key, lambda: stacked) if stacked.is_view else stacked
 
-    def gradients(self, rows: Rows) -> torch.Tensor:
-        """Memory for gradients, (b, trained), zero between parameters; until asked for again."""
-        memory = self._gradients.get(rows.layout)  # of its own: padding lies elsewhere in others
-        if memory is None or len(memory) < len(rows.arenas):
-            memory = rows.matrix.new_zeros(len(rows.arenas), rows.layout.trained)
-            self._gradients[rows.layout] = memory
-        return memory[: len(rows.arenas)]
+    def gradients(self, stacked: StackedArenas) -> torch.Tensor:
+        """Memory for gradients (b, trained), zero between parameters, valid until the next call."""
+        # One memory a layout, because the padding that must stay zero lies elsewhere in others.
+        memory = self._gradients.get(stacked.layout)
+        if memory is None or len(memory) < len(stacked.arenas):
+            memory = stacked.matrix.new_zeros(len(stacked.arenas), stacked.layout.trained)
+            self._gradients[stacked.layout] = memory
+        return memory[: len(stacked.arenas)]
 
-    def stepper(self, nets: Sequence[Net]) -> Stepper:
-        """What steps ``nets``, the same every time; what it remembers is theirs."""
-        return _kept(self._steppers, tuple(nets), lambda: Stepper(nets))
+    def optimizer(self, nets: Sequence[Net]) -> StackedOptimizer:
+        """An optimizer of all ``nets``, the same at every call; their moments stay their own."""
+        return _cached(self._optimizers, tuple(nets), lambda: StackedOptimizer(nets))
 
 
-def _kept(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
-    """What is known under ``key``, made where it is not yet."""
-    if key not in known:
-        if len(known) >= MOST:
-            known.clear()
-        known[key] = make()
-    return known[key]
+def _cached(cache: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """The entry of ``key``, made if it is missing; a full cache is emptied first."""
+    if key not in cache:
+        if len(cache) >= CAPACITY:
+            cache.clear()
+        cache[key] = make()
+    return cache[key]

@@ -1,1 +1,1 @@
-"""What surrounds simulated peers: the network between them, and how fast their devices are."""
+"""Models of what real peers run on: the network between them, and the speed of their devices."""

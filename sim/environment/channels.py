@@ -1,17 +1,17 @@
-"""Something of limited bandwidth that bytes go through: a link's direction, a peer's uplink."""
+"""What has a limited bandwidth: one direction of a link, a peer's uplink or downlink."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 
-_KEPT = 4096  # busy spells remembered; whoever lags so far behind finds the past free
+_KEPT = 4096  # busy intervals kept; a transfer at a time before them finds the channel free
 
 
 class Channel:
-    """Carries bytes at a fixed rate, in the order in which it is told of them.
+    """Carries bytes at a fixed rate, first come first served in the order of calls.
 
-    It is never idle while there is something to carry. The peers of a simulation do not run in the
-    order of virtual time: who comes later and means an earlier time gets what was free then.
+    It is never idle while there is something to carry. Transfers may be registered out of the order
+    of virtual time: one that is registered later for an earlier time gets what is still free then.
 
     Args:
         mbit_s: 10^6 bits a second.
@@ -19,15 +19,15 @@ class Channel:
 
     def __init__(self, mbit_s: float) -> None:
         self.bytes_a_second = mbit_s * 1e6 / 8
-        self._starts: list[float] = []  # of spells in which it is busy, apart and in order
+        self._starts: list[float] = []  # of busy intervals, disjoint and in order
         self._ends: list[float] = []
 
     def carry(self, now: float, nbytes: float) -> float:
-        """When ``nbytes`` that are there at ``now`` are through."""
+        """Register a transfer of ``nbytes`` from ``now`` on; returns when it is complete."""
         left = nbytes / self.bytes_a_second
         if left <= 0:
             return now
-        first = bisect_right(self._ends, now)  # the first spell that is not over by now
+        first = bisect_right(self._ends, now)  # the first busy interval that is not over by now
         last, at = first, now
         while last < len(self._starts) and self._starts[last] - at < left:
             left -= max(0.0, self._starts[last] - at)
@@ -35,7 +35,7 @@ class Channel:
             last += 1
         done = at + left
         begin = min(now, self._starts[first]) if last > first else now
-        if first and self._ends[first - 1] == begin:  # no gap between: one spell
+        if first and self._ends[first - 1] == begin:  # no gap between: one interval
             first -= 1
             begin = self._starts[first]
         self._starts[first:last], self._ends[first:last] = [begin], [done]

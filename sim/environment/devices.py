@@ -30,14 +30,14 @@ class Devices:
         self._of = {k: found.get(k, default) for k in range(experiment.peers)}
 
     def seconds(self, state: PeerState, effect: Effect) -> float:
-        """What ``effect`` takes at the peer of that state, by its device and the images it sees."""
+        """Seconds that ``effect`` takes at the peer of that state, by its device and its batch."""
         device, images = self._of[state.peer], images_of(effect, state)
         match effect:
             case Train(_, objective, steps):
                 if device is None:
                     return steps * self._step
                 return steps * _step(device, objective).of(images)
-            case Gradient(_, objective):  # with the step that follows it
+            case Gradient(_, objective):  # the cost of the step that follows is included
                 return self._step if device is None else _step(device, objective).of(images)
             case Generate(net) | Evaluate(net):
                 return _of_net(device, net, "draw", "judge", images)

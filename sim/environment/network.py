@@ -1,6 +1,6 @@
-"""The simulated network: how long an exchange is under way, which are lost, and who is away.
+"""The network model: when values arrive, which exchanges are lost, and which peers are away.
 
-Everything is drawn from (seed, link, moment), never from the order in which things happen.
+Every random number follows from (seed, link, moment), never from the order of events.
 """
 
 from __future__ import annotations
@@ -22,29 +22,33 @@ SUSPECT_AFTER = 5.0
 """Seconds of silence after which a neighbour is not waited for any more (as over ZeroMQ)."""
 
 
-class Sent(NamedTuple):
+class Transmission(NamedTuple):
     """A value on its way.
 
     Attributes:
-        soonest: when it is there, if nothing is in its way that other senders use, too.
-        delay: the part of that in which it takes up nothing.
-        nbytes: that it takes of what other senders use, too.
-        crossing: whether its sender wants one back, at the same moment.
+        sender: who sent it.
+        receiver: to whom.
+        t: the exchange's moment on their link.
+        sent_at: virtual time, in seconds.
+        earliest_arrival: when it arrives if no other sender's values contend with it.
+        propagation_delay: the part of the way in which it occupies no bandwidth, in seconds.
+        shared_bytes: bytes charged to what senders share: the downlink, the common channel.
+        is_mutual: whether the receiver sends a value back in the same exchange.
         value: None where neither end of it is in this process.
     """
 
     sender: int
     receiver: int
     t: Moment
-    at: float
-    soonest: float
-    delay: float
-    nbytes: float
-    crossing: bool
+    sent_at: float
+    earliest_arrival: float
+    propagation_delay: float
+    shared_bytes: float
+    is_mutual: bool
     value: Value | None
 
 
-class Network:
+class NetworkModel:
     """Time, loss and absence, as the experiment's ``network:``, ``devices:``, ``faults:`` say.
 
     A link's own keys come first, then its profile's, then the network's, then the network's
@@ -58,15 +62,15 @@ class Network:
         spec, folder = experiment.network, experiment.folder
         self.seed = experiment.seed
         self.compute = Devices(experiment).seconds
-        common = _said(spec)
+        common = _stated(spec)
         if spec.link is not None:
-            common = _said(link_of(spec.link, folder)) | common
+            common = _stated(link_of(spec.link, folder)) | common
         self._default = LinkProfile.model_validate(common)
         self._links: dict[frozenset[int], LinkProfile] = {}
         for i, link in enumerate(spec.links):
-            own = _said(link)
+            own = _stated(link)
             if link.link is not None:
-                own = _said(link_of(link.link, folder, f"network.links.{i}.link")) | own
+                own = _stated(link_of(link.link, folder, f"network.links.{i}.link")) | own
             self._links[frozenset(link.between)] = LinkProfile.model_validate(common | own)
         ends = {end.peer: end for end in spec.ends}
         up = {k: (k in ends and ends[k].uplink) or spec.uplink for k in range(experiment.peers)}
@@ -81,14 +85,14 @@ class Network:
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
         busy = [*self._uplinks.values(), *self._downlinks.values(), self._channel]
-        flawed = any(_said(self._default).values()) or self._links or self.absences
+        flawed = any(_stated(self._default).values()) or self._links or self.absences
         self.is_ideal = not flawed and not any(busy)
-        """Whether values are there at once, and everybody always: nothing need be asked below."""
+        """Whether values arrive at once and no peer is ever away: nothing below need be asked."""
         lossy = any(link.loss for link in (self._default, *self._links.values()))
         self.is_reliable = not lossy and not self.absences
-        """Whether every value arrives, be it late: nobody ever does without a neighbour."""
+        """Whether every value arrives, be it late: no peer ever does without a neighbour."""
         self.is_shared = any([*self._downlinks.values(), self._channel])
-        """Whether values of several senders go through the same: one is in another's way."""
+        """Whether several senders share bandwidth: then one's values delay another's."""
 
     def send(
         self,
@@ -97,66 +101,71 @@ class Network:
         now: float,
         outgoing: Mapping[int, Value],
         wanted: Collection[int],
-    ) -> list[Sent]:
-        """Put what a peer sends in one exchange on its way: through its uplink, and each link.
+    ) -> list[Transmission]:
+        """Send a peer's values of one exchange: through its uplink, then through each link.
 
-        On the uplink all of it goes side by side, and is through at once. To be asked once: what
-        values go through is busy meanwhile.
+        On the uplink they share the bandwidth equally, and all end at the same time. To be called
+        once an exchange, because it occupies uplink and links.
 
         Args:
             sender: the peer.
             moments: of the exchange, by neighbour.
             now: when it begins.
-            outgoing: the value for each neighbour to whom one goes.
-            wanted: the neighbours who send one, too, at that moment.
+            outgoing: the value for each neighbour to whom one is sent.
+            wanted: the neighbours who send one back in the same exchange.
         """
         if self.is_ideal:
             return [
-                Sent(sender, k, moments[k], now, now, 0.0, 0.0, k in wanted, outgoing[k])
+                Transmission(sender, k, moments[k], now, now, 0.0, 0.0, k in wanted, outgoing[k])
                 for k in sorted(outgoing)
             ]
-        nbytes = {k: outgoing[k].nbytes * self._share(sender, k, wanted) for k in sorted(outgoing)}
+        nbytes = {
+            k: outgoing[k].nbytes * self._duplex_charge(sender, k, wanted) for k in sorted(outgoing)
+        }
         uplink = self._uplinks[sender]
         up = uplink.carry(now, sum(nbytes.values())) if uplink else now
         found = []
         for k, size in nbytes.items():
             link, delay = self._link(sender, k), self.delay(sender, k, moments[k])
             through = max(up, link.carry(now, size)) if link else up
-            soonest = through + delay
+            arrival, t = through + delay, moments[k]
             found.append(
-                Sent(sender, k, moments[k], now, soonest, delay, size, k in wanted, outgoing[k])
+                Transmission(sender, k, t, now, arrival, delay, size, k in wanted, outgoing[k])
             )
         return found
 
-    def arrival(self, sent: Sent) -> float:
-        """When a value is there: through its receiver's downlink and the common channel, too.
+    def arrival(self, sent: Transmission) -> float:
+        """When a value arrives: through its receiver's downlink and the common channel, too.
 
-        To be asked once for every value that any peer sends, in the same order everywhere.
+        To be called once for every value that any peer sends, in the same order on every rank,
+        because it occupies what senders share.
         """
         if not self.is_shared:
-            return sent.soonest
-        ways = [way for way in (self._downlinks[sent.receiver], self._channel) if way is not None]
-        through = [way.carry(sent.at, sent.nbytes) + sent.delay for way in ways]
-        return max([sent.soonest, *through])
+            return sent.earliest_arrival
+        shared = [each for each in (self._downlinks[sent.receiver], self._channel) if each]
+        ends = [
+            each.carry(sent.sent_at, sent.shared_bytes) + sent.propagation_delay for each in shared
+        ]
+        return max([sent.earliest_arrival, *ends])
 
     def delay(self, sender: int, receiver: int, t: Moment) -> float:
-        """Seconds that a message sent at ``t`` is under way, whatever its size."""
-        link = self._of(sender, receiver)
+        """Seconds of propagation delay of a message at ``t``, whatever its size."""
+        link = self._profile(sender, receiver)
         delay, jitter = link.delay or 0.0, link.jitter
         if not jitter:
             return delay
         return delay + jitter * stream(self.seed, "delay", sender, receiver, *t).random()
 
     def loses(self, one: int, other: int, t: Moment) -> bool:
-        """Whether the link's exchange at ``t`` is lost: for both ends, as the protocol agrees."""
-        loss = self._of(one, other).loss
+        """Whether the link's exchange at ``t`` is lost, and so for both of its ends."""
+        loss = self._profile(one, other).loss
         if not loss:
             return False
         low, high = sorted((one, other))
         return bool(stream(self.seed, "loss", low, high, *t).random() < loss)
 
     def back_at(self, peer: int, now: float) -> float:
-        """When ``peer`` is next there: ``now`` itself, or the end of its absence."""
+        """When ``peer`` is next present: ``now`` itself, or the end of its absence."""
         if not self.absences:
             return now
         for down, up in sorted(self.absences.get(peer, [])):
@@ -164,23 +173,23 @@ class Network:
                 now = up
         return now
 
-    def _share(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
-        """How many times as much a value counts where it meets another on its link."""
-        return 1 / (self._of(sender, receiver).duplex or 1.0) if receiver in wanted else 1.0
+    def _duplex_charge(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
+        """By what its bytes are multiplied, where a value in the other direction slows it down."""
+        return 1 / (self._profile(sender, receiver).duplex or 1.0) if receiver in wanted else 1.0
 
-    def _of(self, one: int, other: int) -> LinkProfile:
+    def _profile(self, one: int, other: int) -> LinkProfile:
         if not self._links:
             return self._default
         return self._links.get(frozenset((one, other)), self._default)
 
     def _link(self, sender: int, receiver: int) -> Channel | None:
-        """One direction of a link, where its bandwidth is limited."""
+        """One direction of a link, if its bandwidth is limited."""
         if (sender, receiver) not in self._directions:
-            bandwidth = self._of(sender, receiver).bandwidth
+            bandwidth = self._profile(sender, receiver).bandwidth
             self._directions[sender, receiver] = Channel(bandwidth) if bandwidth else None
         return self._directions[sender, receiver]
 
 
-def _said(link: LinkProfile) -> dict[str, float]:
-    """What it says of links, without what it leaves open."""
+def _stated(link: LinkProfile) -> dict[str, float]:
+    """The link keys that are given, without those left open."""
     return link.model_dump(include=set(LinkProfile.model_fields), exclude_none=True)

@@ -1,1 +1,1 @@
-"""The discrete-event driver: many peers in virtual time, and the exchanges between them."""
+"""Discrete-event simulation: the event queue, the driver, and exchanges between peers."""

@@ -1,15 +1,16 @@
-"""The event driver: any number of peers in one process, in virtual time.
+"""The event driver: any number of peers in virtual time, by discrete-event simulation.
 
 It carries out the same effects as the ZeroMQ driver, and what a peer combines depends on who sent
-what, never on when. How local effects and combines are computed is an *engine's* affair: one peer
-at a time with the very functions of the ZeroMQ driver, bit-equal to it where nothing fails; or for
-many peers at once (:mod:`sim.engines.stacked`).
+what, never on when. Three parts can be exchanged: the *engine* computes local effects and combines
+(one peer at a time with the functions of the ZeroMQ driver, bit-equal to it where nothing fails;
+or many peers at once, :mod:`sim.engines.stacked`), the *network model* says when values arrive, and
+the *synchroniser* says how far events may run before messages are delivered
+(:mod:`sim.events.synchroniser`, and :mod:`sim.sharding.synchroniser` for several processes).
 """
 
 from __future__ import annotations
 
 import gc
-import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,193 +25,197 @@ from peer.net.wire import WireError
 from peer.peer import Peer
 from peer.program import Program
 from sim.engines.eager import Engine, OneByOne
-from sim.environment.network import Network
+from sim.environment.network import NetworkModel
+from sim.events.event_queue import EventQueue
 from sim.events.exchanges import Exchanges
-from sim.simulated_peer.simulated_peer import Pending, Process, Value
+from sim.events.synchroniser import SingleProcess, Synchroniser
+from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer, Value
 from sim.simulated_peer.snapshots import Snapshot
 
 
 class Observer(Protocol):
     """Is told of every round that a peer completes."""
 
-    def reported(self, process: Process, report: Report) -> None:
-        """``process`` has completed ``report.round`` rounds."""
+    def reported(self, peer: SimulatedPeer, report: Report) -> None:
+        """``peer`` has completed ``report.round`` rounds."""
 
 
 class EventDriver:
     """Runs ``program`` at every peer until all have finished or are away for ever.
 
     Args:
-        peers: every peer by id; their weights name their neighbours.
+        peers: the peers in this process by id; their weights name their neighbours.
         program: what each of them runs.
         network: delays, losses, absences.
         deadline: seconds after which an absent neighbour's weight stays on oneself.
         observer: is told of every completed round.
         engine: computes; one peer at a time by default.
+        synchroniser: runs events and delivers messages; by default, all peers are in this process.
+
+    Attributes:
+        peers: the same peers, as they are simulated.
+        queue: events to come.
+        exchanges: what the peers wait for, and the messages between them.
     """
 
     def __init__(
         self,
         peers: Mapping[int, Peer],
         program: Program,
-        network: Network,
+        network: NetworkModel,
         deadline: float,
         observer: Observer | None = None,
         engine: Engine | None = None,
+        synchroniser: Synchroniser | None = None,
     ) -> None:
         self.engine: Engine = engine or OneByOne()
         self.network = network
         self.observer = observer
-        self.processes = {k: Process(peer, program.start(peer)) for k, peer in peers.items()}
-        self.exchanges = Exchanges(self.processes, network, deadline, self._at, self._settled)
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self._entries = 0
+        self.synchroniser: Synchroniser = synchroniser or SingleProcess()
+        self.peers = {k: SimulatedPeer(peer, program.start(peer)) for k, peer in peers.items()}
+        self.queue = EventQueue()
+        self.exchanges = Exchanges(self.peers, network, deadline, self.queue, self._settled)
 
     def run(self) -> None:
         """Carry out everything, in the order of virtual time."""
-        for process in self.processes.values():
-            self._resume_at(process, 0.0)
-        gc.freeze()  # what is there stays: ten thousand peers are not to be looked through for ever
+        for peer in self.peers.values():
+            self._resume_at(peer, 0.0)
+        gc.freeze()  # else every collection would search all objects of ten thousand peers again
         try:
-            self._carry_on()
+            self.synchroniser.run(self.queue, self.exchanges)
         finally:
             gc.unfreeze()
-            for process in self.processes.values():
-                process.running.close()  # who is away for ever goes no further
-                self.engine.settle(process)
+            for peer in self.peers.values():
+                peer.running.close()  # a peer that is away for ever goes no further
+                self.engine.flush(peer)
             self.engine.finish()
-        stuck = [p.id for p in self.processes.values() if self._will_act(p)]
+        stuck = [peer.id for peer in self.peers.values() if self._should_have_finished(peer)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
 
-    def _carry_on(self) -> None:
-        """Moment by moment: all that is to be done in it, and then what comes of what was said."""
-        while self._agenda:
-            self._take_turn(self._agenda[0][0])
-            self.exchanges.hand_over(self.exchanges.take_said())
+    def _should_have_finished(self, peer: SimulatedPeer) -> bool:
+        """Whether it has more to do, and no absence keeps it from that for ever."""
+        absences = self.network.absences.get(peer.id, [])
+        return not peer.finished and all(up < math.inf for _, up in absences)
 
-    def _take_turn(self, until: float, before: float = math.inf) -> None:
-        """Carry out what is to be done up to that time, and was planned ``before`` that entry."""
-        while self._agenda and self._agenda[0][0] <= until and self._agenda[0][1] < before:
-            _, _, action = heapq.heappop(self._agenda)
-            action()
+    def _resume_at(self, peer: SimulatedPeer, time: float, result: Any = None) -> None:
+        """Resume the coroutine at ``time``, or when its peer is back."""
+        self._submit_and_resume_at(peer, time, lambda: lambda: result)
 
-    def _will_act(self, process: Process) -> bool:
-        """Whether it has more to do, and is not away for ever sooner or later."""
-        absences = self.network.absences.get(process.id, [])
-        return not process.finished and all(up < math.inf for _, up in absences)
-
-    def _at(self, time: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (time, self._entries, action))
-        self._entries += 1
-
-    def _resume_at(self, process: Process, time: float, result: Any = None) -> None:
-        """Let the coroutine go on at ``time``, or when its peer is back."""
-        self._go_on_at(process, time, lambda: lambda: result)
-
-    def _go_on_at(
-        self, process: Process, time: float, take_on: Callable[[], Callable[[], Any]]
+    def _submit_and_resume_at(
+        self, peer: SimulatedPeer, time: float, submit: Callable[[], Callable[[], Any]]
     ) -> None:
-        """The same with a result that is only asked for then; none is, if it never comes back."""
-        time = self.network.back_at(process.id, time)
-        if time < math.inf:
-            result = take_on()
-            self._at(time, lambda: self._resume(process, time, result()))
+        """Submit work now; resume the coroutine with its result at ``time``, or when it is back.
 
-    def _resume(self, process: Process, time: float, result: Any) -> None:
+        The result is fetched only then, so that an engine can compute it together with those of
+        other peers. If the peer never returns, nothing is submitted.
+        """
+        time = self.network.back_at(peer.id, time)
+        if time < math.inf:
+            result = submit()
+            self.queue.schedule(time, lambda: self._resume(peer, time, result()))
+
+    def _resume(self, peer: SimulatedPeer, time: float, result: Any) -> None:
         """Run the coroutine until it has to wait for something."""
-        process.now = time
-        self.engine.settle(process)
-        process.snapshots.keep()  # the coroutine may load other parameters
+        peer.now = time
+        self.engine.flush(peer)
+        peer.snapshots.before_write()  # the coroutine may load other parameters
         while True:
             try:
-                effect = process.running.send(result)
+                effect = peer.running.send(result)
             except StopIteration:
-                process.finished = True
-                self.exchanges.tell(process, time)  # nobody waits for it any more
+                peer.finished = True
+                self.exchanges.announce(peer, time)  # nobody waits for it any more
                 return
             match effect:
                 case Combine() | Exchange():
-                    self._exchange(process, effect)
+                    self._exchange(peer, effect)
                     return
                 case Report():
                     if self.observer:
-                        self.observer.reported(process, effect)
-                    self.exchanges.tell(process, time)
-                    self._resume_at(process, time)  # when all who are as far have reported, too
+                        self.observer.reported(peer, effect)
+                    self.exchanges.announce(peer, time)
+                    # As an event of its own: all peers that are as far report before one goes on.
+                    self._resume_at(peer, time)
                     return
                 case Now():
                     result = time
                 case Sleep(seconds):
-                    self._resume_at(process, time + seconds)
+                    self._resume_at(peer, time + seconds)
                     return
                 case _:
-                    self._compute(process, effect)
+                    self._compute(peer, effect)
                     return
 
-    def _compute(self, process: Process, effect: Effect) -> None:
-        """Take on a local effect; its result is there when its virtual time has passed."""
-        done = process.now + self.network.compute(process.peer.state, effect)
-        self._go_on_at(process, done, lambda: self.engine.submit(process, effect))
+    def _compute(self, peer: SimulatedPeer, effect: Effect) -> None:
+        """Submit a local effect; its result is there when its virtual time has passed."""
+        done = peer.now + self.network.compute(peer.state, effect)
+        self._submit_and_resume_at(peer, done, lambda: self.engine.submit(peer, effect))
 
-    def _exchange(self, process: Process, effect: Combine | Exchange) -> None:
+    def _exchange(self, peer: SimulatedPeer, effect: Combine | Exchange) -> None:
         """Begin an exchange, and the local steps that are taken meanwhile."""
-        pending = Pending(effect, _outgoing(process, effect), process.now)
+        pending = PendingExchange(effect, _outgoing(peer, effect), peer.now)
         if isinstance(effect, Combine) and effect.meanwhile is not None:
-            pending.ready += self.network.compute(process.peer.state, effect.meanwhile)
-            pending.meanwhile = self.engine.submit(process, effect.meanwhile)
-        self.exchanges.begin(process, pending)
+            pending.ready += self.network.compute(peer.state, effect.meanwhile)
+            pending.meanwhile = self.engine.submit(peer, effect.meanwhile)
+        self.exchanges.begin(peer, pending)
 
-    def _settled(self, process: Process, pending: Pending) -> None:
-        """Nothing more comes: combine, or hand the letters over, and go on."""
+    def _settled(self, peer: SimulatedPeer, pending: PendingExchange) -> None:
+        """Nothing more arrives: combine, or hand the letters over, and resume."""
         effect = pending.effect
         if isinstance(effect, Exchange):
-            post = _post(pending, effect, process.peer.state.device)
-            self._resume_at(process, pending.ready, post)
+            post = _post(pending, effect, peer.state.device)
+            self._resume_at(peer, pending.ready, post)
         elif pending.meanwhile is not None:
-            self._go_on_at(
-                process, pending.ready, lambda: lambda: self._join(process, pending, effect)
+            self._submit_and_resume_at(
+                peer,
+                pending.ready,
+                lambda: lambda: self._combine_after_step(peer, pending, effect),
             )
         else:
-            self._resume_at(process, pending.ready, self._combine(process, pending, effect))
+            self._resume_at(peer, pending.ready, self._combine(peer, pending, effect))
 
-    def _join(self, process: Process, pending: Pending, effect: Combine) -> Any:
-        """What was done meanwhile, and upon it the combine."""
+    def _combine_after_step(
+        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
+    ) -> Any:
+        """Fetch the result of the steps taken meanwhile; then combine, and return both."""
         assert pending.meanwhile is not None
         step = pending.meanwhile()
-        return self._combine(process, pending, effect), step
+        return self._combine(peer, pending, effect), step
 
-    def _combine(self, process: Process, pending: Pending, effect: Combine) -> frozenset[int]:
-        if process.peer.state.codec is not None:
-            return self._combine_compressed(process, pending, effect)
+    def _combine(
+        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
+    ) -> frozenset[int]:
+        """Submit the combine; returns the neighbours who took no part in it."""
+        if peer.state.codec is not None:
+            return self._combine_compressed(peer, pending, effect)
         received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
         if received:
             own = next(iter(pending.outgoing.values()))
             if effect.meanwhile is None or not isinstance(own, Snapshot):
-                own = process.snapshot(effect.net)  # unmoved since it was sent: the peer waits
-            self.engine.combine(process, effect, own, received)
+                own = peer.snapshot(effect.net)  # unchanged since it was sent: the peer has waited
+            self.engine.combine(peer, effect, own, received)
         return frozenset(pending.missing)
 
     def _combine_compressed(
-        self, process: Process, pending: Pending, effect: Combine
+        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
     ) -> frozenset[int]:
         sent = {k: v for k, v in pending.outgoing.items() if isinstance(v, memoryview)}
         came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
-        mixture = decompress(process.peer.state, effect.net, effect.weights, sent, came)
+        mixture = decompress(peer.state, effect.net, effect.weights, sent, came)
         if mixture.received and mixture.own is not None:
             received = {k: Snapshot.of_value(q) for k, q in mixture.received.items()}
             scaled = replace(effect, weights=mixture.weights)
-            self.engine.combine(process, scaled, Snapshot.of_value(mixture.own), received)
+            self.engine.combine(peer, scaled, Snapshot.of_value(mixture.own), received)
         return frozenset(pending.missing) | mixture.unusable
 
 
-def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
-    """What goes to whom: snapshots, the same one to many where it is the same."""
+def _outgoing(peer: SimulatedPeer, effect: Combine | Exchange) -> dict[int, Value]:
+    """The value for each neighbour; equal values are one object, which is sent once a rank."""
     if isinstance(effect, Combine):
-        state = process.peer.state
-        if state.codec is not None:
-            return dict(compress(state, effect.net, effect.weights))
-        return dict.fromkeys(effect.weights, process.snapshot(effect.net))
+        if peer.state.codec is not None:
+            return dict(compress(peer.state, effect.net, effect.weights))
+        return dict.fromkeys(effect.weights, peer.snapshot(effect.net))
     packed: dict[int, memoryview] = {}
     for letter in effect.letters.values():
         if id(letter) not in packed:
@@ -218,8 +223,8 @@ def _outgoing(process: Process, effect: Combine | Exchange) -> dict[int, Value]:
     return {neighbour: packed[id(letter)] for neighbour, letter in effect.letters.items()}
 
 
-def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:
-    """The letters that came and are sound, in id order, as over ZeroMQ."""
+def _post(pending: PendingExchange, effect: Exchange, device: torch.device) -> Post:
+    """The letters that arrived and can be read, in id order, as over ZeroMQ."""
     letters: dict[int, Letter] = {}
     missing = set(pending.missing)
     for sender, value in sorted(pending.received.items()):
@@ -230,7 +235,7 @@ def _post(pending: Pending, effect: Exchange, device: torch.device) -> Post:
         if letter is None or letter.name != effect.name:
             missing.add(sender)
             continue
-        # what is read belongs to the reader: senders and other readers keep theirs
+        # The reader may write to its tensors; the sender and other readers keep theirs.
         tensors = {name: tensor.clone().to(device) for name, tensor in letter.tensors.items()}
         letters[sender] = Letter(letter.name, tensors, letter.facts)
     return Post(letters, frozenset(missing))

@@ -1,4 +1,4 @@
-"""The processors that this process computes on."""
+"""The CPU cores that this process computes on."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many cores this process may use."""
     return len(_own()) or os.cpu_count() or 1
 
 
 @contextmanager
-def share(number: int, of: int) -> Iterator[int]:
-    """Keep to one of ``of`` equal parts of this machine's processors, if there are enough (Linux).
+def share_of_cores(number: int, of: int) -> Iterator[int]:
+    """Keep this process to one of ``of`` equal parts of the machine's cores, if it has enough.
 
-    Others that compute then leave it alone. Threads that are begun inside the block keep to it,
-    too. Gives how many threads may compute, at least 1.
+    Processes with other parts then do not compete with it. Threads that are started inside the
+    block keep to the part, too (Linux; elsewhere, cores are not assigned).
+
+    Yields:
+        How many threads may compute, at least 1.
     """
     before = sorted(_own())
     size = len(before) // of
     if not size:
         yield max(1, cores() // of)
         return
-    with suppress(OSError):  # it is not allowed everywhere, and only makes things faster
+    with suppress(OSError):  # not allowed everywhere, and only a matter of speed
         os.sched_setaffinity(0, before[size * number : size * (number + 1)])
     try:
         yield size
@@ -34,10 +37,10 @@ def share(number: int, of: int) -> Iterator[int]:
             os.sched_setaffinity(0, before)
 
 
-def let_others_first(thread: str) -> None:
-    """Those of this process's threads that are called ``thread`` take the processor from nobody.
+def schedule_as_batch(thread: str) -> None:
+    """Let this process's threads of the name ``thread`` preempt no other thread (Linux).
 
-    They compute when it is free, or at the next tick (Linux).
+    They get a core when one is free, or at the kernel's next tick.
     """
     if not hasattr(os, "SCHED_BATCH"):
         return

@@ -1,4 +1,4 @@
-"""Memory that is freed and wanted again at once."""
+"""Settings of the C library's allocator."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _LARGEST = 2**25  # what glibc allows
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, a GiB a thread at most, as long as we run (glibc).
+    """Let the C library keep freed memory, at most a GiB a thread, while this process runs (glibc).
 
-    A step frees its activations, and the next one wants as many. Threads other than the first give
-    them back to the kernel in between, and a sixth of their time goes into clearing new pages.
+    A step frees its activations, and the next step allocates as many. By default, threads other
+    than the first return them to the kernel in between, and then spend a sixth of their time on
+    clearing new pages.
     """
     if sys.platform != "linux":
         return

@@ -1,8 +1,8 @@
 """The judge: a small convolutional classifier that says which class a generated image belongs to.
 
-It is trained on the labelled source that the experiment's data come from, on four fifths of it; the
-rest measures its accuracy, which goes wherever its verdicts go. Its 128 penultimate features are
-those of the CFID (Fréchet distance on a classifier's features, never called FID). It depends on the
+It is trained on four fifths of the labelled source that the experiment's data come from; the rest
+measures its accuracy, which is reported with its verdicts. Its 128 penultimate features are those
+of the CFID (Fréchet distance on a classifier's features, never called FID). It depends on the
 images, the architecture and a seed, not on the experiment: runs of one source share one judge,
 which is kept in the user's cache.
 """
@@ -242,7 +242,7 @@ def _load(path: Path, shape: tuple[int, int, int], classes: int) -> Judge | None
 
 
 def _save(judge: Judge, path: Path) -> None:
-    """Write to a name of its own, then rename: nobody ever reads half a judge."""
+    """Write to a temporary name, then rename, so that no process reads half a judge."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)

@@ -7,6 +7,8 @@ estimated from the count sketch that each of them logs (:mod:`peer.state.count_s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,6 +35,40 @@ def disagreement(weights: torch.Tensor) -> float:
         block = weights[:, start : start + columns].detach().to(torch.float64)
         total += float((block - block.mean(dim=0)).square().sum())
     return total / peers
+
+
+def arena_sums(arenas: Sequence[torch.Tensor], length: int) -> np.ndarray:
+    """What the processes of a simulation add up for :func:`disagreement_of_sums`.
+
+    Args:
+        arenas: (P,) each, those of one process.
+        length: P, where there may be no arena at all.
+
+    Returns:
+        (P + 2,), float64: the sum of the arenas, of their squared norms, and their number.
+    """
+    found = np.zeros(length + 2)
+    for arena in arenas:
+        w = arena.detach().double()  # by torch, which keeps to this process's threads
+        found[:length] += w.cpu().numpy()
+        found[length:] += np.array([float(w @ w), 1.0])
+    return found
+
+
+def disagreement_of_sums(sums: np.ndarray) -> float | None:
+    """The disagreement as (1/K) sum_k ||w_k||² - ||w_c||², from :func:`arena_sums` of all arenas.
+
+    It equals :func:`disagreement` up to rounding: the difference of two large numbers loses some
+    digits that distances to the centroid keep, but no process needs to know all arenas.
+
+    Returns:
+        Squared parameter units; None of a single arena, or of none.
+    """
+    total, (squares, count) = sums[:-2], sums[-2:]
+    if count <= 1:
+        return None
+    centroid = total / count
+    return max(0.0, float(squares / count - centroid @ centroid))
 
 
 def estimate_disagreement(sketches: npt.ArrayLike) -> tuple[float, float]:

@@ -24,7 +24,7 @@ class Pace(NamedTuple):
 def pace(
     updates: float, samples: float, total_samples: float, bytes_moved: float, seconds: float
 ) -> Pace:
-    """From counts over ``seconds``; NaN where no time passed, or nobody says how much data is."""
+    """From counts over ``seconds``; NaN where no time passed, or the amount of data is unknown."""
     if seconds <= 0:
         return Pace(*[math.nan] * 3)
     epochs = samples / total_samples if total_samples else math.nan

@@ -24,6 +24,7 @@ import algorithms
 from peer.data import Images, label_counts, load_source, partition
 from peer.data.spec import Own
 from peer.experiment import Experiment
+from peer.program import Program
 from sim.metrics.classifier import Judge, judge_for
 from sim.metrics.frechet import frechet_distance, gaussian
 from sim.metrics.samples import draw_samples
@@ -70,7 +71,7 @@ class Quality:
             record[key] = {str(k): value for k, value in record[key].items()}
         for key in ("histogram", "labels"):
             record[key] = {str(k): list(values) for k, values in record[key].items()}
-        record["cfid"] = {str(k): x if math.isfinite(x) else None for k, x in self.cfid.items()}
+        record["cfid"] = {str(k): finite_or_none(x) for k, x in self.cfid.items()}
         return record
 
     @classmethod
@@ -86,6 +87,11 @@ class Quality:
             absent_share={int(k): float(x) for k, x in record["absent_share"].items()},
             labels={int(k): tuple(classes) for k, classes in record["labels"].items()},
         )
+
+
+def finite_or_none(value: float) -> float | None:
+    """For JSON, which has no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def confident_classes(probabilities: Floats) -> Ints:
@@ -122,6 +128,7 @@ class Source:
         folder: where relative paths of the experiment start; the experiment's own if None.
         cache: where judges are kept; the user's cache folder if None.
         notify: is told when a judge must be trained, which takes long.
+        program: the experiment's, if it has been found already.
 
     Raises:
         UserError: there is no labelled common source, or not on this machine.
@@ -133,10 +140,12 @@ class Source:
         folder: Path | None = None,
         cache: Path | None = None,
         notify: Callable[[str], None] | None = None,
+        program: Program | None = None,
     ) -> None:
         self.images = common_images(experiment, folder)
         self.experiment = experiment
-        workers = algorithms.find(experiment, check=False).workers(experiment.peers)
+        program = program or algorithms.find(experiment, check=False)
+        workers = program.workers(experiment.peers)
         shards = partition(experiment.data, self.images, len(workers), experiment.seed)
         self.shards = dict(zip(workers, shards, strict=True))  # a server holds none
         self.labels = {k: tuple(label_counts(self.images, s)) for k, s in self.shards.items()}

@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Seen(NamedTuple):
-    """After each round, (R,)."""
+    """What the server has seen after each round, (R,) each."""
 
     divergence: Floats  # KL(seen || real), nats; finite where classes are still unseen
     reverse: Floats  # KL(real || seen), the seen smoothed by one sample a class
@@ -30,8 +30,8 @@ def seen_by_rounds(
     Args:
         participants: of each round, ids.
         histograms: c_k, samples by class, of every worker.
-        real: samples by class of the data set; where workers overlap, as in FeGAN's engine, they
-            are not together what it is. All of theirs if absent.
+        real: samples by class of the whole data set; if absent, the sum of ``histograms``, which
+            differs from it where workers hold the same samples, as in FeGAN's own engine.
     """
     classes = 1 + max(x for of in [*histograms.values(), real or {}] for x in of)
     c = {k: np.array([of.get(x, 0) for x in range(classes)]) for k, of in histograms.items()}

@@ -1,4 +1,4 @@
-"""How quality grows in a simulation: ``quality.jsonl``, every ``metrics.quality_every`` rounds."""
+"""The quality log: ``quality.jsonl``, generators judged every ``metrics.quality_every`` rounds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from peer.experiment import Experiment
 from peer.program import Program
 from peer.state.recorder import round_to
 from sim.metrics.pace import time_to_score
-from sim.metrics.quality import Source
+from sim.metrics.quality import Source, finite_or_none
 from sim.records.mixture import final_generator
-from sim.simulated_peer.simulated_peer import Process
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 from topology.errors import UserError
 
 FILES = "quality*.jsonl"
@@ -24,7 +24,7 @@ FILES = "quality*.jsonl"
 
 
 class QualityLog:
-    """Judges the generators that a system is for, as they are after every n-th round.
+    """Judges the generators that a system is for, after every n-th round, and writes the verdicts.
 
     Args:
         experiment: says how often, and by which data.
@@ -33,7 +33,7 @@ class QualityLog:
         clock: seconds of this machine.
 
     Attributes:
-        judging: seconds of this machine that went into it, and not into training.
+        judging: seconds of this machine that judging took, to be left out of the training's.
 
     Raises:
         UserError: there is no labelled common source to judge by.
@@ -47,16 +47,13 @@ class QualityLog:
         self.path = path
         self.clock = clock
         self.judging = 0.0
-        try:
-            self._source = Source(experiment)
-        except UserError as problem:
-            raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
+        self._source = judged_source(experiment, program)
         self._z_dim = experiment.build_gan(self._source.images.shape).z_dim
-        self._began = self.clock()  # now that the judge is there
+        self._began = self.clock()  # after the judge was trained
 
-    def write(self, process: Process, round: int) -> None:
+    def write(self, peer: SimulatedPeer, round: int) -> None:
         """Judge one peer after ``round``, if it is time to."""
-        state, began = process.peer.state, self.clock()
+        state, began = peer.state, self.clock()
         if round % self.every and round != self.program.rounds:
             return
         if not self.program.makes_product(state.peer, state.peers):
@@ -65,19 +62,31 @@ class QualityLog:
         record = {
             "peer": state.peer,
             "round": round,
-            "seconds": round_to(process.now, 6),  # virtual
+            "seconds": round_to(peer.now, 6),  # virtual
             "wall_seconds": round_to(began - self._began - self.judging, 6),
-            "bytes_out": process.bytes_out,
+            "bytes_out": peer.bytes_out,
             "covered": quality.coverage[state.peer],
-            "cfid": _finite(quality.cfid[state.peer]),
+            "cfid": finite_or_none(quality.cfid[state.peer]),
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self.judging += self.clock() - began
 
 
-class Progress(NamedTuple):
-    """Means over the judged generators of one run, (R,) each."""
+def judged_source(experiment: Experiment, program: Program) -> Source:
+    """The experiment's images with their judge, which is trained now if it is not in the cache.
+
+    Raises:
+        UserError: there is no labelled common source to judge by.
+    """
+    try:
+        return Source(experiment, program=program)
+    except UserError as problem:
+        raise UserError(f"metrics.quality_every: nothing to judge by: {problem}") from None
+
+
+class QualityCurve(NamedTuple):
+    """Quality against rounds: means over the judged generators of one run, (R,) each."""
 
     rounds: np.ndarray
     seconds: np.ndarray  # virtual
@@ -85,8 +94,8 @@ class Progress(NamedTuple):
     cfid: np.ndarray
 
 
-def read_progress(folder: Path) -> Progress | None:
-    """What a run logged of its quality; None where it logged nothing."""
+def read_quality_log(folder: Path) -> QualityCurve | None:
+    """The quality log of a run's folder; None where there is none."""
     lines: list[str] = []
     for path in sorted(folder.glob(FILES)):
         lines += path.read_text(encoding="utf-8").splitlines()
@@ -96,7 +105,7 @@ def read_progress(folder: Path) -> Progress | None:
             record = json.loads(line)
             by_round.setdefault(int(record["round"]), []).append(record)
         except (ValueError, KeyError, TypeError):
-            continue  # cut short
+            continue  # a line that was cut short
     if not by_round:
         return None
     rows = [
@@ -108,13 +117,9 @@ def read_progress(folder: Path) -> Progress | None:
         )
         for r, records in sorted(by_round.items())
     ]
-    return Progress(*(np.array(column) for column in zip(*rows, strict=True)))
+    return QualityCurve(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def time_to_target(progress: Progress, target: float) -> float | None:
+def time_to_target(curve: QualityCurve, target: float) -> float | None:
     """Virtual seconds until the mean CFID first was ``target`` or less; None if it never was."""
-    return time_to_score(list(progress.seconds), list(progress.cfid), target)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return time_to_score(list(curve.seconds), list(curve.cfid), target)

@@ -1,7 +1,7 @@
-"""What a run left behind, read back: one simulator's folder, or peers' folders gathered from afar.
+"""Reads a run directory: a simulator's, or the folders of real peers, gathered in one place.
 
 A run directory may be incomplete: a killed peer leaves a truncated last line, or no folder at all.
-What can be read is read; what is missing is said, not guessed.
+What can be read is read; what is missing is reported as missing, not guessed.
 """
 
 from __future__ import annotations
@@ -204,9 +204,11 @@ def read_run(folder: str | Path) -> RecordedRun:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run directory")
     experiment = load(_experiment_file(folder))
-    homes = _peer_folders(folder, experiment.peers)
+    peer_folders = _peer_folders(folder, experiment.peers)
     logs = sorted(folder.glob("metrics*.jsonl")) or [  # several where several processes wrote
-        home / "metrics.jsonl" for home in homes.values() if (home / "metrics.jsonl").is_file()
+        peer_folder / "metrics.jsonl"
+        for peer_folder in peer_folders.values()
+        if (peer_folder / "metrics.jsonl").is_file()
     ]
     lost = 0
     records: dict[int, dict[int, Record]] = {}
@@ -218,7 +220,11 @@ def read_run(folder: str | Path) -> RecordedRun:
             if 0 <= record.peer < experiment.peers:
                 records.setdefault(record.peer, {})[record.round] = record
     network, skipped = _read_lines(folder / "network.jsonl", _network_record)
-    results = {k: result for k, home in homes.items() if (result := _result(k, home)) is not None}
+    results = {
+        k: result
+        for k, peer_folder in peer_folders.items()
+        if (result := _result(k, peer_folder)) is not None
+    }
     return RecordedRun(
         folder=folder,
         experiment=experiment,
@@ -228,9 +234,9 @@ def read_run(folder: str | Path) -> RecordedRun:
         exact=_curves(dict(network)),
         results=results,
         generators={
-            k: home / "generator.safetensors"
-            for k, home in homes.items()
-            if (home / "generator.safetensors").is_file()
+            k: peer_folder / "generator.safetensors"
+            for k, peer_folder in peer_folders.items()
+            if (peer_folder / "generator.safetensors").is_file()
         },
         unreadable=lost + skipped,
     )
@@ -251,15 +257,17 @@ def _experiment_file(folder: Path) -> Path:
 
 
 def _peer_folders(folder: Path, peers: int) -> dict[int, Path]:
-    homes: dict[int, Path] = {}
-    for home in sorted(folder.glob("peer-*")) + sorted(folder.glob("*/peer-*")):
-        match = _PEER_FOLDER.search(home.name)
-        if match is None or not home.is_dir() or (peer := int(match[1])) >= peers:
+    peer_folders: dict[int, Path] = {}
+    for peer_folder in sorted(folder.glob("peer-*")) + sorted(folder.glob("*/peer-*")):
+        match = _PEER_FOLDER.search(peer_folder.name)
+        if match is None or not peer_folder.is_dir() or (peer := int(match[1])) >= peers:
             continue
-        if peer in homes:
-            raise UserError(f"peer {peer} is in {homes[peer]} and in {home}; keep one of the two")
-        homes[peer] = home
-    return dict(sorted(homes.items()))
+        if peer in peer_folders:
+            raise UserError(
+                f"peer {peer} is in {peer_folders[peer]} and in {peer_folder}; keep one of the two"
+            )
+        peer_folders[peer] = peer_folder
+    return dict(sorted(peer_folders.items()))
 
 
 def _read_lines(path: Path, parse: Callable[[Any], T]) -> tuple[list[T], int]:
@@ -317,8 +325,8 @@ def _curves(network: Mapping[int, Mapping[str, float]]) -> dict[str, Curve]:
     return curves
 
 
-def _result(peer: int, home: Path) -> PeerResult | None:
-    path = home / "summary.json"
+def _result(peer: int, peer_folder: Path) -> PeerResult | None:
+    path = peer_folder / "summary.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         labels, shape = raw.get("labels"), raw.get("shape")

@@ -1,4 +1,4 @@
-"""How a run went as a whole, by its records: delta loss, pace, traffic, what a server has seen."""
+"""Metrics of a run as a whole, from its records: delta loss, pace, traffic, what a server saw."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 
 import algorithms
 from peer.data import label_counts
+from peer.program import Program
 from sim.metrics.pace import Floats, delta_loss, pace
-from sim.metrics.quality import Source
+from sim.metrics.quality import Source, finite_or_none
 from sim.metrics.seen import seen_by_rounds
-from sim.records.quality_log import Progress, time_to_target
+from sim.records.quality_log import QualityCurve, time_to_target
 from sim.records.reader import Ints, RecordedRun
 
 _LAST_SHARE = 10
 
 
-def measure_course(run: RecordedRun, source: Source | None = None) -> dict[str, Any]:
-    """The measures of the run as a whole, by name; those that its records do not allow are absent.
+def measure_run(run: RecordedRun, source: Source | None = None) -> dict[str, Any]:
+    """The measures of the run as a whole, by name; those that its records do not give are absent.
 
     Args:
         run: what was recorded.
-        source: says what the peers hold that left no word of it, and what all data are.
+        source: says what data the peers hold that did not report them, and what all data are.
 
     Returns:
         ``delta_loss`` (mean and standard deviation over peers, of the last tenth of the records, in
@@ -30,16 +31,18 @@ def measure_course(run: RecordedRun, source: Source | None = None) -> dict[str, 
         ``bytes_per_peer`` (in and out, of a peer on average), ``virtual`` (whether the seconds are
         the simulator's), and ``seen`` (:class:`sim.metrics.seen.Seen` after the last round).
     """
-    return _balance(run) | _speed(run, source) | _seen(run, source)
+    program = algorithms.find(run.experiment, check=False)
+    return _delta_loss(run) | _pace(run, source, program) | _seen(run, source, program)
 
 
-def measure_clock(run: RecordedRun, progress: Progress | None) -> dict[str, Any]:
+def measure_clock(run: RecordedRun, quality: QualityCurve | None) -> dict[str, Any]:
     """What the virtual clock of a simulation says.
 
     Returns:
         ``virtual_seconds`` (None for real peers), ``predicted`` (whether devices are given, so that
-        it stands for machines), ``quality`` (rounds, virtual seconds, classes covered and CFID, as
-        they were logged) and ``time_to_target`` (None where it was never reached).
+        virtual seconds predict those of real machines), ``quality`` (rounds, virtual seconds,
+        classes covered and CFID, as logged) and ``time_to_target`` (None where it was never
+        reached).
     """
     last = [records[-1].seconds for records in run.records.values() if records]
     virtual = max(last, default=None) if _is_virtual(run) else None
@@ -47,14 +50,14 @@ def measure_clock(run: RecordedRun, progress: Progress | None) -> dict[str, Any]
         "virtual_seconds": virtual,
         "predicted": virtual is not None and bool(run.experiment.devices),
     }
-    if progress is None:
+    if quality is None:
         return found
-    columns = {name: of.tolist() for name, of in progress._asdict().items()}
-    columns["cfid"] = [x if np.isfinite(x) else None for x in columns["cfid"]]
+    columns = {name: of.tolist() for name, of in quality._asdict().items()}
+    columns["cfid"] = [finite_or_none(x) for x in columns["cfid"]]
     found["quality"] = columns
     target = run.experiment.metrics.target
     if target is not None:
-        reached = time_to_target(progress, target)
+        reached = time_to_target(quality, target)
         found["time_to_target"] = {"cfid": target, "seconds": reached}
     return found
 
@@ -72,7 +75,7 @@ def delta_losses(run: RecordedRun) -> tuple[Ints, Floats, Floats] | None:
     return (rounds[known], mean[known], std[known]) if known.any() else None
 
 
-def _balance(run: RecordedRun) -> dict[str, Any]:
+def _delta_loss(run: RecordedRun) -> dict[str, Any]:
     series = delta_losses(run)
     if series is None:
         return {}
@@ -80,15 +83,14 @@ def _balance(run: RecordedRun) -> dict[str, Any]:
     return {"delta_loss": {"mean": float(mean.mean()), "std": float(std.mean())}}
 
 
-def _speed(run: RecordedRun, source: Source | None) -> dict[str, Any]:
-    """Over the records' clock: virtual in a simulation, the peers' own otherwise."""
+def _pace(run: RecordedRun, source: Source | None, program: Program) -> dict[str, Any]:
+    """By the clock of the records: virtual in a simulation, the peers' own otherwise."""
     moved = [result.bytes_in + result.bytes_out for result in run.results.values()]
     last = [records[-1].seconds for records in run.records.values() if records]
     seconds = max(last, default=0.0) or max((of.seconds for of in run.results.values()), default=0)
     if not moved or seconds <= 0:
         return {}
-    program = algorithms.find(run.experiment, check=False)
-    by_rounds = participants(run)
+    by_rounds = participants(run, program)
     workers = program.workers(run.experiment.peers)
     updates = (
         sum(map(len, by_rounds))
@@ -99,36 +101,36 @@ def _speed(run: RecordedRun, source: Source | None) -> dict[str, Any]:
     iterations = getattr(program.settings, "local_steps", 1)
     steps = iterations * (1 if program.name == "mdgan" else getattr(program.settings, "n_d", 1))
     images = sum(sum(of.values()) for of in _holdings(run, source).values())
-    mean_moved = sum(moved) / len(moved)
-    of = pace(updates, updates * steps * run.experiment.batch, images, mean_moved, seconds)
+    bytes_per_peer = sum(moved) / len(moved)
+    of = pace(updates, updates * steps * run.experiment.batch, images, bytes_per_peer, seconds)
     found = {name: value for name, value in of._asdict().items() if np.isfinite(value)}
-    return found | {"bytes_per_peer": mean_moved, "virtual": _is_virtual(run)}
+    return found | {"bytes_per_peer": bytes_per_peer, "virtual": _is_virtual(run)}
 
 
 def _is_virtual(run: RecordedRun) -> bool:
-    """Whether the records' clock is the simulator's: it writes one log for all peers."""
+    """Whether the clock of the records is the simulator's, which writes one log for all peers."""
     return any(run.folder.glob("metrics*.jsonl"))  # or one a process of the simulation
 
 
-def _seen(run: RecordedRun, source: Source | None) -> dict[str, Any]:
-    by_rounds, held = participants(run), _holdings(run, source)
+def _seen(run: RecordedRun, source: Source | None, program: Program) -> dict[str, Any]:
+    by_rounds, held = participants(run, program), _holdings(run, source)
     if not by_rounds or not {k for of in by_rounds for k in of} <= set(held):
         return {}
     real = label_counts(source.images, range(len(source.images))) if source else None
     seen = seen_by_rounds(by_rounds, held, real)
     last = {name: float(column[-1]) for name, column in seen._asdict().items()}
-    return {"seen": {name: x if np.isfinite(x) else None for name, x in last.items()}}
+    return {"seen": {name: finite_or_none(x) for name, x in last.items()}}
 
 
-def participants(run: RecordedRun) -> list[tuple[int, ...]]:
-    """Who took part in each round, by the server's account; empty where there is no server."""
-    server = algorithms.find(run.experiment, check=False).server
+def participants(run: RecordedRun, program: Program) -> list[tuple[int, ...]]:
+    """Who took part in each round, as the server reported; empty where there is no server."""
+    server = program.server
     records = run.records.get(server, ()) if server is not None else ()
     return [of_round for record in records for of_round in record.participants]
 
 
 def _holdings(run: RecordedRun, source: Source | None) -> dict[int, dict[int, int]]:
-    """Images by class that each peer holds: by its own account, else by the partition."""
+    """Images by class that each peer holds: as it reported, else by the partition."""
     held = {}
     if source:
         held = {k: label_counts(source.images, shard) for k, shard in source.shards.items()}

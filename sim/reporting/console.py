@@ -1,4 +1,4 @@
-"""What a command says when a run is over: the table, and where the report is."""
+"""What a command prints when a run is over: the table, and where the report is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sim.runs.baselines import judge_baselines
 from topology.errors import UserError
 
 
-def present(
+def show_report(
     run_dir: Path, console: Console, *, seconds: float | None = None, baselines: bool = False
 ) -> None:
-    """Judge a run, write its report, and show the table.
+    """Judge a run, write its report, and print the table.
 
-    With ``baselines``, the same peers stand beside it untrained, and trained while nobody talks.
+    With ``baselines``, also judge the same peers untrained, and trained without communication.
     """
 
     def say(line: str) -> None:

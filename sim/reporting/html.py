@@ -79,9 +79,9 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
     """
     quality = Quality.from_record(summary) if summary["coverage"] else None
     baselines = {n: Quality.from_record(r) for n, r in summary.get("baselines", {}).items()}
-    beneath = captions(run, summary, quality)
+    texts = captions(run, summary, quality)
     pictures = "".join(
-        _figure(_TITLES[name], figures[name], beneath[name]) for name in _TITLES if name in figures
+        _figure(_TITLES[name], figures[name], texts[name]) for name in _TITLES if name in figures
     )
     title = headline(summary, quality)
     numbers = "".join(

@@ -17,13 +17,19 @@ from peer.experiment import Experiment
 from peer.gan import Gan, Layout
 from peer.gan.net_name import PAIR
 from peer.state.checkpoint import write_json, write_whole
-from sim.metrics.quality import Quality, Source, confident_classes, evaluate_generators
+from sim.metrics.quality import (
+    Quality,
+    Source,
+    confident_classes,
+    evaluate_generators,
+    finite_or_none,
+)
 from sim.metrics.samples import draw_samples
 from sim.metrics.theorem1_bound import Bound, bound_for
 from sim.records.mixture import load_run
-from sim.records.quality_log import read_progress
+from sim.records.quality_log import read_quality_log
 from sim.records.reader import Curve, RecordedRun, read_run
-from sim.records.run_metrics import delta_losses, measure_clock, measure_course
+from sim.records.run_metrics import delta_losses, measure_clock, measure_run
 from sim.reporting import plots
 from sim.reporting.html import render
 from sim.reporting.tables import summary_table
@@ -57,33 +63,33 @@ def write_report(
         notify: is told, in a few words, what takes long.
 
     Returns:
-        What ``summary.json`` holds. Keys by peer have ids as text; a value that is not finite is
-        None; ``coverage`` and ``cfid`` are empty where nothing can be judged.
+        The content of ``summary.json``. Keys by peer have ids as text; None stands for a value that
+        is not finite; ``coverage`` and ``cfid`` are empty where nothing can be judged.
 
     Raises:
         UserError: not a run directory, or its generators do not fit its experiment.
     """
     run = read_run(run_dir)
     earlier = _earlier_summary(run.folder)
-    source, absence = _source(run.experiment, folder, cache, notify)
+    source, why_unjudged = _source(run.experiment, folder, cache, notify)
     gan = _gan(run, source, folder)
     generators = load_run(run, gan) if gan else {}
     quality = None
     if source and gan and generators:
         quality = source.judge_generators(generators, gan.z_dim)
     elif not run.generators:
-        absence = "no peer has left a generator"
+        why_unjudged = "no peer has left a generator"
     if baselines is None:
         kept = earlier.get("baselines") or {}
         baselines = {name: Quality.from_record(record) for name, record in kept.items()}
     lambda_2 = topology.contraction(run.experiment.schedule, run.experiment.weights)
     curves = {net: curve for net in run.nets if (curve := run.disagreement(net)) is not None}
     bounds = _bounds(run, gan, lambda_2)
-    summary = _summarise(run, quality, absence, curves, bounds, lambda_2)
-    summary["run"] = measure_course(run, source)
+    summary = _summarise(run, quality, why_unjudged, curves, bounds, lambda_2)
+    summary["run"] = measure_run(run, source)
     summary["seconds"] = _seconds(run, seconds, earlier)
-    progress = read_progress(run.folder)
-    summary |= measure_clock(run, progress)
+    quality_curve = read_quality_log(run.folder)
+    summary |= measure_clock(run, quality_curve)
     summary["baselines"] = {name: of.as_record() for name, of in baselines.items()}
 
     figures = _draw_measures(run, curves, bounds, lambda_2)
@@ -95,12 +101,12 @@ def write_report(
             {label: of.coverage for label, of in groups.items()}, quality.classes, quality.labels
         )
         figures["cfid"] = plots.draw_cfid({label: of.cfid for label, of in groups.items()})
-    if progress is not None:
-        name, judged = run.experiment.algorithm.name, (progress.covered, progress.cfid)
-        figures["quality"] = plots.draw_progress({name: (progress.rounds, *judged)}, "rounds")
+    if quality_curve is not None:
+        name, judged = run.experiment.algorithm.name, (quality_curve.covered, quality_curve.cfid)
+        figures["quality"] = plots.draw_quality({name: (quality_curve.rounds, *judged)}, "rounds")
         if summary["predicted"]:
-            hours = progress.seconds / 3600
-            figures["quality_time"] = plots.draw_progress({name: (hours, *judged)}, "virtual hours")
+            hours = quality_curve.seconds / 3600
+            figures["quality_time"] = plots.draw_quality({name: (hours, *judged)}, "virtual hours")
     if gan and generators:
         figures["samples"] = _draw_samples(run, source, gan, generators)
     labels = source.labels if source else _labels(run)
@@ -147,12 +153,12 @@ def write_comparison(
 def _summarise(
     run: RecordedRun,
     quality: Quality | None,
-    absence: str | None,
+    why_unjudged: str | None,
     curves: Mapping[str, Curve],
     bounds: Mapping[str, Bound],
     lambda_2: float | None,
 ) -> dict[str, Any]:
-    """Everything that ``summary.json`` says but seconds and baselines."""
+    """The content of ``summary.json``, without seconds and baselines."""
     judged: dict[str, Any] = quality.as_record() if quality else {"coverage": {}, "cfid": {}}
     labels = {str(k): list(of) for k, of in _labels(run).items()} | (judged.get("labels") or {})
     errors = {net: curve.errors for net, curve in curves.items() if curve.errors is not None}
@@ -163,13 +169,13 @@ def _summarise(
         "rounds": run.rounds,
         **judged,
         "labels": labels,
-        "quality_absent": absence,
+        "quality_absent": why_unjudged,
         "disagreement": dict.fromkeys(PAIR)
-        | {net: _finite(curve.values[-1]) for net, curve in curves.items()},
+        | {net: finite_or_none(curve.values[-1]) for net, curve in curves.items()},
         "disagreement_estimated": bool(errors),
-        "disagreement_relative_error": {net: _finite(of[-1]) for net, of in errors.items()},
+        "disagreement_relative_error": {net: finite_or_none(of[-1]) for net, of in errors.items()},
         "disagreement_bound": {
-            net: {"value": _finite(of.value), "name": of.name, "surrogate": of.surrogate}
+            net: {"value": finite_or_none(of.value), "name": of.name, "surrogate": of.surrogate}
             for net, of in bounds.items()
         },
         "lambda_2": lambda_2,
@@ -192,7 +198,7 @@ def _draw_measures(
     lambda_2: float | None,
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    # With everybody equal (one peer, or no step yet) a log scale has nothing to show.
+    # Where all peers are equal (one peer, or no step yet) a log scale has nothing to show.
     if any((curve.values > 0).any() for curve in curves.values()):
         known = None if run.experiment.algorithm.name == "local" else lambda_2
         figures["disagreement"] = plots.draw_disagreement(curves, bounds, known)
@@ -276,7 +282,7 @@ def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float | None) -> dict[s
 
 
 def _labels(run: RecordedRun) -> dict[int, tuple[int, ...]]:
-    """The classes of each peer's data, by its own account."""
+    """The classes of each peer's data, as it reported them."""
     return {k: tuple(sorted(of.labels)) for k, of in run.results.items() if of.labels is not None}
 
 
@@ -296,7 +302,3 @@ def _earlier_summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return summary if isinstance(summary, dict) else {}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What the report says in words: headline, key numbers, notes, captions and explanations."""
+"""The report's texts: headline, key numbers, notes, captions and explanations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sim.records.reader import RecordedRun
 from sim.reporting.tables import format_bytes, format_distance, format_time, plural
 
 Item = tuple[str, str]
-"""A number or a word, and what it means."""
+"""A number or a word, and its meaning."""
 
 
 def headline(summary: Mapping[str, Any], quality: Quality | None) -> str:
-    """What came of it, in one sentence."""
+    """The run's result in one sentence."""
     if quality is None:
         return f"{plural(summary['peers'], 'peer')} after {plural(summary['rounds'], 'round')}"
     low, high = min(quality.coverage.values()), max(quality.coverage.values())
@@ -37,7 +37,7 @@ def subtitle(run: RecordedRun, summary: Mapping[str, Any]) -> str:
 
 
 def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]:
-    """The key numbers, and what each is of."""
+    """The key numbers, each with what it measures."""
     if quality:
         yield (
             f"{min(quality.coverage.values())} of {quality.classes}",
@@ -58,10 +58,10 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
     sent = sum(summary["bytes_out"].values())
     if sent:
         yield (format_bytes(sent / len(summary["bytes_out"])), "sent by each peer, on average")
-    course = summary.get("run", {})
-    if "updates_per_second" in course:
-        clock = "virtual second" if course["virtual"] else "second"
-        yield (f"{course['updates_per_second']:.3g}", f"rounds of peers in a {clock}")
+    run_metrics = summary.get("run", {})
+    if "updates_per_second" in run_metrics:
+        clock = "virtual second" if run_metrics["virtual"] else "second"
+        yield (f"{run_metrics['updates_per_second']:.3g}", f"rounds of peers in a {clock}")
     if summary.get("predicted"):
         predicted = format_time(summary["virtual_seconds"])
         yield (predicted, "predicted for the devices and links of the experiment (virtual time)")
@@ -104,7 +104,7 @@ def notes(run: RecordedRun, summary: Mapping[str, Any]) -> Iterable[str]:
 def captions(
     run: RecordedRun, summary: Mapping[str, Any], quality: Quality | None
 ) -> dict[str, str]:
-    """What stands beneath each figure, by the figure's name."""
+    """The caption of each figure, by the figure's name."""
     exact = "Exact: the simulator sees every peer."
     estimated = (
         "Estimated from the 256 numbers that each peer logs of each net in place of the net; the "

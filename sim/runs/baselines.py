@@ -1,4 +1,4 @@
-"""What a run is compared with: its peers untrained, and trained while nobody talks."""
+"""What a run is compared with: its peers untrained, and trained without communication."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from topology.errors import UserError
 def judge_baselines(experiment: Experiment, say: Callable[[str], None]) -> Mapping[str, Quality]:
     """The verdicts on the experiment's peers before training, and after training alone."""
     experiment = alone(experiment)
-    states = make_states(experiment)
+    program = algorithms.find(experiment)
+    states = make_states(experiment, program=program)
     generators = {k: state.nets["generator"].module for k, state in states.items()}
     untrained = evaluate_generators(experiment, generators, notify=say)
     say("the same peers once more, while nobody talks...")
-    drive(experiment, states, algorithms.find(experiment))
+    drive(experiment, states, program)
     return {"untrained": untrained, "nobody talks": evaluate_generators(experiment, generators)}
 
 

@@ -1,10 +1,9 @@
-"""Running an experiment in this process: from the file to a run directory."""
+"""Running an experiment in this process: its peers, its engine, its driver."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,37 +14,26 @@ import torch
 import algorithms
 from peer.data import load_source, partition
 from peer.data.sources import Images
-from peer.effects import Report
 from peer.experiment import Experiment, from_mapping, load
-from peer.gan.net_name import PAIR, NetName
+from peer.gan.net_name import NetName
 from peer.peer import Peer
 from peer.program import Program
 from peer.state import PeerState, make_state
 from peer.state.device import usable_device
-from peer.state.recorder import (
-    Recorder,
-    arena_digest,
-)
+from peer.state.recorder import arena_digest
 from sim.engines.eager import Engine, OneByOne
 from sim.engines.stacked import Stacked
-from sim.engines.stacked_arenas import matrix_of
-from sim.environment.network import Network
+from sim.environment.network import NetworkModel
 from sim.events.driver import EventDriver, Observer
+from sim.events.synchroniser import Synchroniser
 from sim.machine.cpu_affinity import cores
-from sim.metrics.disagreement import disagreement
 from sim.records.reader import read_run
-from sim.runs.writer import record
-from sim.simulated_peer.simulated_peer import Process
-from sim.simulated_peer.snapshots import Snapshot
 from topology.errors import UserError
 
 if TYPE_CHECKING:
     from sim.records.quality_log import QualityLog
 
 ENGINES = ("event", "stacked", "auto")
-
-Progress = Callable[[int, int, Mapping[str, Any]], None]
-"""Called with a peer's id, the rounds it has completed, and what it measured."""
 
 
 @dataclass
@@ -87,12 +75,26 @@ def drive(
     program: Program,
     observer: Observer | None = None,
     engine: Engine | None = None,
+    network: NetworkModel | None = None,
+    synchroniser: Synchroniser | None = None,
 ) -> EventDriver:
-    """Run ``program`` from ``states`` under the event driver; returns the driver when done."""
+    """Run ``program`` from ``states`` under the event driver; returns the driver when done.
+
+    Args:
+        experiment: says which graph, network, faults and deadline.
+        states: of the peers in this process, by id.
+        program: what each of them runs.
+        observer: is told of every completed round.
+        engine: computes; one peer at a time by default.
+        network: the experiment's, if it has been made already.
+        synchroniser: with other processes; by default, all peers are in this one.
+    """
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
-    network, deadline = Network(experiment), experiment.deadline
-    driver = EventDriver(peers, program, network, deadline, observer, engine)
+    network = network or NetworkModel(experiment)
+    driver = EventDriver(
+        peers, program, network, experiment.deadline, observer, engine, synchroniser
+    )
     driver.run()
     return driver
 
@@ -110,6 +112,20 @@ def quality_log(experiment: Experiment, program: Program, path: Path) -> Quality
     return QualityLog(experiment, program, path, time.monotonic)
 
 
+def prepare_judge(experiment: Experiment, program: Program) -> None:
+    """Train the judge that :func:`quality_log` will need, and keep it in the user's cache.
+
+    To be called before ranks are launched, each of which would train it again otherwise.
+
+    Raises:
+        UserError: there is nothing to judge by.
+    """
+    if experiment.metrics.quality_every:
+        from sim.records.quality_log import judged_source  # as above
+
+        judged_source(experiment, program)
+
+
 def make_engine(name: str, threads: int | None = None) -> Engine:
     """The engine called ``name``, on as many ``threads`` as there are cores if absent.
 
@@ -125,10 +141,15 @@ def make_engine(name: str, threads: int | None = None) -> Engine:
 
 
 def make_states(
-    experiment: Experiment, only: Collection[int] | None = None
+    experiment: Experiment,
+    only: Collection[int] | None = None,
+    program: Program | None = None,
 ) -> dict[int, PeerState]:
-    """Every peer (or ``only`` some) at round 0, the nets' arenas as rows of one matrix a name."""
-    program = algorithms.find(experiment)
+    """Every peer (or ``only`` some) at round 0, the nets' arenas as rows of one matrix a name.
+
+    ``program`` is the experiment's, if it has been found already.
+    """
+    program = program or algorithms.find(experiment)
     device = usable_device(experiment.device)
     peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
@@ -144,20 +165,19 @@ def make_states(
     for name, holders in owners.items():
         W = torch.zeros(len(holders), lengths[NetName.parse(name).role], device=device)
         for k, row in zip(holders, W, strict=True):
-            rows[k][name] = row.data  # to autograd, what is done to one row is not done to others
+            rows[k][name] = row.data  # autograd must not take a write to one row for one to all
     return {
         k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
         for k, (images, indices) in zip(peers, sources, strict=True)
     }
 
 
-def check_states(experiment: Experiment) -> None:
+def check_states(experiment: Experiment, program: Program) -> None:
     """Refuse what :func:`make_states` would refuse of data, nets and settings, without making any.
 
     Raises:
         UserError: the experiment says something that cannot be.
     """
-    program = algorithms.find(experiment)
     # Synthetic images are alike for everybody; files may be there for one peer, not for another.
     is_synthetic = experiment.data.source == "synthetic"
     peers = program.workers(experiment.peers)[:1] if is_synthetic else range(experiment.peers)
@@ -170,9 +190,10 @@ def check_states(experiment: Experiment) -> None:
 def shards(
     experiment: Experiment, program: Program | None = None, only: Sequence[int] | None = None
 ) -> list[tuple[Images, np.ndarray | None]]:
-    """Every peer's source (or ``only`` those of some) and its part of it.
+    """Of every peer (or ``only`` some), the source of its images and the indices of its own.
 
-    There is one source for all, unless each has its own. A server holds no data: its part is None.
+    There is one source for all, unless each has its own. A server holds no data: its indices are
+    None. ``program`` is the experiment's, if it has been found already.
     """
     program = program or algorithms.find(experiment)
     peers = range(experiment.peers) if only is None else only
@@ -184,63 +205,12 @@ def shards(
         sources = {k: load_source(data, k, experiment.folder) for k in sorted(wanted)}
         place = {k: number for number, k in enumerate(workers)}
         for k, images in sources.items():
-            alone = data.partition.name == "own"  # then all of it is its own, whoever else there is
-            shares = partition(data, images, 1 if alone else len(workers), seed)
-            parts[k] = shares[0 if alone else place[k]]
+            is_own = data.partition.name == "own"  # then all of the source is this peer's
+            shares = partition(data, images, 1 if is_own else len(workers), seed)
+            parts[k] = shares[0 if is_own else place[k]]
     else:
         images = load_source(data, None, experiment.folder)
         sources = dict.fromkeys(workers, images)
         parts.update(zip(workers, partition(data, images, len(workers), seed), strict=True))
     anyone = next(iter(sources.values()))  # a server needs to know the images' shape
     return [(sources.get(k, anyone), parts.get(k)) for k in peers]
-
-
-class RunObserver:
-    """Records rounds, and the network's exact disagreement once all have completed one."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        states: Mapping[int, PeerState],
-        recorder: Recorder,
-        folder: Path,
-        progress: Progress | None,
-        quality: QualityLog | None,
-    ) -> None:
-        self.quality = quality
-        self.experiment = experiment
-        self.states = states
-        self.recorder = recorder
-        self.folder = folder
-        self.progress = progress
-        self._reached: dict[int, dict[str, list[Snapshot]]] = {}
-        self._counts: Counter[int] = Counter()
-
-    def reported(self, process: Process, report: Report) -> None:
-        """Record the round, judge it, and measure the network once all have completed it."""
-        record(self.recorder, process, report)
-        if self.recorder.wants(report.round):
-            self._measure(process, report.round)
-        if self.quality:
-            self.quality.write(process, report.round)
-        if self.progress:
-            self.progress(process.id, report.round, report.measures)
-
-    def _measure(self, process: Process, round: int) -> None:
-        """Keep this peer's arenas until the last peer has completed ``round``; then measure."""
-        reached = self._reached.setdefault(round, {name: [] for name in PAIR})
-        for name, arenas in reached.items():
-            if name in process.peer.state.nets:
-                arenas.append(process.snapshot(name))
-        self._counts[round] += 1
-        if self._counts[round] == len(self.states):
-            del self._reached[round], self._counts[round]
-            self.recorder.write_network(
-                self.folder / "network.jsonl",
-                round,
-                {
-                    name: disagreement(matrix_of([arena.tensor for arena in arenas])[0])
-                    for name, arenas in reached.items()
-                    if len(arenas) > 1
-                },
-            )

@@ -10,21 +10,28 @@ from typing import Any
 
 import algorithms
 from peer.compute.execute import prepare_compute_thread
-from peer.effects import Report
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
-from peer.peer import Peer
+from peer.program import Program
 from peer.state import PeerState
 from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
-from sim.environment.network import Network
-from sim.records.quality_log import QualityLog
+from sim.environment.network import NetworkModel
 from sim.records.reader import read_run
-from sim.runs.simulate import Run, check_states, make_engine, make_states, quality_log
-from sim.runs.writer import describe, record, write_engine, write_peers
-from sim.sharding.collectives import Mesh, launch
+from sim.runs.observer import RunObserver
+from sim.runs.simulate import (
+    Run,
+    check_states,
+    drive,
+    make_engine,
+    make_states,
+    prepare_judge,
+    quality_log,
+)
+from sim.runs.writer import describe, write_engine, write_peers
+from sim.sharding.collectives import Communicator, launch
 from sim.sharding.disagreement import SharedDisagreement
-from sim.sharding.driver import ShardedDriver, homes
-from sim.simulated_peer.simulated_peer import Process
+from sim.sharding.partition import peers_of_rank
+from sim.sharding.synchroniser import ConservativeSynchroniser
 from topology.errors import UserError
 
 
@@ -46,18 +53,19 @@ def run_in_processes(
     """
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
-    check_states(experiment)  # here, where a refusal is one line and nothing has been launched
+    program = algorithms.find(experiment)
+    check_states(experiment, program)  # here: no process has been launched yet, so it fails once
     folder = prepare_run_dir(run_dir, name)
-    quality_log(experiment, algorithms.find(experiment), folder)  # its judge is trained once, here
+    prepare_judge(experiment, program)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    launch(_run_rank_of, processes, keys, base, str(folder), engine, device=experiment.device)
-    return _left(folder, experiment, time.monotonic() - began)
+    launch(_run_launched_rank, processes, keys, base, str(folder), engine, device=experiment.device)
+    return _read_result(folder, experiment, time.monotonic() - began)
 
 
 def run_as_rank(
-    mesh: Mesh,
+    communicator: Communicator,
     experiment: Experiment,
     *,
     run_dir: str | Path | None = None,
@@ -72,102 +80,82 @@ def run_as_rank(
     Raises:
         UserError: one of the ranks cannot begin; every rank says so.
     """
-    with mesh.as_one():
+    with communicator.raising_together():
         make_engine(engine, 1)
-        experiment = _fitting(experiment, mesh.size)
-        placed = experiment.varied(device=str(mesh.device))
-        states = _own_states(mesh, placed)
-    with mesh.as_one():
-        own = prepare_run_dir(run_dir, name) if mesh.rank == 0 else ""
-    folder = Path(mesh.gather(str(own))[0])
+        experiment = _fitting(experiment, communicator.size)
+        placed = experiment.varied(device=str(communicator.device))
+        program = algorithms.find(placed)
+        states = _own_states(communicator, placed, program)
+    with communicator.raising_together():
+        own = prepare_run_dir(run_dir, name) if communicator.rank == 0 else ""
+    folder = Path(communicator.all_gather(str(own))[0])
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(experiment, folder)
     began = time.monotonic()
-    run_rank(mesh, placed, states, folder, engine)
-    mesh.wait()  # all have written what they leave
-    return _left(folder, experiment, time.monotonic() - began)
+    run_rank(communicator, placed, program, states, folder, engine)
+    communicator.barrier()  # until all have written what their peers leave
+    return _read_result(folder, experiment, time.monotonic() - began)
 
 
 def run_rank(
-    mesh: Mesh,
+    communicator: Communicator,
     experiment: Experiment,
+    program: Program,
     states: Mapping[int, PeerState],
     folder: Path,
     engine: str,
 ) -> None:
     """Simulate the peers of this rank from their ``states``, and write what they leave."""
-    program = algorithms.find(experiment)
-    computing = make_engine(engine, mesh.threads)
+    computing = make_engine(engine, communicator.threads)
     began = time.monotonic()
-    recorder = Recorder(
-        folder / f"metrics-{mesh.rank}.jsonl", experiment.metrics.every, program.rounds
-    )
+    rank = communicator.rank
+    recorder = Recorder(folder / f"metrics-{rank}.jsonl", experiment.metrics.every, program.rounds)
 
-    def write(round: int, found: dict[str, float]) -> None:
-        if mesh.rank == 0:
+    def write_disagreement(round: int, found: dict[str, float]) -> None:
+        if rank == 0:  # all ranks have measured the same
             recorder.write_network(folder / "network.jsonl", round, found)
 
     layouts = next(iter(states.values())).gan.layouts
     lengths: dict[str, int] = {net: layout.length for net, layout in layouts.items()}
-    shared = SharedDisagreement(mesh, lengths, len(states), write)
-    with mesh.as_one():
-        quality = quality_log(experiment, program, folder / f"quality-{mesh.rank}.jsonl")
+    shared = SharedDisagreement(communicator, lengths, len(states), write_disagreement)
+    with communicator.raising_together():
+        quality = quality_log(experiment, program, folder / f"quality-{rank}.jsonl")
+    network = NetworkModel(experiment)
+    graph = experiment.graph_of_peers
+    synchroniser = ConservativeSynchroniser(communicator, graph, network, shared)
     with recorder:
-        peers = {
-            k: Peer(state, experiment.schedule, experiment.weights) for k, state in states.items()
-        }
-        driver = ShardedDriver(
-            mesh,
-            experiment.graph_of_peers,
-            peers,
-            program,
-            Network(experiment),
-            experiment.deadline,
-            _Observer(recorder, shared, quality),
-            computing,
-            shared,
-        )
-        driver.run()
+        observer = RunObserver(recorder, shared, quality)
+        driver = drive(experiment, states, program, observer, computing, network, synchroniser)
         seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
-        chosen = mesh.gather(json.dumps(describe(engine, computing)))
-        if mesh.rank == 0:
-            sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
-            write_engine(folder, {rank: section for rank, section in sections.items() if section})
-        write_peers(folder, driver.processes, program, recorder, seconds, mesh.threads)
+        sections = communicator.all_gather(json.dumps(describe(engine, computing)))
+        if rank == 0:
+            chosen = {f"rank {r}": json.loads(section) for r, section in enumerate(sections)}
+            write_engine(folder, {name: section for name, section in chosen.items() if section})
+        write_peers(folder, driver.peers, program, recorder, seconds, communicator.threads)
 
 
-class _Observer:
-    """Records this rank's peers."""
-
-    def __init__(
-        self, recorder: Recorder, shared: SharedDisagreement, quality: QualityLog | None
-    ) -> None:
-        self.recorder = recorder
-        self.shared = shared
-        self.quality = quality
-
-    def reported(self, process: Process, report: Report) -> None:
-        record(self.recorder, process, report)
-        if self.recorder.wants(report.round):
-            self.shared.reported(process, report.round)
-        if self.quality:
-            self.quality.write(process, report.round)
+def _run_launched_rank(
+    communicator: Communicator, keys: Mapping[str, Any], base: str, folder: str, engine: str
+) -> None:
+    """What :func:`launch` runs: the rank of an experiment that arrives as its keys."""
+    device = str(communicator.device)
+    experiment = from_mapping(keys, folder=Path(base)).varied(device=device)
+    program = algorithms.find(experiment)
+    states = _own_states(communicator, experiment, program)
+    run_rank(communicator, experiment, program, states, Path(folder), engine)
 
 
-def _run_rank_of(mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str) -> None:
-    experiment = from_mapping(keys, folder=Path(base)).varied(device=str(mesh.device))
-    run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine)
-
-
-def _own_states(mesh: Mesh, experiment: Experiment) -> dict[int, PeerState]:
+def _own_states(
+    communicator: Communicator, experiment: Experiment, program: Program
+) -> dict[int, PeerState]:
     """The peers of this rank at round 0."""
     prepare_compute_thread(experiment.threads)
-    rank_of = homes(experiment.graph_of_peers, mesh.size)
-    return make_states(experiment, [k for k, rank in rank_of.items() if rank == mesh.rank])
+    own = peers_of_rank(experiment.graph_of_peers, communicator.size, communicator.rank)
+    return make_states(experiment, own, program)
 
 
-def _left(folder: Path, experiment: Experiment, seconds: float) -> Run:
-    """What the processes' peers left in ``folder``."""
+def _read_result(folder: Path, experiment: Experiment, seconds: float) -> Run:
+    """What the peers of all processes left in ``folder``."""
     left = read_run(folder)
     virtual = max((of[-1].seconds for of in left.records.values()), default=0.0)
     sent = sum(result.bytes_out for result in left.results.values())
@@ -175,6 +163,11 @@ def _left(folder: Path, experiment: Experiment, seconds: float) -> Run:
 
 
 def _fitting(experiment: Experiment, ranks: int) -> Experiment:
+    """The experiment with its devices' profiles.
+
+    Raises:
+        UserError: there are fewer peers than ranks.
+    """
     if ranks > experiment.peers:
         peers = f"there are {experiment.peers} peers"
         raise UserError(f"--processes {ranks}: {peers}, and each process needs one")

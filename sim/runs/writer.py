@@ -1,4 +1,4 @@
-"""What a simulation writes down, be it in one process or in several."""
+"""What a simulation, in one process or in several, leaves in its folder when it ends."""
 
 from __future__ import annotations
 
@@ -7,30 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from peer.effects import Report
 from peer.program import Program
 from peer.state.checkpoint import write_json
 from peer.state.recorder import Recorder, write_peer
 from sim.engines.eager import Engine
 from sim.engines.stacked import Stacked
-from sim.simulated_peer.simulated_peer import Process
-
-
-def record(recorder: Recorder, process: Process, report: Report) -> None:
-    """One round of one peer, at the virtual time at which it completed it."""
-    recorder.write(
-        process.id,
-        report.round,
-        report.measures,
-        seconds=process.now,
-        bytes_in=process.bytes_in,
-        bytes_out=process.bytes_out,
-    )
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 
 def write_peers(
     folder: Path,
-    processes: Mapping[int, Process],
+    peers: Mapping[int, SimulatedPeer],
     program: Program,
     recorder: Recorder,
     seconds: float,
@@ -42,21 +29,21 @@ def write_peers(
     would wait for a disk ten thousand times.
     """
 
-    def write(process: Process) -> None:
-        state = process.peer.state
+    def write(peer: SimulatedPeer) -> None:
+        state = peer.state
         write_peer(
             state,
             folder / f"peer-{state.peer}",
             seconds=seconds,
-            bytes_in=process.bytes_in,
-            bytes_out=process.bytes_out,
+            bytes_in=peer.bytes_in,
+            bytes_out=peer.bytes_out,
             missing=recorder.missed(state.peer),
             product=program.makes_product(state.peer, state.peers),
             durable=False,
         )
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(write, processes.values()):
+        for _ in pool.map(write, peers.values()):
             pass
 
 

@@ -1,1 +1,1 @@
-"""One simulation over several processes: conservative parallel discrete-event simulation."""
+"""One simulation in several processes: parallel discrete-event simulation over ranks."""

@@ -1,7 +1,7 @@
-"""Processes that share one simulation: what torch.distributed's gloo and NCCL do for them.
+"""Collective operations of the processes that share one simulation, by torch.distributed.
 
-Whatever crosses is bytes of our own making (msgpack, the wire's letters) and float32 rows: nothing
-is pickled. Started by ``torchrun``, or by :func:`launch` on this machine.
+Ranks are started by ``torchrun``, or by :func:`launch` on this machine. What they send each other
+is msgpack, letters in the wire's format, and float32 rows: nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
-from sim.machine.cpu_affinity import let_others_first, share
+from sim.machine.cpu_affinity import schedule_as_batch, share_of_cores
 from topology.errors import UserError
 
-PATIENCE = timedelta(minutes=30)
+TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others; one that dies ends them all much sooner."""
 
 
-class Parcel(NamedTuple):
-    """What one rank hands to another when they meet."""
+class RankMessage(NamedTuple):
+    """What one rank sends to another in one collective step."""
 
     content: bytes = b""
     rows: torch.Tensor = torch.empty(0)  # (n,), parameters one behind the other
 
 
-class Mesh:
-    """This process among all.
+class Communicator:
+    """This process among the ranks of one simulation, and what they do together.
+
+    Every method is collective: it returns when all ranks have called it.
 
     Args:
         device: where the peers of this rank live.
         threads: that it may compute with.
 
     Attributes:
-        rank: which one it is, from 0.
-        size: how many there are.
+        rank: the number of this process, from 0.
+        size: how many ranks there are.
     """
 
     def __init__(self, device: torch.device, threads: int = 1) -> None:
@@ -51,96 +53,100 @@ class Mesh:
         self.device = device
         self.threads = threads
         # Parameters go from GPU to GPU where every rank has one of its own, else through the host.
-        self._by_nccl: dist.ProcessGroup | None = None
-        crosses = device.type == "cuda" and dist.is_nccl_available()
-        can = self.gather(_gpu_of(device) if crosses else "")
-        if all(can) and len(set(can)) == self.size:
+        self._nccl: dist.ProcessGroup | None = None
+        has_nccl = device.type == "cuda" and dist.is_nccl_available()
+        gpus = self.all_gather(_gpu_id(device) if has_nccl else "")
+        if all(gpus) and len(set(gpus)) == self.size:
             torch.cuda.set_device(device)
-            self._by_nccl = dist.new_group(backend="nccl")
-            # NCCL's first exchange needs everybody.
-            dist.all_reduce(torch.zeros(1, device=device), group=self._by_nccl)
+            self._nccl = dist.new_group(backend="nccl")
+            # NCCL sets up its connections in the first operation, which needs all ranks.
+            dist.all_reduce(torch.zeros(1, device=device), group=self._nccl)
 
-    def meet(
-        self, said: Sequence[float], outgoing: Mapping[int, Parcel]
-    ) -> tuple[list[list[float]], dict[int, Parcel]]:
-        """Hand parcels to other ranks and take theirs; what every rank has ``said`` comes along.
+    def all_to_all(
+        self, numbers: Sequence[float], outgoing: Mapping[int, RankMessage]
+    ) -> tuple[list[list[float]], dict[int, RankMessage]]:
+        """Send messages to other ranks and receive theirs; every rank's ``numbers`` go to all.
 
-        Returns that, by rank, and the parcels of those who had one, in the order of ranks.
+        Returns:
+            The numbers, by rank, and the messages that came, by sender in the order of ranks.
         """
-        sizes = [[0.0] * self.size, [0.0] * self.size]  # bytes and floats, by rank
-        for other, parcel in outgoing.items():
-            sizes[0][other], sizes[1][other] = len(parcel.content), len(parcel.rows)
-        mine = torch.tensor([*said, *sizes[0], *sizes[1]], dtype=torch.float64)
-        table = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(table, mine)
-        came = [row.tolist() for row in table]
+        sizes = [[0.0] * self.size, [0.0] * self.size]  # bytes and floats, by receiver
+        for other, message in outgoing.items():
+            sizes[0][other], sizes[1][other] = len(message.content), len(message.rows)
+        mine = torch.tensor([*numbers, *sizes[0], *sizes[1]], dtype=torch.float64)
+        gathered = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(gathered, mine)
+        table = [row.tolist() for row in gathered]
         contents, rows = {}, {}
-        for other, row in enumerate(came):
-            nbytes, floats = (int(row[len(said) + self.rank + at]) for at in (0, self.size))
+        for other, row in enumerate(table):
+            nbytes, floats = (int(row[len(numbers) + self.rank + at]) for at in (0, self.size))
             if nbytes:
                 contents[other] = torch.empty(nbytes, dtype=torch.uint8)
             if floats:
-                rows[other] = torch.empty(floats, device=self._crossing)
-        self._swap({to: _as_tensor(p.content) for to, p in outgoing.items()}, contents)
-        self._swap({to: p.rows.to(self._crossing) for to, p in outgoing.items()}, rows)
-        parcels = {
-            other: Parcel(
+                rows[other] = torch.empty(floats, device=self._transfer_device)
+        self._send_and_receive({to: _as_tensor(m.content) for to, m in outgoing.items()}, contents)
+        self._send_and_receive(
+            {to: m.rows.to(self._transfer_device) for to, m in outgoing.items()}, rows
+        )
+        messages = {
+            other: RankMessage(
                 contents[other].numpy().tobytes(),
                 rows.get(other, torch.empty(0)).to(self.device),
             )
             for other in contents
         }
-        return [row[: len(said)] for row in came], parcels
+        return [row[: len(numbers)] for row in table], messages
 
     @property
-    def _crossing(self) -> torch.device:
-        return torch.device("cpu") if self._by_nccl is None else self.device
+    def _transfer_device(self) -> torch.device:
+        """Where tensors lie when they are sent: gloo takes those of the host alone."""
+        return torch.device("cpu") if self._nccl is None else self.device
 
-    def _swap(
+    def _send_and_receive(
         self, outgoing: Mapping[int, torch.Tensor], incoming: Mapping[int, torch.Tensor]
     ) -> None:
         """Send tensors to other ranks, and fill those that come from them."""
         operations = []
         for to, tensor in outgoing.items():
-            group = self._by_nccl if tensor.device.type == "cuda" else None
+            group = self._nccl if tensor.device.type == "cuda" else None
             if len(tensor):
                 operations.append(dist.P2POp(dist.isend, tensor, to, group))
         for sender, tensor in incoming.items():
-            group = self._by_nccl if tensor.device.type == "cuda" else None
+            group = self._nccl if tensor.device.type == "cuda" else None
             operations.append(dist.P2POp(dist.irecv, tensor, sender, group))
         if operations:
             for work in dist.batch_isend_irecv(operations):
                 work.wait()
 
-    def total(self, values: np.ndarray) -> np.ndarray:
+    def all_reduce(self, values: np.ndarray) -> np.ndarray:
         """The sum of all ranks' arrays of float64, element by element."""
-        found = torch.from_numpy(values.astype(np.float64))
-        dist.all_reduce(found)
-        return np.asarray(found.numpy())
+        total = torch.from_numpy(values.astype(np.float64))
+        dist.all_reduce(total)
+        return np.asarray(total.numpy())
 
-    def wait(self) -> None:
-        """For all ranks to come here."""
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
         dist.barrier()
 
-    def gather(self, text: str) -> list[str]:
-        """What every rank says, by rank, at every rank."""
+    def all_gather(self, text: str) -> list[str]:
+        """Every rank's text, by rank."""
         others = (r for r in range(self.size) if r != self.rank)
-        _, parcels = self.meet((), {r: Parcel(text.encode()) for r in others})
-        said = {r: parcel.content.decode() for r, parcel in parcels.items()} | {self.rank: text}
-        return [said.get(r, "") for r in range(self.size)]
+        _, messages = self.all_to_all((), {r: RankMessage(text.encode()) for r in others})
+        texts = {r: each.content.decode() for r, each in messages.items()} | {self.rank: text}
+        return [texts.get(r, "") for r in range(self.size)]
 
     @contextmanager
-    def as_one(self) -> Iterator[None]:
-        """A user's error of one rank inside the block is every rank's at its end.
+    def raising_together(self) -> Iterator[None]:
+        """If the block raises a user's error on one rank, every rank raises it at the block's end.
 
-        So none waits for one that has gone, and all end alike.
+        So no rank waits for one that has gone, and all end with the same words.
         """
         problem = ""
         try:
             yield
         except UserError as caught:
             problem = str(caught)
-        problems = [said for said in self.gather(problem) if said]
+        problems = [text for text in self.all_gather(problem) if text]
         if problems:
             raise UserError(problems[0])
 
@@ -149,68 +155,70 @@ def _as_tensor(content: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(content) or bytearray(1), dtype=torch.uint8)[: len(content)]
 
 
-def _gpu_of(device: torch.device) -> str:
-    """Which GPU it is, of all machines'."""
+def _gpu_id(device: torch.device) -> str:
+    """What tells a GPU from all others, of this and other machines."""
     return str(torch.cuda.get_device_properties(device).uuid)
 
 
-def place(device: str, rank: int) -> str:
-    """Where the peers of a machine's ``rank`` live: ``cuda`` stands for all the GPUs it has."""
+def device_of_rank(device: str, local_rank: int) -> str:
+    """The device of one of a machine's ranks: they share the GPUs that ``cuda`` stands for."""
     gpus = torch.cuda.device_count()
-    return f"cuda:{rank % gpus}" if device == "cuda" and gpus else device
+    return f"cuda:{local_rank % gpus}" if device == "cuda" and gpus else device
 
 
-def ranks_here() -> int:
-    """How many processes ``torchrun`` has started this one among; 1 without it."""
+def world_size() -> int:
+    """How many ranks ``torchrun`` has started this process among; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextmanager
-def join(device: str = "cpu") -> Iterator[Mesh]:
-    """Meet the processes that ``torchrun`` started; each has its part of ``device``."""
-    here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    with _joined(*here, device) as mesh:
-        yield mesh
+def join(device: str = "cpu") -> Iterator[Communicator]:
+    """Be one of the ranks that ``torchrun`` started; each has its part of ``device``."""
+    local = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    with _joined(*local, device) as communicator:
+        yield communicator
 
 
 @contextmanager
-def _joined(number: int, of: int, device: str, **settings: Any) -> Iterator[Mesh]:
-    """Be a rank, the one of that ``number`` of this machine's; ``settings`` are torch's."""
-    with share(number, of) as threads:
-        dist.init_process_group("gloo", timeout=PATIENCE, **settings)
-        # While another thread holds its lock, gloo's receiving thread spins: were it to take the
-        # core from just that one, both would stand still until the kernel's next tick.
-        let_others_first("gloo_tcp_loop")
+def _joined(
+    local_rank: int, local_size: int, device: str, **settings: Any
+) -> Iterator[Communicator]:
+    """Be one of this machine's ``local_size`` ranks; ``settings`` are ``init_process_group``'s."""
+    with share_of_cores(local_rank, local_size) as threads:
+        dist.init_process_group("gloo", timeout=TIMEOUT, **settings)
+        # While another thread holds its lock, gloo's receiving thread spins. If it preempted just
+        # that thread, both would stand still until the kernel's next tick.
+        schedule_as_batch("gloo_tcp_loop")
         try:
-            yield Mesh(torch.device(place(device, number)), threads)
+            yield Communicator(torch.device(device_of_rank(device, local_rank)), threads)
         finally:
             dist.destroy_process_group()
 
 
-def launch(task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu") -> None:
-    """Run ``task(mesh, *arguments)`` in new processes of this machine; if one fails, none goes on.
+def launch(task: Callable[..., None], ranks: int, *arguments: Any, device: str = "cpu") -> None:
+    """Run ``task(communicator, *arguments)`` in new processes; if one fails, all are ended.
 
-    Each has its part of ``device``, and of the processors.
+    Each has its part of ``device``, and of this machine's processors.
 
     Raises:
-        RuntimeError: one failed; the message holds what it said.
+        RuntimeError: one failed; the message holds its traceback.
     """
     with tempfile.TemporaryDirectory() as folder:
-        meeting = str(Path(folder) / "ranks")
+        rendezvous = str(Path(folder) / "ranks")
         try:
-            spawn(_begin, (processes, meeting, device, task, arguments), processes)  # type: ignore[no-untyped-call]
+            spawn(_run_task, (ranks, rendezvous, device, task, arguments), ranks)  # type: ignore[no-untyped-call]
         except ProcessRaisedException as problem:
             raise RuntimeError(str(problem)) from None
 
 
-def _begin(
+def _run_task(
     rank: int,
-    processes: int,
-    meeting: str,
+    ranks: int,
+    rendezvous: str,
     device: str,
     task: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    where = {"init_method": f"file://{meeting}", "rank": rank, "world_size": processes}
-    with _joined(rank, processes, device, **where) as mesh:
-        task(mesh, *arguments)
+    settings = {"init_method": f"file://{rendezvous}", "rank": rank, "world_size": ranks}
+    with _joined(rank, ranks, device, **settings) as communicator:
+        task(communicator, *arguments)

@@ -1,81 +1,73 @@
-"""What the ranks of a simulation measure together."""
+"""The disagreement of a simulation whose peers live on several ranks."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sim.sharding.collectives import Mesh
-from sim.simulated_peer.simulated_peer import Process
-from sim.simulated_peer.snapshots import Snapshot
+from sim.metrics.disagreement import arena_sums, disagreement_of_sums
+from sim.sharding.collectives import Communicator
+from sim.simulated_peer.round_snapshots import RoundSnapshots
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 
 class SharedDisagreement:
-    """The network's exact disagreement, from every rank's sums: (1/K) sum ||w_k||^2 - ||w_c||^2.
+    """Measures the disagreement of all ranks' peers, without any rank holding them all.
+
+    When all peers of this rank have completed a round, their arenas are summed. Ranks may be at
+    different rounds: sums wait here until every rank has some of the same round.
 
     Args:
-        mesh: the ranks.
+        communicator: the ranks.
         lengths: of an arena, by net.
-        of_rank: how many peers live on this rank.
-        write: takes a round and its disagreement by net; called at every rank.
+        peers: how many peers live on this rank.
+        write: takes a round and its disagreement by net; is called on every rank.
+
+    Attributes:
+        reached: how many measured rounds all peers of this rank have completed.
     """
 
     def __init__(
         self,
-        mesh: Mesh,
+        communicator: Communicator,
         lengths: Mapping[str, int],
-        of_rank: int,
+        peers: int,
         write: Callable[[int, dict[str, float]], None],
     ) -> None:
-        self.mesh = mesh
+        self.communicator = communicator
         self.lengths = lengths
-        self.of_rank = of_rank
         self.write = write
-        self.reached = 0  # measured rounds that all peers of this rank have completed
+        self.reached = 0
         self._measured = 0
-        self._taken: dict[int, dict[str, list[Snapshot]]] = {}
-        self._counts: Counter[int] = Counter()
-        self._sums: deque[tuple[int, dict[str, np.ndarray]]] = deque()
+        self._snapshots = RoundSnapshots(tuple(lengths), peers)
+        self._waiting: deque[tuple[int, dict[str, np.ndarray]]] = deque()
 
-    def reported(self, process: Process, round: int) -> None:
-        """``process`` has completed ``round``; once all of the rank have, sums are taken."""
-        taken = self._taken.setdefault(round, {name: [] for name in self.lengths})
-        for name, arenas in taken.items():
-            if name in process.peer.state.nets:
-                arenas.append(process.snapshot(name))
-        self._counts[round] += 1
-        if self._counts[round] == self.of_rank:
-            del self._taken[round], self._counts[round]
-            sums = {name: _sums(taken[name], length) for name, length in self.lengths.items()}
-            self._sums.append((round, sums))
+    def reported(self, peer: SimulatedPeer, round: int) -> None:
+        """``peer`` has completed ``round``."""
+        found = self._snapshots.add(peer, round)
+        if found is not None:
+            sums = {
+                name: arena_sums([arena.tensor for arena in found[name]], length)
+                for name, length in self.lengths.items()
+            }
+            self._waiting.append((round, sums))
             self.reached += 1
 
     @property
     def is_behind(self) -> bool:
-        """Whether sums, each as large as a net, pile up here for want of the other ranks'."""
-        return len(self._sums) > 1
+        """Whether more than one round's sums, each as large as a net, wait for other ranks."""
+        return len(self._waiting) > 1
 
     def measure(self, reached: int) -> None:
-        """Put the ranks' sums together, up to the round number ``reached`` of the measured."""
+        """Measure the rounds up to the ``reached``-th, which all ranks have completed."""
         while self._measured < reached:
             self._measured += 1
-            round, sums = self._sums.popleft()
+            round, sums = self._waiting.popleft()
             found = {}
             for name, mine in sums.items():
-                *total, squares, count = self.mesh.total(mine)
-                if count > 1:
-                    centroid = np.array(total) / count
-                    found[name] = max(0.0, float(squares / count - centroid @ centroid))
+                value = disagreement_of_sums(self.communicator.all_reduce(mine))
+                if value is not None:
+                    found[name] = value
             self.write(round, found)
-
-
-def _sums(arenas: Sequence[Snapshot], length: int) -> np.ndarray:
-    """The sum of the arenas, of their squared norms, and how many: (length + 2,), float64."""
-    found = np.zeros(length + 2)
-    for arena in arenas:
-        w = arena.tensor.detach().double()  # by torch, which keeps to this process's threads
-        found[:length] += w.cpu().numpy()
-        found[length:] += np.array([float(w @ w), 1.0])
-    return found

@@ -1,4 +1,4 @@
-"""What peers said, as one rank of a simulation hands it to another."""
+"""Batches of messages as bytes and rows, as one rank sends them to another."""
 
 from __future__ import annotations
 
@@ -9,57 +9,50 @@ import msgpack
 import torch
 
 from peer.effects import Moment
-from sim.environment.network import Sent
-from sim.events.exchanges import News, Said, Withdrawn
-from sim.sharding.collectives import Parcel
+from sim.environment.network import Transmission
+from sim.events.batch import Batch, ProgressUpdate, Withdrawal
+from sim.sharding.collectives import RankMessage
 from sim.simulated_peer.simulated_peer import Value
 from sim.simulated_peer.snapshots import Snapshot
 
 
-def pack_said(said: Said) -> Parcel:
-    """All of it; every value once, to however many it goes."""
-    values = {id(sent.value): sent.value for sent in said.sent if sent.value is not None}
+def pack_batch(batch: Batch) -> RankMessage:
+    """A batch as one message; a value that goes to several peers is in it once."""
+    values = {id(sent.value): sent.value for sent in batch.transmissions if sent.value is not None}
     rows = {key: value.tensor for key, value in values.items() if isinstance(value, Snapshot)}
     letters = {key: bytes(value) for key, value in values.items() if isinstance(value, memoryview)}
     places = {key: place for place, key in enumerate([*rows, *letters])}
     content = msgpack.packb(
         {
-            "sent": [[*_fields(sent), places.get(id(sent.value))] for sent in said.sent],
-            "withdrawn": [[taken.sender, taken.receiver, taken.t] for taken in said.withdrawn],
-            "news": [
-                [news.peer, news.at, news.round, news.finished, _moments(news.passed)]
-                for news in said.news
+            "transmissions": [
+                [*sent[:-1], places.get(id(sent.value))] for sent in batch.transmissions
             ],
+            "withdrawals": batch.withdrawals,
+            "updates": [[*update[:-1], _moments(update.settled)] for update in batch.updates],
             "letters": list(letters.values()),
             "rows": [len(row) for row in rows.values()],
         }
     )
-    return Parcel(content, torch.cat(list(rows.values()))) if rows else Parcel(content)
+    return RankMessage(content, torch.cat(list(rows.values()))) if rows else RankMessage(content)
 
 
-def unpack_said(parcel: Parcel) -> Said:
-    """What another rank has packed."""
-    content: dict[str, Any] = msgpack.unpackb(parcel.content, max_bin_len=2**32 - 1)
-    values: list[Value] = [Snapshot.of_value(w) for w in torch.split(parcel.rows, content["rows"])]
+def unpack_batch(message: RankMessage) -> Batch:
+    """The batch that another rank has packed."""
+    content: dict[str, Any] = msgpack.unpackb(message.content, max_bin_len=2**32 - 1)
+    rows = torch.split(message.rows, content["rows"])
+    values: list[Value] = [Snapshot.of_value(w) for w in rows]
     values += [memoryview(bytearray(letter)) for letter in content["letters"]]
-    said = Said()
-    for sender, receiver, t, at, soonest, delay, nbytes, crossing, place in content["sent"]:
-        value = None if place is None else values[place]
-        way = (sender, receiver, Moment(*t))
-        said.sent.append(Sent(*way, at, soonest, delay, nbytes, crossing, value))
-    for sender, receiver, t in content["withdrawn"]:
-        said.withdrawn.append(Withdrawn(sender, receiver, Moment(*t)))
-    for peer, at, round, finished, passed in content["news"]:
-        moments = {neighbour: Moment(*t) for neighbour, *t in passed}
-        said.news.append(News(peer, at, round, finished, moments))
-    return said
+    batch = Batch()
+    for *fields, place in content["transmissions"]:
+        sent = Transmission._make([*fields, None if place is None else values[place]])
+        batch.transmissions.append(sent._replace(t=Moment(*sent.t)))
+    for sender, receiver, t in content["withdrawals"]:
+        batch.withdrawals.append(Withdrawal(sender, receiver, Moment(*t)))
+    for peer, at, round, finished, settled in content["updates"]:
+        moments = {neighbour: Moment(*t) for neighbour, *t in settled}
+        batch.updates.append(ProgressUpdate(peer, at, round, finished, moments))
+    return batch
 
 
-def _fields(sent: Sent) -> list[Any]:
-    """All but the value."""
-    moving = [sent.at, sent.soonest, sent.delay, sent.nbytes, sent.crossing]
-    return [sent.sender, sent.receiver, sent.t, *moving]
-
-
-def _moments(passed: Mapping[int, Moment]) -> list[list[int]]:
-    return [[neighbour, *t] for neighbour, t in passed.items()]
+def _moments(settled: Mapping[int, Moment]) -> list[list[int]]:
+    return [[neighbour, *t] for neighbour, t in settled.items()]

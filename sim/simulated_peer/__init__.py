@@ -1,1 +1,1 @@
-"""A peer in the simulator: its coroutine, the exchange that it is in, what its nets were."""
+"""One simulated peer: its coroutine, the exchange that it waits in, and snapshots of its nets."""

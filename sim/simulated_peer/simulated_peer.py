@@ -1,4 +1,4 @@
-"""One simulated peer: its coroutine, the exchange that it is in, and what others know of it."""
+"""One simulated peer: its coroutine, the exchange that it waits in, and what others know of it."""
 
 from __future__ import annotations
 
@@ -12,58 +12,83 @@ from peer.program import Running
 from sim.simulated_peer.snapshots import Snapshot, Snapshots
 
 Value = Snapshot | memoryview
-"""What is under way on a link: an arena's value, or a letter's bytes."""
+"""What is sent on a link: an arena's value, or a letter's bytes."""
 
 
 @dataclass
-class Pending:
-    """One peer's part in one exchange, from its effect until every neighbour is settled."""
+class PendingExchange:
+    """One peer's part in one exchange, from its effect until it is settled with every neighbour.
+
+    Attributes:
+        effect: what the coroutine asked for.
+        outgoing: the value for each neighbour to whom one is sent.
+        ready: virtual time at which the last of what has arrived so far arrived.
+        received: values that arrived, by sender.
+        missing: neighbours whose value is not waited for any more, or who will not use ours.
+        meanwhile: gives the result of local steps that are taken while values are on their way.
+        wanted: neighbours who send a value.
+        awaited: those of them from whom nothing has arrived yet.
+        unconfirmed: neighbours who only receive, and of whom it is not known yet whether they do.
+    """
 
     effect: Combine | Exchange
-    outgoing: Mapping[int, Value]  # q_k for whom it is sent to
-    ready: float  # when the last of what has come so far came
+    outgoing: Mapping[int, Value]
+    ready: float
     received: dict[int, Value] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
-    meanwhile: Callable[[], Any] | None = None  # local steps while values are under way
+    meanwhile: Callable[[], Any] | None = None
 
     def __post_init__(self) -> None:
         effect = self.effect
         self.wanted = frozenset(effect.senders if isinstance(effect, Exchange) else effect.weights)
-        self.open = set(self.wanted)  # of whom nothing is known yet
-        self.unsent = self.outgoing.keys() - self.wanted  # who only receive, and have not yet
+        self.awaited = set(self.wanted)
+        self.unconfirmed = self.outgoing.keys() - self.wanted
 
     @property
     def moments(self) -> Mapping[int, Moment]:
-        """When it is, on the link with each neighbour."""
+        """The exchange's moment on the link with each neighbour."""
         return self.effect.moments
 
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing more to wait for."""
-        return not self.open and not self.unsent
+        return not self.awaited and not self.unconfirmed
 
-    def take(self, sender: int, arrival: float, value: Value) -> None:
-        """A neighbour's value, there at ``arrival``."""
-        self.open.discard(sender)
+    def receive(self, sender: int, arrival: float, value: Value) -> None:
+        """Add a neighbour's value, which arrives at ``arrival``."""
+        self.awaited.discard(sender)
         self.received[sender] = value
         self.ready = max(self.ready, arrival)
 
     def do_without(self, neighbour: int, since: float) -> None:
-        """Wait no more, from ``since`` on, for a neighbour's value, or for it to take ours."""
-        self.open.discard(neighbour)
-        self.unsent.discard(neighbour)
+        """Stop waiting, at ``since``, for a neighbour's value, or for it to receive ours."""
+        self.awaited.discard(neighbour)
+        self.unconfirmed.discard(neighbour)
         self.missing.add(neighbour)
         self.ready = max(self.ready, since)
 
 
 @dataclass
-class Process:
-    """One peer's coroutine and what waits for it."""
+class SimulatedPeer:
+    """One peer's coroutine, and all that the simulation keeps of the peer.
 
-    peer: Peer
+    Attributes:
+        facade: the peer as its coroutine sees it.
+        running: the coroutine.
+        now: virtual time, in seconds, at which the coroutine was last resumed.
+        pending: the exchange that it waits in.
+        inbox: values that arrived before this peer began their exchange, with their arrival, by
+            sender and moment.
+        snapshots: values of its nets that are still on their way somewhere.
+        finished: whether the coroutine has ended.
+        bytes_in: received since the start.
+        bytes_out: sent since the start.
+    """
+
+    facade: Peer
     running: Running
     now: float = 0.0
-    pending: Pending | None = None
+    pending: PendingExchange | None = None
     inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
     finished: bool = False
@@ -71,21 +96,28 @@ class Process:
     bytes_out: int = 0
 
     def __post_init__(self) -> None:
-        self.id = self.peer.id
+        self.id = self.facade.id
+        self.state = self.facade.state
 
     def snapshot(self, net: str) -> Snapshot:
         """The value of one of its nets at this moment."""
-        return self.snapshots.take(net, self.peer.state.nets[net])
+        return self.snapshots.of(net, self.state.nets[net])
 
 
 @dataclass
-class Standing:
-    """How far a peer is, as the others know it."""
+class NeighbourProgress:
+    """How far a peer is, as its neighbours know it.
+
+    Attributes:
+        round: rounds that it has completed.
+        finished: whether its coroutine has ended.
+        settled: the moment of the exchange that it settled last, by neighbour.
+    """
 
     round: int = 0
     finished: bool = False
-    passed: dict[int, Moment] = field(default_factory=dict)  # settled last, on each link
+    settled: dict[int, Moment] = field(default_factory=dict)
 
     def is_past(self, neighbour: int, t: Moment) -> bool:
         """Whether it has settled exchange ``t`` on the link with ``neighbour``, or never will."""
-        return self.finished or t.round < self.round or self.passed.get(neighbour, BEFORE_ALL) >= t
+        return self.finished or t.round < self.round or self.settled.get(neighbour, BEFORE_ALL) >= t

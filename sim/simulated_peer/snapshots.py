@@ -1,4 +1,4 @@
-"""Values of arenas at a moment, copied only where the arena moves on before they are used."""
+"""Copy-on-write snapshots of arenas: copied only where the arena changes before they are used."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from peer.state import Net
 class Snapshot:
     """One arena's value at one moment.
 
-    While the arena still holds it, this is the arena itself; it is copied only if somebody still
-    needs it when the arena is about to change (:meth:`Snapshots.keep`).
+    As long as the arena still holds that value, this is the arena's own memory. Before the arena
+    changes, :meth:`before_write` copies it, if somebody still needs it.
+
+    Attributes:
+        tensor: the value, (P,).
+        is_live: whether ``tensor`` is the arena's own memory, not a copy.
     """
 
     def __init__(self, vector: torch.Tensor) -> None:
-        self.tensor = vector  # (P,)
+        self.tensor = vector
         self.is_live = True
 
     @classmethod
     def of_value(cls, value: torch.Tensor) -> Snapshot:
-        """A value that lies in no arena, and that nobody changes."""
+        """A value (P,) that lies in no arena, and that nobody changes."""
         snapshot = cls(value)
         snapshot.is_live = False
         return snapshot
@@ -32,8 +36,8 @@ class Snapshot:
         """Bytes that sending it takes."""
         return self.tensor.nbytes
 
-    def keep(self) -> None:
-        """The arena is about to change: hold a copy."""
+    def before_write(self) -> None:
+        """Copy the value: the arena is about to change."""
         if self.is_live:
             self.tensor, self.is_live = self.tensor.clone(), False
 
@@ -44,8 +48,8 @@ class Snapshots:
     def __init__(self) -> None:
         self._latest: dict[str, weakref.ref[Snapshot]] = {}
 
-    def take(self, name: str, net: Net) -> Snapshot:
-        """The value of ``net`` now: the same snapshot to all who ask before it changes."""
+    def of(self, name: str, net: Net) -> Snapshot:
+        """The value of ``net`` now: one snapshot for all who ask before the net changes."""
         known = self._latest.get(name)
         snapshot = known() if known else None
         if snapshot is None:
@@ -53,12 +57,12 @@ class Snapshots:
             self._latest[name] = weakref.ref(snapshot)
         return snapshot
 
-    def keep(self) -> None:
-        """The peer's arenas may change from now on: copy what somebody still needs."""
+    def before_write(self) -> None:
+        """Copy the values that somebody still needs: the peer's arenas are about to change."""
         if not self._latest:
             return
         for known in self._latest.values():
             snapshot = known()
             if snapshot is not None:
-                snapshot.keep()
+                snapshot.before_write()
         self._latest.clear()

@@ -30,7 +30,7 @@ from sim.api import run
 from sim.metrics.pace import convergence_gain, time_to_score
 from sim.metrics.quality import evaluate_generators
 from sim.records.mixture import final_generator
-from sim.records.quality_log import Progress, read_progress
+from sim.records.quality_log import QualityCurve, read_quality_log
 from sim.reporting.tables import format_bytes, format_distance, format_time
 from topology.errors import UserError
 
@@ -51,12 +51,12 @@ class Outcome:
     target: float | None = None  # the CFID of metrics.target
     time_to_target: float | None = None  # virtual seconds, if it was reached
     rounds_to_target: float | None = None
-    gain: float | None = None  # FeGAN's: how many times sooner than the first system, see below
+    gain: float | None = None  # see with_gains
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Experiments by system and seed; all validated, none run."""
+    """Experiments by system and seed, validated but not run yet."""
 
     experiments: Mapping[tuple[str, int], Experiment]
 
@@ -121,7 +121,7 @@ def compare(
     comparison: Comparison,
     folder: Path,
     processes: int = 1,
-    told: Callable[[Outcome], None] | None = None,
+    notify: Callable[[Outcome], None] | None = None,
     engine: str = "event",
 ) -> list[Outcome]:
     """Run everything, each in its own folder under ``folder``, and judge it.
@@ -130,7 +130,7 @@ def compare(
         comparison: what to run.
         folder: gets a run directory for each, and ``comparison.json``.
         processes: how many run at once.
-        told: is called with each outcome as it comes.
+        notify: is called with each outcome as it comes.
         engine: as of :func:`sim.runs.simulate`; each run computes in one thread.
     """
     outcomes = []
@@ -141,15 +141,15 @@ def compare(
     if processes == 1:
         for task in tasks:
             outcomes.append(_run(*task))
-            if told:
-                told(outcomes[-1])
+            if notify:
+                notify(outcomes[-1])
     else:
         spawned = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
             for future in as_completed([pool.submit(_run, *task) for task in tasks]):
                 outcomes.append(future.result())
-                if told:
-                    told(outcomes[-1])
+                if notify:
+                    notify(outcomes[-1])
     order = {key: i for i, key in enumerate(comparison.experiments)}
     outcomes.sort(key=lambda outcome: order[outcome.system, outcome.seed])
     outcomes = with_gains(outcomes, folder)
@@ -158,15 +158,16 @@ def compare(
 
 
 def with_gains(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
-    """With how many times sooner each reaches the best CFID of the first system, by its seed.
+    """The outcomes with their convergence gains (FeGAN, section 6).
 
-    In virtual time, if quality was logged on the way (``metrics.quality_every``); None where it
-    never gets there (FeGAN, section 6: convergence gain).
+    A gain is how many times sooner, in virtual time, a system reaches the best CFID of the first
+    system with the same seed. None where it never does, or where quality was not logged
+    (``metrics.quality_every``).
     """
     found = []
     for outcome in outcomes:
-        first = read_progress(folder / _slug(outcomes[0].system, outcome.seed))
-        own = read_progress(folder / _slug(outcome.system, outcome.seed))
+        first = read_quality_log(folder / _slug(outcomes[0].system, outcome.seed))
+        own = read_quality_log(folder / _slug(outcome.system, outcome.seed))
         gain = None
         if first is not None and own is not None:
             series = [(each.seconds.tolist(), each.cfid.tolist()) for each in (first, own)]
@@ -180,7 +181,7 @@ def _slug(system: str, seed: int) -> str:
 
 
 def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
-    """One system, in this process."""
+    """Run and judge one system with one seed, in this process."""
     experiment = from_mapping(keys)
     done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
     program = algorithms.find(experiment)
@@ -190,7 +191,7 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: s
         if program.makes_product(k, experiment.peers)
     }
     quality = evaluate_generators(experiment, generators)
-    target, progress = experiment.metrics.target, read_progress(done.path)
+    target, curve = experiment.metrics.target, read_quality_log(done.path)
     finite = [x for x in quality.cfid.values() if math.isfinite(x)]
     return Outcome(
         system,
@@ -203,33 +204,33 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: s
         round(done.seconds, 1),
         done.virtual_seconds if experiment.devices else None,
         target,
-        *_to_target(progress, target),
+        *_to_target(curve, target),
     )
 
 
 def _to_target(
-    progress: Progress | None, target: float | None
+    curve: QualityCurve | None, target: float | None
 ) -> tuple[float | None, float | None]:
     """Virtual seconds and rounds until the target."""
-    if progress is None or target is None:
+    if curve is None or target is None:
         return None, None
-    cfid: list[float] = progress.cfid.tolist()
+    cfid: list[float] = curve.cfid.tolist()
     seconds, rounds = (
-        time_to_score(axis.tolist(), cfid, target) for axis in (progress.seconds, progress.rounds)
+        time_to_score(axis.tolist(), cfid, target) for axis in (curve.seconds, curve.rounds)
     )
     return seconds, rounds
 
 
-def progress_of(
+def quality_curves_of(
     outcomes: Sequence[Outcome], folder: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """By system, of the first seed: percent of the run, classes covered, CFID; if it was logged."""
     series = {}
     for outcome in outcomes:
-        progress = read_progress(folder / _slug(outcome.system, outcome.seed))
-        if progress is not None and outcome.system not in series:
-            done = 100 * progress.rounds / max(1, outcome.rounds)
-            series[outcome.system] = done, progress.covered, progress.cfid
+        curve = read_quality_log(folder / _slug(outcome.system, outcome.seed))
+        if curve is not None and outcome.system not in series:
+            done = 100 * curve.rounds / max(1, outcome.rounds)
+            series[outcome.system] = done, curve.covered, curve.cfid
     return series
 
 
@@ -282,12 +283,12 @@ def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
 def _caption(outcomes: Sequence[Outcome]) -> str:
     seeds = sorted({outcome.seed for outcome in outcomes})
     many = f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}; "
-    said = "covers: classes of the poorest generator judged"
+    words = "covers: classes of the poorest generator judged"
     if any(outcome.virtual_seconds is not None for outcome in outcomes):
-        said += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
+        words += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
     if any(outcome.gain is not None for outcome in outcomes):
-        said += f"; gain: times sooner than {outcomes[0].system} at its best CFID, in virtual time"
-    return (many if len(seeds) > 1 else "") + said
+        words += f"; gain: times sooner than {outcomes[0].system} at its best CFID, in virtual time"
+    return (many if len(seeds) > 1 else "") + words
 
 
 def comparison_folder(run_dir: Path | None, files: Sequence[Path]) -> Path:

@@ -30,14 +30,15 @@ from peer.gan.objectives import OBJECTIVES, Batch
 from peer.state import PeerState
 from peer.state.checkpoint import write_json
 from peer.streams import stream
-from sim.metrics.disagreement import disagreement
 from sim.metrics.theorem1_bound import disagreement_bound
 from sim.reporting.plots.style import FAINT, PALETTE, save, styled
+from sim.runs.observer import snapshot_disagreement
 from sim.runs.simulate import drive, make_states
-from sim.simulated_peer.simulated_peer import Process
+from sim.simulated_peer.round_snapshots import RoundSnapshots
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 NET = "discriminator"
-LOOKS = 10
+GRADIENT_MEASUREMENTS = 10
 """How often in a run the full gradients are measured."""
 
 
@@ -92,9 +93,10 @@ def sweep_disagreement(
     """
     say = progress or (lambda line: None)
     prepare_compute_thread(experiment.threads)
-    say(f"training the generators: {algorithms.find(experiment).rounds} rounds")
-    trained = make_states(experiment)
-    drive(experiment, trained, algorithms.find(experiment))
+    program = algorithms.find(experiment)
+    say(f"training the generators: {program.rounds} rounds")
+    trained = make_states(experiment, program=program)
+    drive(experiment, trained, program)
     centroids = {
         net: torch.stack([s.nets[net].arena.vector for s in trained.values()]).mean(0)
         for net in trained[0].nets
@@ -129,21 +131,22 @@ def _run(
         optimizer={"name": "sgd", "lr": mu},
         algorithm={"name": "diffusion", "rounds": rounds, "n_d": 1, "n_g": 0},
     )
-    states = make_states(plain)
+    program = algorithms.find(plain)
+    states = make_states(plain, program=program)
     for state in states.values():
         for net, centroid in centroids.items():
             state.nets[net].arena.vector.copy_(centroid)
-    watch = _Watch(states, transient, max(1, rounds // LOOKS))
-    drive(plain, states, algorithms.find(plain), watch)
-    bound_sq = max(watch.full) + float(np.mean(watch.noise))
+    measurements = _Measurements(states, transient, max(1, rounds // GRADIENT_MEASUREMENTS))
+    drive(plain, states, program, measurements)
+    bound_sq = max(measurements.full) + float(np.mean(measurements.noise))
     bound = disagreement_bound(mu, lambda_2, bound_sq)
-    measured = float(np.mean(watch.disagreement))
+    measured = float(np.mean(measurements.disagreement))
     return Point(graph, lambda_2, mu, rounds, transient, measured, bound_sq, bound)
 
 
 @dataclass
-class _Watch:
-    """Measures the network whenever all of it has completed a round."""
+class _Measurements:
+    """Measures the disagreement of rounds after the transient, and gradients every few rounds."""
 
     states: Mapping[int, PeerState]
     transient: int
@@ -151,21 +154,19 @@ class _Watch:
     disagreement: list[float] = field(default_factory=list)
     full: list[float] = field(default_factory=list)  # squared norms of full gradients
     noise: list[float] = field(default_factory=list)  # squared distances of mini-batch gradients
-    _reached: dict[int, list[torch.Tensor]] = field(default_factory=dict)
 
-    def reported(self, process: Process, report: Report) -> None:
+    def __post_init__(self) -> None:
+        self._snapshots = RoundSnapshots((NET,), len(self.states))
+
+    def reported(self, peer: SimulatedPeer, report: Report) -> None:
         """One peer has completed a round."""
-        state = process.peer.state
-        reached = self._reached.setdefault(report.round, [])
-        reached.append(state.nets[NET].arena.vector.clone())
-        if len(reached) == len(self.states):
-            del self._reached[report.round]
-            if report.round > self.transient:
-                self.disagreement.append(disagreement(torch.stack(reached)))
+        found = self._snapshots.add(peer, report.round)
+        if found is not None and report.round > self.transient:
+            self.disagreement.append(snapshot_disagreement(found[NET]))
         if report.round % self.every == 0:
-            self._look(state)
+            self._measure_gradients(peer.state)
 
-    def _look(self, state: PeerState) -> None:
+    def _measure_gradients(self, state: PeerState) -> None:
         """The full gradient at this peer, and how far mini-batches are from it."""
         assert state.shard is not None
         rng = stream(state.streams.seed, state.peer, "theory", state.round)

@@ -23,7 +23,7 @@ from sim.metrics.quality import Source, class_histogram, confident_classes, coun
 from sim.metrics.samples import draw_samples
 from sim.records.mixture import Mixture, load_run
 from sim.records.reader import read_run
-from sim.records.run_metrics import measure_course
+from sim.records.run_metrics import measure_run
 from sim.reporting.tables import format_distance
 from topology.errors import UserError
 
@@ -53,7 +53,7 @@ def evaluate_run(
 
     Returns:
         ``peers``: measures by peer; ``run``: those of the run as a whole
-        (:func:`~sim.records.run_metrics.measure_course`); ``of``: how many samples, real images
+        (:func:`~sim.records.run_metrics.measure_run`); ``of``: how many samples, real images
         and bins.
 
     Raises:
@@ -69,7 +69,7 @@ def evaluate_run(
     count = samples or run.experiment.metrics.samples
     reference = _spread(source, real)
     _, real_features = source.judge.verdicts(reference)
-    # Balls of two sets compare where the sets are of equal size.
+    # Precision and recall need sets of equal size.
     real_centres = real_features[_places(len(real_features), count)]
     say(f"bins from {len(reference):,} real images")
     binning = Binning(_flat(reference))
@@ -98,7 +98,7 @@ def evaluate_run(
             "js": bins.divergence,
         }
         if isinstance(generator, Mixture):
-            groups = _of_groups(generator, source, gan.z_dim, count)
+            groups = _group_distances(generator, source, gan.z_dim, count)
         if extractor is not None and real_inception is not None:
             say(f"Inception features of {count:,} samples of peer {k}")
             ours = extractor.features(drawn)
@@ -107,14 +107,14 @@ def evaluate_run(
             peers[str(k)] |= {"fid": fid, "kid": kid.mean, "kid_std": kid.std}
     found: dict[str, Any] = {
         "peers": peers,
-        "run": measure_course(run, source) | ({"groups": groups} if groups else {}),
+        "run": measure_run(run, source) | ({"groups": groups} if groups else {}),
         "of": {"samples": count, "real": len(reference), "bins": binning.k},
     }
     write_json(run.folder / "evaluation.json", _finite(found))
     return found
 
 
-def _of_groups(mixture: Mixture, source: Source, z_dim: int, count: int) -> dict[str, float]:
+def _group_distances(mixture: Mixture, source: Source, z_dim: int, count: int) -> dict[str, float]:
     """CFID of each group's generator against the whole source, mean and std (Oasis, table 3)."""
     seed = source.experiment.seed
     values = []

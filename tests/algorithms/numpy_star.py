@@ -22,7 +22,7 @@ from peer.gan.arena import Arena
 from peer.state import PeerState
 from peer.streams import stream
 from sim.runs.simulate import drive, make_states
-from sim.simulated_peer.simulated_peer import Process
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]  # net -> (P,)
@@ -247,8 +247,8 @@ class Measures:
         self.peer = peer
         self.rounds: list[Mapping[str, Any]] = []
 
-    def reported(self, process: Process, report: Report) -> None:
-        if process.id == self.peer:
+    def reported(self, peer: SimulatedPeer, report: Report) -> None:
+        if peer.id == self.peer:
             self.rounds.append(report.measures)
 
 

@@ -16,44 +16,48 @@ from peer.experiment import Experiment, from_mapping
 from peer.peer import Peer
 from peer.program import Program
 from peer.state import PeerState
-from sim.environment.network import Network
+from sim.environment.network import NetworkModel
 from sim.events.driver import EventDriver
-from sim.sharding.collectives import Mesh, Parcel
-from sim.sharding.driver import ShardedDriver, homes
-from sim.simulated_peer.simulated_peer import Process
+from sim.sharding.collectives import Communicator, RankMessage
+from sim.sharding.partition import peers_of_rank
+from sim.sharding.synchroniser import ConservativeSynchroniser
+from sim.simulated_peer.simulated_peer import SimulatedPeer
 
 DEADLINE = 10.0
 
 
-class Table:
-    """Where ranks that are threads of this process meet."""
+class SharedTable:
+    """What ranks that are threads of this process have in common."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.barrier = Barrier(size, timeout=60.0)
-        self.said: list[Sequence[float]] = [()] * size
-        self.parcels: list[Mapping[int, Parcel]] = [{}] * size
+        self.numbers: list[Sequence[float]] = [()] * size
+        self.messages: list[Mapping[int, RankMessage]] = [{}] * size
 
 
-class Seat:
-    """One rank's, in place of its :class:`Mesh`."""
+class ThreadCommunicator:
+    """One thread's, in place of a process's :class:`Communicator`."""
 
-    def __init__(self, table: Table, rank: int) -> None:
+    def __init__(self, table: SharedTable, rank: int) -> None:
         self.table = table
         self.rank = rank
         self.size = table.size
 
-    def meet(
-        self, said: Sequence[float], outgoing: Mapping[int, Parcel]
-    ) -> tuple[list[list[float]], dict[int, Parcel]]:
+    def all_to_all(
+        self, numbers: Sequence[float], outgoing: Mapping[int, RankMessage]
+    ) -> tuple[list[list[float]], dict[int, RankMessage]]:
         table = self.table
-        table.said[self.rank], table.parcels[self.rank] = said, outgoing
+        table.numbers[self.rank], table.messages[self.rank] = numbers, outgoing
         table.barrier.wait()
-        answers = [list(each) for each in table.said]
-        outgoings = enumerate(table.parcels)
-        came = {rank: parcels[self.rank] for rank, parcels in outgoings if self.rank in parcels}
-        table.barrier.wait()  # all have read before anybody says more
-        return answers, came
+        answers = [list(each) for each in table.numbers]
+        received = {
+            rank: messages[self.rank]
+            for rank, messages in enumerate(table.messages)
+            if self.rank in messages
+        }
+        table.barrier.wait()  # until all have read, before one writes again
+        return answers, received
 
 
 @dataclass
@@ -89,31 +93,30 @@ class Talk:
             | self.keys
         )
         program = Program("test", self._peer, self.rounds)
-        self.processes: dict[int, Process] = {}
+        self.simulated: dict[int, SimulatedPeer] = {}
         if ranks == 1:
             peers = self._peers(experiment, range(self.peers))
-            driver = EventDriver(peers, program, Network(experiment), self.deadline)
+            driver = EventDriver(peers, program, NetworkModel(experiment), self.deadline)
             driver.run()
-            self.processes = driver.processes
+            self.simulated = driver.peers
         else:
-            table = Table(ranks)
-            seats = [Seat(table, rank) for rank in range(ranks)]
+            table = SharedTable(ranks)
+            all_ranks = [ThreadCommunicator(table, rank) for rank in range(ranks)]
             with ThreadPoolExecutor(ranks) as pool:
-                list(pool.map(lambda seat: self._run_rank(seat, experiment, program), seats))
+                list(pool.map(lambda rank: self._run_rank(rank, experiment, program), all_ranks))
         return self
 
-    def _run_rank(self, seat: Seat, experiment: Experiment, program: Program) -> None:
-        graph = experiment.graph_of_peers
-        own = [k for k, home in homes(graph, seat.size).items() if home == seat.rank]
-        mesh, peers = cast(Mesh, seat), self._peers(experiment, own)
-        network = Network(experiment)
-        driver = ShardedDriver(mesh, graph, peers, program, network, self.deadline)
+    def _run_rank(self, own: ThreadCommunicator, experiment: Experiment, program: Program) -> None:
+        graph, network = experiment.graph_of_peers, NetworkModel(experiment)
+        peers = self._peers(experiment, peers_of_rank(graph, own.size, own.rank))
+        synchroniser = ConservativeSynchroniser(cast(Communicator, own), graph, network)
+        driver = EventDriver(peers, program, network, self.deadline, synchroniser=synchroniser)
         try:
             driver.run()
         except BaseException:
-            seat.table.barrier.abort()  # none waits for one that has gone
+            own.table.barrier.abort()  # so that no rank waits for one that has gone
             raise
-        self.processes |= driver.processes
+        self.simulated |= driver.peers
 
     def _peers(self, experiment: Experiment, own: Iterable[int]) -> dict[int, Peer]:
         peers = {}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sim.sharding.collectives import Mesh, launch
+from sim.sharding.collectives import Communicator, launch
 
 RANKS = 2
 
@@ -57,9 +57,9 @@ class WarmRanks:
             self._answers.put(str(problem))
 
 
-def _work(mesh: Mesh, tasks: list[Any], answers: Any) -> None:
-    while (given := tasks[mesh.rank].get()) is not None:
+def _work(communicator: Communicator, tasks: list[Any], answers: Any) -> None:
+    while (given := tasks[communicator.rank].get()) is not None:
         task, arguments = given
-        task(mesh, *arguments)
-        mesh.wait()  # none answers for itself where another fails
+        task(communicator, *arguments)
+        communicator.wait()  # none answers for itself where another fails
         answers.put(None)

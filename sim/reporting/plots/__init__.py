@@ -3,9 +3,9 @@
 from sim.reporting.plots.curves import draw_delta_loss, draw_disagreement, draw_losses
 from sim.reporting.plots.mosaic import save_images
 from sim.reporting.plots.partition import draw_partition
+from sim.reporting.plots.peer_comparison import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.reporting.plots.pictures import draw_graph, draw_samples
-from sim.reporting.plots.progress import draw_progress
-from sim.reporting.plots.standings import RunSeries, draw_cfid, draw_comparison, draw_coverage
+from sim.reporting.plots.quality import draw_quality
 from sim.reporting.plots.style import pixels, save
 from sim.reporting.plots.systems import draw_systems
 
@@ -19,7 +19,7 @@ __all__ = [
     "draw_graph",
     "draw_losses",
     "draw_partition",
-    "draw_progress",
+    "draw_quality",
     "draw_samples",
     "draw_systems",
     "pixels",

@@ -60,7 +60,7 @@ def draw_disagreement(
 def draw_losses(rounds: Ints, losses: Mapping[str, Floats], unit: str) -> Figure:
     """Each net's loss against rounds, one panel a net, (R, K) values a panel.
 
-    A line is a running mean over a twenty-fifth of the rounds; every record lies faintly beneath.
+    A line is a running mean over a twenty-fifth of the rounds, drawn over every record in faint.
     ``unit`` is that of the losses; empty if they have none.
     """
     with styled(7.6, 3.6) as figure:

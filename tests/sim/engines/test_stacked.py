@@ -17,7 +17,7 @@ import sim
 from peer.effects import Train
 from peer.experiment import from_mapping
 from peer.state import PeerState
-from sim.engines.autotune import TRIALS, Way
+from sim.engines.autotune import TRIALS, Autotuner
 from sim.engines.stacked import Stacked
 from sim.runs.simulate import drive, make_states
 from tests.support.systems import PLAIN, SYSTEMS, keys_of
@@ -51,7 +51,7 @@ def test_a_system_stacked_equals_one_peer_at_a_time(system: str) -> None:
     keys = keys_of(system, rounds=3) | SGD
     engine = Stacked()
     assert_close(end(keys, engine), end(keys, None))
-    assert any(way.stacked for way in engine.ways.values()) == (system not in ONE_AT_A_TIME)
+    assert any(tuner.stacked for tuner in engine.tuners.values()) == (system not in ONE_AT_A_TIME)
 
 
 def test_peers_train_on_batches_of_their_own() -> None:
@@ -94,7 +94,7 @@ def test_batch_norm_stacked_moves_its_statistics(changes: dict[str, Any]) -> Non
     engine = Stacked(threads=2, convolutions=True)
     stacked, alone = end(keys, engine), end(keys, None)
     assert_close(stacked, alone)
-    assert all(way.stacked for way in engine.ways.values())
+    assert all(tuner.stacked for tuner in engine.tuners.values())
     for k, state in alone.items():
         for name, net in state.nets.items():
             for counter, value in net.arena.counters.items():
@@ -121,9 +121,8 @@ def test_whatever_the_network_does_the_result_is_the_same(
     changes: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With several threads, peers go on while others' blocks are still computed."""
-    monkeypatch.setattr(
-        "sim.engines.sparse_combine.LEAST_BYTES", 0
-    )  # they share small products, too
+    # Threads share small products, too.
+    monkeypatch.setattr("sim.engines.sparse_combine.THREADING_BYTES", 0)
     before = torch.get_num_threads()
     assert_close(end(DIFFUSION | changes, Stacked(threads)), end(DIFFUSION | changes, None))
     assert torch.get_num_threads() == before
@@ -136,7 +135,7 @@ def test_every_optimizer_is_stacked_with_a_step_count_a_row() -> None:
         keys |= {"optimizer": {"name": name, "lr": 0.001}}
         engine = Stacked()
         stacked, alone = end(keys, engine), end(keys, None)
-        assert all(way.stacked for way in engine.ways.values())
+        assert all(tuner.stacked for tuner in engine.tuners.values())
         counts = set()
         for k in range(1, 5):
             for net in ("generator", "discriminator"):
@@ -173,10 +172,10 @@ def test_a_net_that_cannot_be_batched_runs_as_alone_and_says_so_once(tmp_path: P
         drive(experiment, states, algorithms.find(experiment), engine=engine)
     drive(experiment, alone, algorithms.find(experiment))
     for k, state in states.items():
-        for name, net in state.nets.items():  # combines are mixed in one product, hence "close"
+        for name, net in state.nets.items():  # combines are one sparse product, hence "close"
             torch.testing.assert_close(net.arena.vector, alone[k].nets[name].arena.vector)
     texts = [str(each.message) for each in said if "one peer at a time" in str(each.message)]
-    assert len(texts) == len(set(engine.ways)) == 2  # D's steps, and G's through D
+    assert len(texts) == len(set(engine.tuners)) == 2  # D's steps, and G's through D
 
 
 def test_a_net_that_draws_is_not_batched(tmp_path: Path) -> None:
@@ -187,50 +186,50 @@ def test_a_net_that_draws_is_not_batched(tmp_path: Path) -> None:
     engine = Stacked(threads=2)
     drive(experiment, states, algorithms.find(experiment), engine=engine)
     drive(experiment, alone, algorithms.find(experiment))
-    assert not engine.ways
+    assert not engine.tuners
     for k, state in states.items():
         for name, net in state.nets.items():
             torch.testing.assert_close(net.arena.vector, alone[k].nets[name].arena.vector)
 
 
 @pytest.mark.parametrize(("together", "alone"), [(0.5, 1.0), (1.0, 0.5)])
-def test_a_way_is_the_faster_of_the_two_by_medians(together: float, alone: float) -> None:
-    way = Way(None)
-    assert way.words() == "not decided: too few steps"
+def test_the_tuner_takes_the_faster_of_the_two_by_medians(together: float, alone: float) -> None:
+    tuner = Autotuner(None)
+    assert tuner.describe() == "not decided: too few steps"
     tried = []
     for turn in range(2 * (TRIALS + 1)):
-        stacked = way.next()
+        stacked = tuner.choose()
         tried.append(stacked)
         first = 100.0 * (turn < 2)  # first times, which warm up, do not count
-        way.measured(stacked, first + (together if stacked else alone))
+        tuner.record(stacked, first + (together if stacked else alone))
     assert tried == [True, False] * (TRIALS + 1)
     faster = together < alone
-    assert way.stacked == way.next() == faster
+    assert tuner.stacked == tuner.choose() == faster
     name = "together" if faster else "side by side"
-    assert way.words() == f"{name}, 2.00 times as fast"
-    way.measured(not faster, 0.0)  # it has decided
-    assert way.words() == f"{name}, 2.00 times as fast"
+    assert tuner.describe() == f"{name}, 2.00 times as fast"
+    tuner.record(not faster, 0.0)  # it has decided
+    assert tuner.describe() == f"{name}, 2.00 times as fast"
 
 
-def test_a_way_that_was_given_is_not_timed() -> None:
+def test_a_variant_that_was_given_is_not_timed() -> None:
     for stacked, words in ((True, "together"), (False, "side by side")):
-        way = Way(stacked)
-        way.measured(stacked, 1.0)
-        assert way.next() == stacked
-        assert way.words() == words
+        tuner = Autotuner(stacked)
+        tuner.record(stacked, 1.0)
+        assert tuner.choose() == stacked
+        assert tuner.describe() == words
 
 
 def test_kinds_that_differ_in_shapes_alone_are_told_apart() -> None:
     engine = Stacked()
     for batch, stacked in ((8, True), (16, False)):
-        engine.ways["Generate", "generator", batch] = Way(stacked)
+        engine.tuners["Generate", "generator", batch] = Autotuner(stacked)
     assert engine.chosen() == {
         "Generate generator": "together",
         "Generate generator (2)": "side by side",
     }
 
 
-def test_auto_times_both_ways_and_says_what_it_chose(tmp_path: Path) -> None:
+def test_auto_times_both_variants_and_says_what_it_chose(tmp_path: Path) -> None:
     keys = DIFFUSION | {"algorithm": {"name": "diffusion", "rounds": 2 * TRIALS + 4}}
     sim.run(from_mapping(keys), run_dir=tmp_path / "auto", engine="auto", report=False)
     chosen = json.loads((tmp_path / "auto" / "engine.json").read_text())
@@ -241,7 +240,7 @@ def test_auto_times_both_ways_and_says_what_it_chose(tmp_path: Path) -> None:
         sim.run(from_mapping(keys), engine="fast")
 
 
-def test_what_is_done_to_one_peer_is_to_autograd_not_done_to_others() -> None:
+def test_autograd_does_not_take_a_write_to_one_peer_for_one_to_others() -> None:
     """A peer's parameters move while another one's gradient is worked out in another thread."""
     states = make_states(from_mapping(DIFFUSION))
     one, other = (states[k].nets["generator"].arena.vector for k in (0, 1))
@@ -260,8 +259,8 @@ def test_nothing_computes_after_a_run_that_failed() -> None:
         ended.append(True)
 
     engine = Stacked(threads=2)
-    engine._crew.begin(slow)
+    engine._pool.submit(slow)
     begun.wait(5)
     engine.finish()
     assert ended
-    assert not engine._crew._begun
+    assert not engine._pool._running

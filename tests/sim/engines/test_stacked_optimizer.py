@@ -9,7 +9,7 @@ from peer.experiment import from_mapping
 from peer.gan.optimizers import OPTIMIZERS
 from peer.state import Net
 from sim.engines.stacked_arenas import view_of
-from sim.engines.stacked_optimizer import Stepper
+from sim.engines.stacked_optimizer import StackedOptimizer
 from sim.runs.simulate import make_states
 from tests.support.systems import PLAIN
 
@@ -27,19 +27,19 @@ def nets_of(optimizer: str) -> list[Net]:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_each_net_is_stepped_as_by_its_own_optimizer(optimizer: str) -> None:
-    """All together, some, some that have taken different numbers of steps, one that forgets."""
+    """All nets, some, some with unequal step counts, and one whose moments were cleared."""
     nets = nets_of(optimizer)
     alone = [net.copy() for net in nets]
     rng = torch.Generator().manual_seed(1)
-    everybody, some = Stepper(nets), Stepper(nets[1:3])
-    forgets = nets[3], alone[3]
-    for number, stepper in enumerate([everybody, everybody, some, everybody, some, everybody]):
+    all_nets, some = StackedOptimizer(nets), StackedOptimizer(nets[1:3])
+    cleared = nets[3], alone[3]
+    for number, optimizer in enumerate([all_nets, all_nets, some, all_nets, some, all_nets]):
         if number == 5:
-            for net in forgets:
+            for net in cleared:
                 net.moments.clear()
-        gradients = torch.randn(len(stepper.nets), len(alone[0].arena.gradient), generator=rng)
-        stepper.step(gradients.unbind())
-        for net, gradient in zip(stepper.nets, gradients, strict=True):
+        gradients = torch.randn(len(optimizer.nets), len(alone[0].arena.gradient), generator=rng)
+        optimizer.step(gradients.unbind())
+        for net, gradient in zip(optimizer.nets, gradients, strict=True):
             twin = alone[nets.index(net)]
             twin.arena.gradient.copy_(gradient)
             twin.step()
@@ -50,12 +50,12 @@ def test_each_net_is_stepped_as_by_its_own_optimizer(optimizer: str) -> None:
                 torch.testing.assert_close(value, twin.moments[name], rtol=1e-5, atol=1e-6)
 
 
-def test_what_adam_remembers_of_many_nets_lies_in_one_matrix_until_they_part() -> None:
+def test_adams_moments_of_many_nets_are_one_matrix_until_step_counts_differ() -> None:
     nets = nets_of("adam")
-    stepper = Stepper(nets)
+    optimizer = StackedOptimizer(nets)
     gradients = torch.ones(5, len(nets[0].arena.gradient))
     for count in (1, 2):
-        stepper.step(gradients.unbind())
+        optimizer.step(gradients.unbind())
         together = view_of([net.moments["exp_avg"] for net in nets])
         assert together is not None
         assert together.shape == gradients.shape
@@ -63,5 +63,5 @@ def test_what_adam_remembers_of_many_nets_lies_in_one_matrix_until_they_part() -
     one = nets[2].copy()  # of its own
     assert one.moments["exp_avg"].untyped_storage().nbytes() == gradients[0].nbytes
     nets[2].step()
-    stepper.step(gradients.unbind())
+    optimizer.step(gradients.unbind())
     assert [float(net.moments["step"]) for net in nets] == [3, 3, 4, 3, 3]

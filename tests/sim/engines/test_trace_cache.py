@@ -1,4 +1,4 @@
-"""Steps that are recorded and replayed, against the same steps computed anew every time."""
+"""Steps that are traced and replayed, against the same steps computed anew every time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.nn.functional import linear
 
 import sim.engines.stacked
 from peer.gan.samplewise import is_samplewise, of_both
-from sim.engines.batched_linear import Together
+from sim.engines.batched_linear import BatchedLinear
 from sim.engines.inplace_pass import reuse_memory
-from sim.engines.trace_cache import Recordings
+from sim.engines.trace_cache import TraceCache
 from tests.sim.engines.test_stacked import BATCH_NORM, DIFFUSION, SGD, assert_close, end
 from tests.support.systems import PLAIN, keys_of
 
@@ -40,39 +40,39 @@ def parameters(rows: int) -> Tensors:
     return {name: draws(rows, *shape, seed=len(name)) for name, shape in shapes.items()}
 
 
-def test_a_recording_is_replayed_on_other_values_and_not_on_other_shapes() -> None:
-    recordings, calls = Recordings(), []
+def test_a_trace_is_replayed_on_other_values_and_not_on_other_shapes() -> None:
+    traces, calls = TraceCache(), []
 
     def function(w: Tensors, x: torch.Tensor) -> Tensors:
         calls.append(len(x))
         return gradient(w, x)
 
     w = parameters(3)
-    for seed in range(4):  # recorded at the second, replayed thereafter
+    for seed in range(4):  # traced at the second, replayed thereafter
         x = draws(3, 7, 5, seed=seed)
-        found = recordings.call("net", function, w, x, record=seed == 1)
+        found = traces.call("net", function, w, x, trace=seed == 1)
         torch.testing.assert_close(found, gradient(w, x))
     assert calls == [3, 3]
-    recordings.call("net", function, parameters(2), draws(2, 7, 5))
-    recordings.call("another", function, w, draws(3, 7, 5))
-    recordings.call("net", function, w, draws(3, 5, 7).mT)  # the same shape, other strides
+    traces.call("net", function, parameters(2), draws(2, 7, 5))
+    traces.call("another", function, w, draws(3, 7, 5))
+    traces.call("net", function, w, draws(3, 5, 7).mT)  # the same shape, other strides
     assert calls == [3, 3, 2, 3, 3]
 
 
-def test_what_cannot_be_recorded_is_computed() -> None:
+def test_what_cannot_be_traced_is_computed() -> None:
     def peeks(x: torch.Tensor) -> torch.Tensor:
         return x * 2 if x.sum().item() > 0 else x
 
-    recordings = Recordings()
+    traces = TraceCache()
     for sign in (1.0, -1.0):
         for _ in range(3):
             x = torch.full((3,), sign)
-            assert torch.equal(recordings.call("peeks", peeks, x, record=True), peeks(x))
+            assert torch.equal(traces.call("peeks", peeks, x, trace=True), peeks(x))
 
 
 @pytest.mark.parametrize("shape", [(5,), (7, 5), (2, 7, 5)])
 @pytest.mark.parametrize("shared", [False, True], ids=["own inputs", "one input"])
-def test_linear_layers_together_are_linear_layers(shape: tuple[int, ...], shared: bool) -> None:
+def test_batched_linear_layers_are_linear_layers(shape: tuple[int, ...], shared: bool) -> None:
     w, b = draws(3, 4, 5).requires_grad_(), draws(3, 4, seed=1).requires_grad_()
     x = draws(*shape, seed=2) if shared else draws(3, *shape, seed=2)
     x.requires_grad_()
@@ -81,7 +81,7 @@ def test_linear_layers_together_are_linear_layers(shape: tuple[int, ...], shared
         y = vmap(linear, in_dims=(None if shared else 0, 0, 0))(x, w, b)
         return y, *torch.autograd.grad(y.sin().sum(), [x, w, b])
 
-    with Together():
+    with BatchedLinear():
         found = apply()
     torch.testing.assert_close(found, apply())
 
@@ -95,24 +95,24 @@ def test_linear_layers_together_are_linear_layers(shape: tuple[int, ...], shared
     ],
     ids=["diffusion", "oasis", "batch-norm"],
 )
-def test_a_run_of_recorded_steps_is_one_of_steps_that_are_not(
+def test_a_run_of_traced_steps_equals_one_of_steps_that_are_not(
     keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed: list[Any] = []
-    call = Recordings.call
+    call = TraceCache.call
 
-    def counting(self: Recordings, key: Any, function: Any, *args: Any, record: bool) -> Any:
+    def counting(self: TraceCache, key: Any, function: Any, *args: Any, trace: bool) -> Any:
         replayed.append(len([found for found in self._known.values() if found is not None]))
-        return call(self, key, function, *args, record=record)
+        return call(self, key, function, *args, trace=trace)
 
-    monkeypatch.setattr(Recordings, "call", counting)
-    engine = sim.stacked.Stacked(threads=2, convolutions=True)
-    recorded = end(keys | SGD, engine)
+    monkeypatch.setattr(TraceCache, "call", counting)
+    engine = sim.engines.stacked.Stacked(threads=2, convolutions=True)
+    traced = end(keys | SGD, engine)
     assert replayed[-1] >= 2  # of D's steps, and of G's
-    monkeypatch.setattr(sim.stacked, "RECORD_AFTER", 10**9)
-    anew = end(keys | SGD, sim.stacked.Stacked(threads=2, convolutions=True))
-    assert_close(recorded, anew)
-    assert_close(recorded, end(keys | SGD, None))
+    monkeypatch.setattr(sim.engines.stacked, "TRACE_AFTER", 10**9)
+    anew = end(keys | SGD, sim.engines.stacked.Stacked(threads=2, convolutions=True))
+    assert_close(traced, anew)
+    assert_close(traced, end(keys | SGD, None))
 
 
 class Own(nn.Linear):
@@ -239,19 +239,19 @@ def activations(x: torch.Tensor) -> torch.Tensor:
         activations,
     ],
 )
-def test_what_is_written_over_is_not_needed_any_more(function: Any) -> None:
-    recordings = Recordings()
+def test_what_is_written_over_is_needed_no_more(function: Any) -> None:
+    traces = TraceCache()
     for seed in range(3):
         x = draws(4, 6, seed=seed)
         before = x.clone()
-        found = recordings.call(function, function, x, record=seed == 0)
+        found = traces.call(function, function, x, trace=seed == 0)
         torch.testing.assert_close(found, function(before), rtol=0, atol=0)
         assert torch.equal(x, before)
 
 
 def test_activations_and_their_gradients_are_written_over_products() -> None:
-    recording = make_fx(activations)(draws(4, 6))
-    reuse_memory(recording.graph)
-    names = [str(node.target) for node in recording.graph.nodes]
+    traced = make_fx(activations)(draws(4, 6))
+    reuse_memory(traced.graph)
+    names = [str(node.target) for node in traced.graph.nodes]
     in_place = [name for name in names if "_." in name or name.endswith("grad_input")]
     assert len(in_place) == 8, names

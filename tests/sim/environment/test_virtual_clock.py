@@ -46,13 +46,13 @@ def driven(experiment: Experiment) -> tuple[EventDriver, list[str]]:
 
 def times(**changes: Any) -> list[float]:
     driver, _ = driven(from_mapping(KEYS | changes))
-    return [process.now for _, process in sorted(driver.processes.items())]
+    return [peer.now for _, peer in sorted(driver.peers.items())]
 
 
 # --- channels -------------------------------------------------------------------------------------
 
 
-def test_a_channel_carries_one_thing_after_another() -> None:
+def test_a_channel_carries_transfers_one_after_another() -> None:
     channel = Channel(8.0)  # a million bytes a second
     assert channel.carry(0.0, 2_000_000) == 2.0
     assert channel.carry(1.0, 1_000_000) == 3.0  # waits for the first
@@ -60,7 +60,7 @@ def test_a_channel_carries_one_thing_after_another() -> None:
     assert channel.carry(10.0, 0) == 10.0
 
 
-def test_who_is_told_of_later_and_means_an_earlier_time_gets_what_was_free() -> None:
+def test_a_transfer_registered_late_for_an_earlier_time_gets_what_is_free() -> None:
     channel = Channel(8.0)
     assert channel.carry(5.0, 1_000_000) == 6.0
     assert channel.carry(1.0, 2_000_000) == 3.0  # before it
@@ -150,9 +150,9 @@ def test_where_values_cross_on_a_link_each_has_a_share() -> None:
         assert found == pytest.approx([1 + way / 0.8] * 4)
     experiment = from_mapping(KEYS | STAR | {"devices": [{"seconds": STEPS}] * 4})
     driver, _ = driven(experiment.varied(network={"bandwidth": 2.0, "duplex": 0.5}))
-    letters = [driver.processes[k].bytes_out for k in range(4)]
+    letters = [driver.peers[k].bytes_out for k in range(4)]
     there, back = 8 * letters[0] / 3 / 2e6, 8 * letters[1] / 2e6
-    assert driver.processes[0].now == pytest.approx(10 + there + back)  # nothing crosses
+    assert driver.peers[0].now == pytest.approx(10 + there + back)  # nothing crosses
 
 
 def test_an_uplink_is_shared_by_all_that_a_peer_sends() -> None:
@@ -187,15 +187,15 @@ def test_the_slowest_part_of_the_way_decides() -> None:
 def test_a_server_that_shares_its_uplink_serves_all_at_once_and_more_slowly() -> None:
     experiment = from_mapping(KEYS | STAR | {"devices": [{"seconds": STEPS}] * 4})
     driver, _ = driven(experiment)
-    assert driver.processes[0].now == pytest.approx(10)  # two iterations of 2 + 3 s, at once
-    letter = driver.processes[0].bytes_out / 3
+    assert driver.peers[0].now == pytest.approx(10)  # two iterations of 2 + 3 s, at once
+    letter = driver.peers[0].bytes_out / 3
     way = 8 * letter / 2e6
     shared = experiment.varied(network={"ends": [{"peer": 0, "uplink": 2.0}]})
     driver, _ = driven(shared)
-    assert [driver.processes[k].now for k in range(4)] == pytest.approx([10 + 3 * way] * 4)
+    assert [driver.peers[k].now for k in range(4)] == pytest.approx([10 + 3 * way] * 4)
     limited = [{"peer": 0, "uplink": 2.0, "downlink": 4.0}]  # and takes updates (almost as large)
     driver, _ = driven(experiment.varied(network={"ends": limited}))
-    assert driver.processes[0].now == pytest.approx(10 + 4.5 * way, rel=1e-4)
+    assert driver.peers[0].now == pytest.approx(10 + 4.5 * way, rel=1e-4)
 
 
 def test_a_link_s_own_keys_come_before_its_profile_and_that_before_the_network_s() -> None:
@@ -208,13 +208,13 @@ def test_a_link_s_own_keys_come_before_its_profile_and_that_before_the_network_s
             {"between": [1, 2], "link": "raspberry-pi-4", "delay": 2.0},
         ],
     }
-    from sim.environment.network import Network
+    from sim.environment.network import NetworkModel
 
-    built = Network(from_mapping(KEYS | {"network": network}))
-    assert built._of(3, 0) == LinkProfile(delay=3.75, jitter=0.0)
-    assert built._of(1, 0) == LinkProfile(delay=1.0, jitter=0.0)
-    assert built._of(2, 3) == LinkProfile(delay=3.75, jitter=0.0, bandwidth=25.14)
-    assert built._of(1, 2) == LinkProfile(delay=2.0, jitter=0.0)
+    built = NetworkModel(from_mapping(KEYS | {"network": network}))
+    assert built._profile(3, 0) == LinkProfile(delay=3.75, jitter=0.0)
+    assert built._profile(1, 0) == LinkProfile(delay=1.0, jitter=0.0)
+    assert built._profile(2, 3) == LinkProfile(delay=3.75, jitter=0.0, bandwidth=25.14)
+    assert built._profile(1, 2) == LinkProfile(delay=2.0, jitter=0.0)
 
 
 def test_a_line_through_two_batch_sizes() -> None:
@@ -237,8 +237,8 @@ def test_the_clock_changes_nothing_that_peers_combine(algorithm: dict[str, Any])
     )
     (before, digests), (after, timed_digests) = driven(plain), driven(timed)
     assert digests == timed_digests
-    assert after.processes[0].now > before.processes[0].now
-    assert driven(timed)[0].processes[0].now == after.processes[0].now
+    assert after.peers[0].now > before.peers[0].now
+    assert driven(timed)[0].peers[0].now == after.peers[0].now
 
 
 def test_peers_need_not_agree_on_the_clock() -> None:
@@ -271,7 +271,7 @@ def test_a_profile_file_is_a_device_and_a_link(tmp_path: Path) -> None:
     done = sim.run(file, run_dir=tmp_path / "run", report=False)
     path.unlink()
     again = load(done.path / "experiment.yaml")
-    assert driven(again)[0].processes[1].now == done.virtual_seconds == pytest.approx(15.44 + way)
+    assert driven(again)[0].peers[1].now == done.virtual_seconds == pytest.approx(15.44 + way)
 
 
 def test_devices_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +310,7 @@ def test_table_2_of_the_oasis_paper() -> None:
         assert settings["rounds"] == 500
         few = experiment.varied(algorithm=settings | {"rounds": 3})
         driver, _ = driven(few)
-        hours[system] = 500 / 3 * max(p.now for p in driver.processes.values()) / 3600
+        hours[system] = 500 / 3 * max(p.now for p in driver.peers.values()) / 3600
     assert hours["FedAvg"] == hours["FedProx"] == pytest.approx(22.14, abs=0.01)
     assert hours["Oasis"] == pytest.approx(22.14, rel=0.02)  # and its representations, once
     assert hours["Ditto"] == pytest.approx(43.24, abs=0.01)

@@ -172,5 +172,5 @@ def test_bytes_are_those_of_what_is_sent() -> None:
     driver = drive(experiment, states, algorithms.find(experiment))
     layouts = [net.arena.layout for net in states[0].nets.values()]
     each = [n.trained + 4 * -(-n.trained // 256) + 4 * (n.length - n.trained) for n in layouts]
-    assert driver.processes[0].bytes_out == 3 * 2 * sum(each)
+    assert driver.peers[0].bytes_out == 3 * 2 * sum(each)
     assert sum(each) < 0.26 * sum(4 * n.length for n in layouts)

@@ -48,14 +48,14 @@ def test_delays_move_the_clock_and_not_the_numbers() -> None:
     slow, slow_driver = run(network={"delay": 2.0})
     assert digests(calm) == digests(slow)
     # five rounds of two exchanges and two steps of a millisecond
-    assert calm_driver.processes[0].now == pytest.approx(5 * 2 * 0.001)
-    assert slow_driver.processes[0].now == pytest.approx(5 * 2 * (0.001 + 2.0))
+    assert calm_driver.peers[0].now == pytest.approx(5 * 2 * 0.001)
+    assert slow_driver.peers[0].now == pytest.approx(5 * 2 * (0.001 + 2.0))
 
 
 def test_a_link_may_differ_from_the_rest() -> None:
     network = {"delay": 0.0, "links": [{"between": [2, 1], "delay": 3.0}]}
     _, driver = run(network=network, algorithm={"name": "diffusion", "rounds": 1, "n_g": 0})
-    times = [driver.processes[k].now for k in range(4)]
+    times = [driver.peers[k].now for k in range(4)]
     assert times == pytest.approx([0.001, 3.001, 3.001, 0.001])
 
 
@@ -70,7 +70,7 @@ def test_a_lost_exchange_is_lost_at_both_ends_and_keeps_the_mean() -> None:
         ]
         assert torch.allclose(means[0], means[1], atol=1e-6)
     full = 5 * 2 * 2 * 4 * before[0].nets["generator"].arena.vector.nbytes
-    assert 0 < sum(p.bytes_in for p in driver.processes.values()) < full
+    assert 0 < sum(p.bytes_in for p in driver.peers.values()) < full
 
 
 def test_losses_are_seeded() -> None:
@@ -95,7 +95,7 @@ def test_a_peer_that_dies_is_done_without_after_the_deadline(tmp_path: Path) -> 
 def test_a_peer_that_comes_back_in_time_misses_nothing() -> None:
     away, driver = run(faults=[{"peer": 2, "down": 0.005, "up": 30.0}])
     assert digests(away) == digests(run()[0])
-    assert driver.processes[0].now > 30
+    assert driver.peers[0].now > 30
 
 
 def test_a_peer_that_comes_back_late_catches_up() -> None:

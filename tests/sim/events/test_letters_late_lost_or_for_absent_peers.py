@@ -55,7 +55,7 @@ def test_a_lost_letter_costs_the_deadline_at_both_ends() -> None:
     for peer in (0, 1):
         waits = [b - a for _, _, a, b, _ in talk.steps(peer)]
         assert set(waits) <= {0.0, DEADLINE}
-    assert 0.5 * lost * DEADLINE < talk.processes[0].now <= lost * DEADLINE
+    assert 0.5 * lost * DEADLINE < talk.simulated[0].now <= lost * DEADLINE
 
 
 def test_who_is_past_a_lost_exchange_is_not_waited_for_again() -> None:
@@ -70,14 +70,14 @@ def test_who_is_past_a_lost_exchange_is_not_waited_for_again() -> None:
 def test_an_absent_worker_is_left_out_and_costs_one_deadline() -> None:
     talk = Talk(rounds=5, keys={"faults": [{"peer": 2, "down": 0.0}]}).run()
     assert [came for _, i, _, _, came in talk.steps(0) if i == 1] == [(1,)] * 5
-    assert talk.processes[0].now <= 2 * DEADLINE
+    assert talk.simulated[0].now <= 2 * DEADLINE
     assert not talk.steps(2)
 
 
 def test_an_absent_server_is_not_waited_for_for_ever() -> None:
     talk = Talk(rounds=5, keys={"faults": [{"peer": 0, "down": 0.0}]}).run()
     assert [came for *_, came in talk.steps(1)] == [()] * 5
-    assert talk.processes[1].now <= 2 * DEADLINE
+    assert talk.simulated[1].now <= 2 * DEADLINE
 
 
 def test_a_server_away_for_a_while_and_back_in_time_misses_nothing() -> None:
@@ -128,20 +128,20 @@ def test_nobody_is_ever_stuck_and_the_seed_decides(settings: dict[str, Any]) -> 
     # run() itself raises where somebody is stuck
     first, again = Talk(**settings).run(), Talk(**settings).run()
     assert first.log == again.log
-    for k, process in first.processes.items():
-        if process.finished:
+    for k, peer in first.simulated.items():
+        if peer.finished:
             assert len({r for r, *_ in first.steps(k)}) == 3
-        assert process.now < 10_000.0
+        assert peer.now < 10_000.0
 
 
 @settings(max_examples=300)
 @given(talks(), st.integers(2, 3))
 def test_several_ranks_are_as_one(settings: dict[str, Any], ranks: int) -> None:
     one, several = Talk(**settings).run(), Talk(**settings).run(ranks)
-    assert sorted(several.processes) == sorted(one.processes)
-    for k, process in one.processes.items():
+    assert sorted(several.simulated) == sorted(one.simulated)
+    for k, peer in one.simulated.items():
         assert several.steps(k) == one.steps(k)
-        assert several.processes[k].now == process.now
-        assert several.processes[k].finished == process.finished
-        assert several.processes[k].bytes_in == process.bytes_in
-        assert several.processes[k].bytes_out == process.bytes_out
+        assert several.simulated[k].now == peer.now
+        assert several.simulated[k].finished == peer.finished
+        assert several.simulated[k].bytes_in == peer.bytes_in
+        assert several.simulated[k].bytes_out == peer.bytes_out

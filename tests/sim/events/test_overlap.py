@@ -1,4 +1,4 @@
-"""Diffusion with ``overlap``: values are under way while the next ones are computed."""
+"""Diffusion with ``overlap``: values are under tuner while the next ones are computed."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_the_longer_of_the_two_is_what_takes_time() -> None:
     apart, together = (
         run(network=network, algorithm={"overlap": overlap})[1] for overlap in (False, True)
     )
-    assert apart.processes[0].now == pytest.approx(4 * 2 * (0.001 + 2.0))
-    assert together.processes[0].now == pytest.approx(4 * 2 * 2.0)
-    assert run()[1].processes[0].now == pytest.approx(4 * 2 * 0.001)
+    assert apart.peers[0].now == pytest.approx(4 * 2 * (0.001 + 2.0))
+    assert together.peers[0].now == pytest.approx(4 * 2 * 2.0)
+    assert run()[1].peers[0].now == pytest.approx(4 * 2 * 0.001)
 
 
 @pytest.mark.parametrize("compression", ["none", "int8"])
@@ -107,7 +107,7 @@ def test_stacked_equals_one_peer_at_a_time(compression: str) -> None:
     }
     one, engine = run(**changes)[0], Stacked()
     stacked, _ = run(engine, **changes)
-    assert any(way.stacked for way in engine.ways.values())
+    assert any(tuner.stacked for tuner in engine.tuners.values())
     for net in ("generator", "discriminator"):
         np.testing.assert_allclose(read(one, net), read(stacked, net), atol=1e-3)
         assert np.mean(np.abs(read(one, net) - read(stacked, net)) < 1e-5) > 0.99

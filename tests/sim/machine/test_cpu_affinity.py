@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from sim.machine.cpu_affinity import cores, let_others_first, share
-from sim.sharding.collectives import Mesh, launch
+from sim.machine.cpu_affinity import cores, schedule_as_batch, share_of_cores
+from sim.sharding.collectives import Communicator, launch
 
 linux = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux's scheduler")
 
@@ -19,7 +19,7 @@ def test_a_share_is_kept_to_and_given_back() -> None:
     before = os.sched_getaffinity(0)
     shares = []
     for number in range(2):
-        with share(number, 2) as threads:
+        with share_of_cores(number, 2) as threads:
             shares.append(os.sched_getaffinity(0))
             found: list[set[int]] = []
             began = threading.Thread(target=lambda of=found: of.append(os.sched_getaffinity(0)))
@@ -33,15 +33,15 @@ def test_a_share_is_kept_to_and_given_back() -> None:
 
 
 @linux
-def test_where_there_are_too_few_nobody_is_kept_from_any() -> None:
+def test_with_too_few_cores_none_is_assigned() -> None:
     before = os.sched_getaffinity(0)
-    with share(3, cores() + 1) as threads:
+    with share_of_cores(3, cores() + 1) as threads:
         assert threads == 1
         assert os.sched_getaffinity(0) == before
 
 
 @linux
-def test_threads_of_a_name_let_others_first() -> None:
+def test_threads_of_a_name_preempt_no_other() -> None:
     ids, named, done = [], threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -54,9 +54,9 @@ def test_threads_of_a_name_let_others_first() -> None:
     thread.start()
     try:
         assert named.wait(30)
-        let_others_first("impatient")
+        schedule_as_batch("impatient")
         assert os.sched_getscheduler(ids[0]) == os.SCHED_OTHER
-        let_others_first("patient")
+        schedule_as_batch("patient")
         assert os.sched_getscheduler(ids[0]) == os.SCHED_BATCH
         assert os.sched_getscheduler(threading.get_native_id()) == os.SCHED_OTHER
     finally:
@@ -64,13 +64,13 @@ def test_threads_of_a_name_let_others_first() -> None:
         thread.join()
 
 
-def _has_a_patient_thread(mesh: Mesh) -> None:
+def _has_a_batch_thread(communicator: Communicator) -> None:
     policies = [os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")]
     assert policies.count(os.SCHED_BATCH) == 1, policies
-    assert mesh.threads == max(1, cores())  # of its share
+    assert communicator.threads == max(1, cores())  # of its share
 
 
 @linux
 def test_ranks_know_the_thread_that_receives() -> None:
     """It is found by its name, which is gloo's affair."""
-    launch(_has_a_patient_thread, 2)
+    launch(_has_a_batch_thread, 2)

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from peer.state.count_sketch import CountSketch
 from sim.metrics import disagreement as module
-from sim.metrics.disagreement import disagreement, estimate_disagreement
+from sim.metrics.disagreement import (
+    arena_sums,
+    disagreement,
+    disagreement_of_sums,
+    estimate_disagreement,
+)
 
 
 def _matrix(peers: int, length: int, seed: int) -> torch.Tensor:
@@ -44,6 +49,15 @@ def test_precise_far_from_the_origin():
     whole = weights.double()
     expected = float((whole - whole.mean(0)).square().sum() / 4)
     assert disagreement(weights) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("parts", [[5], [2, 3], [5, 0]])
+def test_sums_of_several_processes_give_the_same(parts: list[int]) -> None:
+    weights = _matrix(5, 60, 1)
+    sums = sum(arena_sums(of.unbind(), 60) for of in weights.split(parts))
+    assert disagreement_of_sums(sums) == pytest.approx(disagreement(weights), rel=1e-12)
+    for few in (0, 1):
+        assert disagreement_of_sums(arena_sums(weights[:few].unbind(), 60)) is None
 
 
 def _estimates(weights: torch.Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 import sim
 from sim.metrics import classifier
 from sim.metrics.pace import time_to_score
-from sim.records.quality_log import read_progress
+from sim.records.quality_log import read_quality_log
 from sim.reporting.report import write_report
 from topology.errors import UserError
 
@@ -47,14 +47,14 @@ def test_generators_are_judged_every_second_round_and_in_the_last(tmp_path: Path
     assert done.arena_blake2b == plain.arena_blake2b  # to be watched changes nothing
     assert not (plain.path / "quality.jsonl").exists()
 
-    progress = read_progress(done.path)
-    assert progress is not None
-    assert progress.rounds.tolist() == [2, 4, 5]
-    np.testing.assert_allclose(progress.seconds, np.array([2, 4, 5]) * 2 * 0.001)
+    curve = read_quality_log(done.path)
+    assert curve is not None
+    assert curve.rounds.tolist() == [2, 4, 5]
+    np.testing.assert_allclose(curve.seconds, np.array([2, 4, 5]) * 2 * 0.001)
     of_last = [r["cfid"] for r in records if r["round"] == 5]
-    assert progress.cfid[-1] == pytest.approx(np.mean(of_last))
-    reached = time_to_score(progress.seconds.tolist(), progress.cfid.tolist(), progress.cfid.max())
-    assert reached in progress.seconds
+    assert curve.cfid[-1] == pytest.approx(np.mean(of_last))
+    reached = time_to_score(curve.seconds.tolist(), curve.cfid.tolist(), curve.cfid.max())
+    assert reached in curve.seconds
 
     summary = write_report(done.path)
     assert (done.path / "figures" / "quality.png").exists()
@@ -66,11 +66,11 @@ def test_a_log_that_is_cut_short_is_read_as_far_as_it_goes(tmp_path: Path):
     later = record | {"round": 4, "seconds": 2.0, "cfid": 7.0}
     lines = [json.dumps(record), json.dumps(later), json.dumps(later)[:20]]
     (tmp_path / "quality.jsonl").write_text("\n".join(lines))
-    progress = read_progress(tmp_path)
-    assert progress is not None
-    assert progress.covered.tolist() == [3, 3]
-    assert time_to_score(progress.seconds.tolist(), progress.cfid.tolist(), 8) == 2.0
-    assert read_progress(tmp_path / "nowhere") is None
+    curve = read_quality_log(tmp_path)
+    assert curve is not None
+    assert curve.covered.tolist() == [3, 3]
+    assert time_to_score(curve.seconds.tolist(), curve.cfid.tolist(), 8) == 2.0
+    assert read_quality_log(tmp_path / "nowhere") is None
 
 
 def test_where_nothing_can_be_judged_it_is_said_before_anything_runs(tmp_path: Path):

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import algorithms
 from sim.metrics.seen import divergence
 from sim.records.reader import read_run
-from sim.records.run_metrics import delta_losses, measure_course, participants
+from sim.records.run_metrics import delta_losses, measure_run, participants
 
 MakeRun = Callable[..., Path]
 
@@ -33,7 +34,7 @@ def test_delta_loss_of_every_round_and_of_the_last_tenth(make_run: MakeRun):
     assert rounds.tolist() == list(range(1, 41))
     np.testing.assert_allclose(mean, 1 / rounds - 4)
     np.testing.assert_allclose(std, 2 * np.std(range(5)))
-    found = measure_course(run)["delta_loss"]
+    found = measure_run(run)["delta_loss"]
     assert found["mean"] == pytest.approx(np.mean([1 / r for r in range(37, 41)]) - 4)
     assert found["std"] == pytest.approx(2 * np.std(range(5)))
     assert delta_losses(read_run(make_run("squares", loss="lsgan"))) is None
@@ -41,7 +42,7 @@ def test_delta_loss_of_every_round_and_of_the_last_tenth(make_run: MakeRun):
 
 def test_pace_by_the_records_clock(make_run: MakeRun):
     settings = {"name": "diffusion", "rounds": 40, "n_d": 3, "local_steps": 2}
-    found = measure_course(read_run(make_run(algorithm=settings, batch=10)))
+    found = measure_run(read_run(make_run(algorithm=settings, batch=10)))
     # 40 rounds of 5 peers in 20 virtual seconds; 60 images a round and peer, 1,790 images held
     assert found["virtual"] is True
     assert found["updates_per_second"] == pytest.approx(40 * 5 / 20)
@@ -49,7 +50,7 @@ def test_pace_by_the_records_clock(make_run: MakeRun):
     assert found["bytes_per_peer"] == pytest.approx(40 * 3000)
     assert found["bytes_per_second"] == pytest.approx(40 * 3000 / 20)
     assert "seen" not in found
-    assert measure_course(read_run(make_run("real", real=True)))["virtual"] is False
+    assert measure_run(read_run(make_run("real", real=True)))["virtual"] is False
 
 
 def _star(make_run: MakeRun) -> Path:
@@ -70,8 +71,8 @@ def _star(make_run: MakeRun) -> Path:
 
 def test_a_star_counts_whom_the_server_heard(make_run: MakeRun):
     run = read_run(_star(make_run))
-    assert participants(run) == [(1, 3), (1, 2), (1, 3), (1, 2)]
-    found = measure_course(run)
+    assert participants(run, algorithms.find(run.experiment)) == [(1, 3), (1, 2), (1, 3), (1, 2)]
+    found = measure_run(run)
     # 8 updates in 2 virtual seconds, each of 5 local steps (the default) of 64 images
     assert found["updates_per_second"] == pytest.approx(4)
     assert found["epochs_per_second"] == pytest.approx(8 * 5 * 64 / (4 * 358) / 2)
@@ -86,7 +87,7 @@ def test_a_star_counts_whom_the_server_heard(make_run: MakeRun):
 def test_a_worker_that_left_no_word_of_its_data_is_no_obstacle(make_run: MakeRun):
     folder = _star(make_run)
     (folder / "peer-3" / "summary.json").unlink()
-    found = measure_course(read_run(folder))
+    found = measure_run(read_run(folder))
     assert "seen" not in found
     assert found["updates_per_second"] == pytest.approx(4)
 
@@ -96,4 +97,4 @@ def test_nothing_recorded_nothing_measured(make_run: MakeRun):
     (folder / "metrics.jsonl").unlink()
     for k in range(5):
         (folder / f"peer-{k}" / "summary.json").unlink()
-    assert measure_course(read_run(folder)) == {}
+    assert measure_run(read_run(folder)) == {}

@@ -260,10 +260,10 @@ def test_runs_side_by_side():
     assert len(plots.draw_comparison(unjudged, None).subfigs) == 1
 
 
-def test_progress_is_on_a_log_scale_where_values_are_far_apart():
+def test_quality_is_on_a_log_scale_where_values_are_far_apart():
     def draw(cfid: list[float]) -> Figure:
         x = np.array([1.0, 2.0, 3.0])
-        return plots.draw_progress({"a": (x, np.array([1, 2, 3]), np.array(cfid))}, "rounds")
+        return plots.draw_quality({"a": (x, np.array([1, 2, 3]), np.array(cfid))}, "rounds")
 
     assert draw([500, np.nan, 20]).axes[1].get_yscale() == "log"
     near = draw([500, 450, 540]).axes

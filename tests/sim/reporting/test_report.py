@@ -248,7 +248,7 @@ def test_no_run_no_report(tmp_path: Path, report):
         report(tmp_path)
 
 
-def test_the_course_of_the_run_is_told(simulated):
+def test_the_metrics_of_the_whole_run_are_reported(simulated):
     folder, summary = simulated
     assert summary["run"]["updates_per_second"] == pytest.approx(40 * 5 / 20)
     assert summary["run"]["delta_loss"]["mean"] == pytest.approx(-4 + 1 / 38.5, abs=1e-3)

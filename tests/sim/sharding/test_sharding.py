@@ -17,19 +17,20 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import algorithms
 import sim
 from peer.console import run_app
 from peer.data import load_source
 from peer.experiment import from_mapping
 from sim.__main__ import app
-from sim.records.quality_log import read_progress
+from sim.records.quality_log import read_quality_log
 from sim.records.reader import read_run
 from sim.runs import simulate_sharded
 from sim.runs.simulate import check_states, make_states, shards
 from sim.runs.simulate_sharded import run_in_processes, run_rank
-from sim.sharding.collectives import Mesh
+from sim.sharding.collectives import Communicator
 from sim.sharding.disagreement import SharedDisagreement
-from sim.sharding.driver import homes
+from sim.sharding.partition import partition_peers, peers_of_rank
 from tests.support.systems import PLAIN, keys_of
 from tests.support.warm_ranks import WarmRanks
 from topology import UserError
@@ -125,35 +126,36 @@ def test_two_processes_equal_one(
             assert two["disagreement"][net] == pytest.approx(value, rel=1e-3, abs=1e-9)
 
 
-def _counting(mesh: Mesh, keys: dict[str, Any], folder: str, most: int) -> None:
-    """Run one rank's part; it meets the others so often at ``most``, and no sums pile up."""
-    meetings, waiting = [], []
-    meet, reported = mesh.meet, SharedDisagreement.reported
+def _counting(communicator: Communicator, keys: dict[str, Any], folder: str, most: int) -> None:
+    """Run one rank's part; it synchronises at ``most`` so often, and no sums pile up."""
+    synchronisations, waiting = [], []
+    all_to_all, reported = communicator.all_to_all, SharedDisagreement.reported
 
-    def counted(*said: Any) -> Any:
-        meetings.append(said)
-        return meet(*said)
+    def counted(*arguments: Any) -> Any:
+        synchronisations.append(arguments)
+        return all_to_all(*arguments)
 
-    def watched(shared: SharedDisagreement, *of: Any) -> None:
-        reported(shared, *of)
-        waiting.append(len(shared._sums))
+    def watched(shared: SharedDisagreement, *arguments: Any) -> None:
+        reported(shared, *arguments)
+        waiting.append(len(shared._waiting))
 
     experiment = from_mapping(keys)
-    rank_of = homes(experiment.graph_of_peers, mesh.size)
-    own = make_states(experiment, [k for k, rank in rank_of.items() if rank == mesh.rank])
+    program = algorithms.find(experiment)
+    own = peers_of_rank(experiment.graph_of_peers, communicator.size, communicator.rank)
+    states = make_states(experiment, own, program)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mesh, "meet", counted)
+        patch.setattr(communicator, "all_to_all", counted)
         patch.setattr(SharedDisagreement, "reported", watched)
-        run_rank(mesh, experiment, own, Path(folder), "stacked")
-    assert len(meetings) <= most
+        run_rank(communicator, experiment, program, states, Path(folder), "stacked")
+    assert len(synchronisations) <= most
     assert 0 < max(waiting) <= 2
 
 
 @pytest.mark.parametrize(("name", "a_round"), [("diffusion", 2), ("local", 1)])
-def test_ranks_meet_only_where_a_peer_waits(
+def test_ranks_synchronise_only_where_a_peer_waits(
     name: str, a_round: int, warm_ranks: WarmRanks, tmp_path: Path
 ) -> None:
-    """Two combines a round; and who needs nothing of others meets them to measure alone."""
+    """Two combines a round; ranks whose peers never talk synchronise for the disagreement alone."""
     rounds = 20
     keys = diffusion(rounds) | {"algorithm": {"name": name, "rounds": rounds}}
     keys |= {"metrics": {"every": 1}}
@@ -246,7 +248,8 @@ def test_the_check_makes_one_peers_synthetic_images(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sys.modules["sim.runs.simulate"], "load_source", load)
     data = {"source": "synthetic", "images": 20, "partition": "own"}
-    check_states(from_mapping(diffusion(1) | {"data": data, "peers": 1000}))
+    experiment = from_mapping(diffusion(1) | {"data": data, "peers": 1000})
+    check_states(experiment, algorithms.find(experiment))
     assert made == [0]
 
 
@@ -261,14 +264,14 @@ def test_shards_of_some_are_the_same_as_of_all(partition: str) -> None:
         assert np.array_equal(images.pixels[part], every[k][0].pixels[every[k][1]])
 
 
-def test_homes_cut_few_links() -> None:
+def test_the_partition_cuts_few_links() -> None:
     ring = nx.cycle_graph(100)
-    rank_of = homes(ring, 2)
+    rank_of = partition_peers(ring, 2)
     assert sorted(rank_of) == list(range(100))
     assert sum(rank_of.values()) == 50
     assert sum(rank_of[a] != rank_of[b] for a, b in ring.edges) == 2
     lattice = nx.convert_node_labels_to_integers(nx.grid_2d_graph(10, 10))
-    rank_of = homes(lattice, 2)
+    rank_of = partition_peers(lattice, 2)
     assert sum(rank_of[a] != rank_of[b] for a, b in lattice.edges) <= 20
 
 
@@ -281,7 +284,7 @@ def test_ranks_judge_their_own_peers_on_the_way(tmp_path: Path) -> None:
     keys = diffusion(4) | SGD | {"metrics": {"quality_every": 2, "samples": 50}}
     sim.run(from_mapping(keys), run_dir=tmp_path / "one", report=False)
     run_in_processes(from_mapping(keys), 2, run_dir=tmp_path / "two")
-    one, two = read_progress(tmp_path / "one"), read_progress(tmp_path / "two")
+    one, two = read_quality_log(tmp_path / "one"), read_quality_log(tmp_path / "two")
     assert one is not None
     assert two is not None
     assert one.rounds.tolist() == two.rounds.tolist() == [2, 4]

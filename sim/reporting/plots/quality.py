@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sim.reporting.plots.standings import set_log
+from sim.reporting.plots.peer_comparison import set_log
 from sim.reporting.plots.style import PALETTE, styled
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Share of the run that is done, classes covered, CFID: (R,) each."""
+"""How far the run is (any unit), classes covered, CFID: (R,) each."""
 
 
-def draw_progress(series: Mapping[str, Series], x_label: str) -> Figure:
+def draw_quality(series: Mapping[str, Series], x_label: str) -> Figure:
     """Classes covered and CFID as training goes on, a line for each name."""
     with styled(9.0, 4.2) as figure:
         left, right = figure.subplots(1, 2)

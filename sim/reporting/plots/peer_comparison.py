@@ -1,4 +1,4 @@
-"""Peers beside each other, and runs beside each other: coverage, CFID, and where they stand."""
+"""Peers compared with each other, and runs with each other: coverage, CFID, disagreement."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def draw_coverage(
 ) -> Figure:
     """Classes that each peer's generator covers, one colour for each of ``groups``.
 
-    The first group is the run itself, the others stand beside it. ``own`` are the classes of each
-    peer's data, drawn as a tick across its bars.
+    The first group is the run itself, the others are what it is compared with. ``own`` are the
+    classes of each peer's data, drawn as a tick across its bars.
     """
     with styled(7.6, 3.8) as figure:
         axes = figure.add_subplot()

@@ -1,0 +1,97 @@
+"""What a simulation records of every round that a peer completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from peer.effects import Report
+from peer.gan.net_name import PAIR
+from peer.state.recorder import Recorder
+from sim.engines.stacked_arenas import matrix_of
+from sim.metrics.disagreement import disagreement
+from sim.simulated_peer.round_snapshots import RoundSnapshots
+from sim.simulated_peer.simulated_peer import SimulatedPeer
+from sim.simulated_peer.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from sim.records.quality_log import QualityLog
+
+RoundCallback = Callable[[int, int, Mapping[str, Any]], None]
+"""Called with a peer's id, the rounds it has completed, and what it measured."""
+
+
+class Disagreement(Protocol):
+    """Measures the network's disagreement after a round, once all peers have completed it."""
+
+    def reported(self, peer: SimulatedPeer, round: int) -> None:
+        """``peer`` has completed ``round``."""
+
+
+class RunObserver:
+    """Records rounds, measures the network's disagreement, and judges generators on the way.
+
+    Args:
+        recorder: writes the rounds, and says which of them are recorded.
+        disagreement: is told of the recorded rounds.
+        quality: judges generators, if the experiment asks for it.
+        progress: is called for every round of every peer.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        disagreement: Disagreement,
+        quality: QualityLog | None = None,
+        progress: RoundCallback | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.disagreement = disagreement
+        self.quality = quality
+        self.progress = progress
+
+    def reported(self, peer: SimulatedPeer, report: Report) -> None:
+        """Record the round, at the virtual time at which ``peer`` has completed it."""
+        self.recorder.write(
+            peer.id,
+            report.round,
+            report.measures,
+            seconds=peer.now,
+            bytes_in=peer.bytes_in,
+            bytes_out=peer.bytes_out,
+        )
+        if self.recorder.wants(report.round):
+            self.disagreement.reported(peer, report.round)
+        if self.quality:
+            self.quality.write(peer, report.round)
+        if self.progress:
+            self.progress(peer.id, report.round, report.measures)
+
+
+class LocalDisagreement:
+    """The disagreement of peers that are all in this process.
+
+    Args:
+        peers: how many there are.
+        write: takes a round and its disagreement by net.
+    """
+
+    def __init__(self, peers: int, write: Callable[[int, dict[str, float]], None]) -> None:
+        self.write = write
+        self._snapshots = RoundSnapshots(PAIR, peers)
+
+    def reported(self, peer: SimulatedPeer, round: int) -> None:
+        """``peer`` has completed ``round``; after the last one, measure and write."""
+        found = self._snapshots.add(peer, round)
+        if found is not None:
+            of_nets = {
+                name: snapshot_disagreement(arenas)
+                for name, arenas in found.items()
+                if len(arenas) > 1
+            }
+            self.write(round, of_nets)
+
+
+def snapshot_disagreement(arenas: Sequence[Snapshot]) -> float:
+    """The disagreement of peers whose arenas had these values (:mod:`sim.metrics.disagreement`)."""
+    return disagreement(matrix_of([arena.tensor for arena in arenas])[0])
