@@ -1,0 +1,49 @@
+"""How the site is built: ``make docs`` writes it to build/docs."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
+
+project = "hearsay"
+author = "The hearsay authors"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "command_reference",
+    "experiment_reference",
+]
+exclude_patterns = ["_ext"]
+
+html_theme = "furo"
+html_title = "hearsay"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_theme_options = {"navigation_with_keys": True}
+# Formulas are typeset by MathJax, which a browser loads; nothing is fetched while building.
+mathjax3_config = {"chtml": {"scale": 0.95}}
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+default_role = "code"  # in docstrings, `single backticks` are code
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_use_type_comments = False
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other libraries' names: their sites are not asked while building.
+    ("py:.*", r"(torch|np|numpy|nx|networkx|pathlib|typing|collections|pydantic|nn|scipy)\..*"),
+]
