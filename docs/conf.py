@@ -1,7 +1,10 @@
 """How the site is built: ``make docs`` writes it to build/docs."""
 
+import re
 import sys
 from pathlib import Path
+
+from sphinx.ext.napoleon import GoogleDocstring
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
@@ -45,5 +48,27 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     # Other libraries' names: their sites are not asked while building.
-    ("py:.*", r"(torch|np|numpy|nx|networkx|pathlib|typing|collections|pydantic|nn|scipy)\..*"),
+    ("py:.*", r"(annotated_types|collections|networkx|nn|np|numpy|nx|pathlib|pydantic)\..*"),
+    ("py:.*", r"(scipy|torch|types|typing)\..*"),
+    ("py:class", r"Path|FloatArray|csr_array"),
+    # Named in signatures, and no interface.
+    ("py:.*", r"peer\.(experiment\.schema|gan\.arena|state\.peer_state)\..*"),
+    ("py:func", r"one_peer_exponential|random_matching"),
+    ("py:func", r"sim\.records\.run_metrics\..*"),
 ]
+
+# A property's docstring says what it is; napoleon would read "n_k: how many" as a type.
+GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end
+
+
+def escape_bars(app, what, name, obj, options, lines):
+    """|x| is a norm in docstrings, and a substitution in reStructuredText."""
+    for place, line in enumerate(lines):
+        parts = re.split(r"(``.*?``|`.*?`)", line)
+        parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        lines[place] = "".join(parts)
+
+
+def setup(app):
+    """Docstrings are changed before napoleon reads them."""
+    app.connect("autodoc-process-docstring", escape_bars, priority=100)

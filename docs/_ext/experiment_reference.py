@@ -11,7 +11,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -190,7 +190,7 @@ class Entry(typing.NamedTuple):
 
     name: str
     text: str
-    rows: list[Row]
+    rows: Sequence[Row]
 
 
 def algorithms() -> Iterator[Entry]:
