@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
+from reference_tables import ReferenceDirective, table
 from sphinx.application import Sphinx
-from tables import ReferenceDirective, table
 from typer.models import ArgumentInfo, OptionInfo
 
 WORDS = {int: "N", float: "X", Path: "PATH"}

@@ -20,9 +20,9 @@ from docutils import nodes
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from reference_tables import ReferenceDirective, Row, described, lead, table
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from tables import ReferenceDirective, Row, described, lead, table
 
 from algorithms import ALGORITHMS
 from peer.codecs import CODECS
