@@ -22,7 +22,7 @@ types: .venv/ready
 	$(BIN)/mypy
 
 docs: .venv/ready  ## the site, in build/docs; a warning is an error
-	$(BIN)/python -m sphinx -b html -W --keep-going -n -q docs build/docs
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -n -q docs build/docs
 	@echo "the site is build/docs/index.html"
 
 .venv/ready: pyproject.toml constraints.txt

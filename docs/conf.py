@@ -23,6 +23,7 @@ exclude_patterns = ["_ext"]
 
 html_theme = "furo"
 html_title = "hearsay"
+html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}

@@ -2,8 +2,8 @@
 
     sim examples/own_algorithm.yaml
 
-A few broken workers move a mean as far as they like, and a median hardly at all. An algorithm is
-a coroutine that every peer runs; what it awaits, a driver carries out, over ZeroMQ or in a
+A few broken workers move a mean as far as they like, and a median hardly at all. An algorithm
+is a coroutine that every peer runs; what it awaits, a driver carries out, over ZeroMQ or in a
 simulation.
 """
 
@@ -33,8 +33,9 @@ async def median(peer: Peer, config: Config) -> None:
             await peer.send(peer.neighbours, "model", peer.model())
             updates = (await peer.gather("update", peer.neighbours)).values()
             if updates:  # whoever stayed away past the deadline is left out
-                nets = {net: torch.stack([each.tensors[net] for each in updates]) for net in PAIR}
-                peer.load({net: w.median(dim=0).values for net, w in nets.items()})  # w: (n, P)
+                for net in PAIR:
+                    w = torch.stack([update.tensors[net] for update in updates])  # (n, P)
+                    peer.load({net: w.median(dim=0).values})
         elif (model := await peer.receive("model", config.server)) is not None:
             peer.load(model.tensors)
             await train(peer, config.steps, Training())

@@ -2,9 +2,10 @@
 
     sim examples/own_gan.yaml
 
-hearsay calls ``build`` with the shape of the images and with the settings that stand beside its
-name in the experiment file, and looks at what comes out before anything trains: the generator must
-turn z (batch, z) into images in [-1, 1], the discriminator images into logits (batch, 1).
+hearsay calls ``build`` with the shape of the images and with the settings that stand beside
+its name in the experiment file, and looks at what comes out before anything trains: the
+generator must turn z (batch, z) into images in [-1, 1], the discriminator images into logits
+(batch, 1).
 """
 
 from torch import nn

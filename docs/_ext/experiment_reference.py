@@ -8,13 +8,15 @@ so fails the build.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
+import torch
 import yaml
 from docutils import nodes
 from pydantic import BaseModel
@@ -46,13 +48,8 @@ NETWORKX = {
 }
 """What the families are that networkx builds."""
 
-MODEL_SETTINGS = {
-    "z": "How many numbers an image is drawn from.",
-    "width": "Channels of the narrowest layer.",
-    "dropout": "Probability with which D drops a hidden unit while training.",
-    "outputs": "Numbers that D gives.",
-}
-"""Settings that many GANs share and none of them describes."""
+UNSET = {"self", "params", "fused", "foreach", "capturable", "differentiable"}
+"""Arguments of torch's optimizers that are no settings of an experiment."""
 
 
 # --- values and defaults --------------------------------------------------------------------------
@@ -202,42 +199,32 @@ def algorithms() -> Iterator[Entry]:
 
 
 def gans() -> Iterator[Entry]:
-    """Every model, with the settings of its factory."""
+    """Every model, a row each, with the settings of its factory."""
     for name, factory in MODELS.items():
-        text = inspect.getdoc(factory) or ""
-        said = MODEL_SETTINGS | described(text)
-        rows = [
-            (f"`{key}`", value_of(type(each.default), []), f"`{each.default}`", said[key])
-            for key, each in list(inspect.signature(factory).parameters.items())[1:]
-        ]
-        yield Entry(name, lead(text), rows)
+        docstring = inspect.getdoc(factory) or ""
+        known = list(inspect.signature(factory).parameters)[1:]  # without the images' shape
+        own = [f"`{key}`: {text}" for key, text in described(docstring).items() if key in known]
+        text = " ".join(" ".join([lead(docstring), *own]).split())
+        yield Entry(name, "", [(f"`{name}`", ", ".join(_settings(factory, known)), text)])
 
 
 def optimizers() -> Iterator[Entry]:
-    """Every optimizer, with the settings that torch gives it."""
+    """Every optimizer, a row each, with the settings that torch gives it."""
     for name, (kind, _) in OPTIMIZERS.items():
-        rows = []
-        for key, each in inspect.signature(kind.__init__).parameters.items():
-            if key in ("self", "params", "fused", "foreach", "capturable", "differentiable"):
-                continue
-            default = getattr(each.default, "tolist", lambda each=each: each.default)()
-            rows.append((f"`{key}`", f"`{_yaml(default)}`"))
-        yield Entry(name, f"`torch.optim.{kind.__name__}`.", rows)
+        known = inspect.signature(kind.__init__).parameters
+        settings = list(_settings(kind.__init__, [key for key in known if key not in UNSET]))
+        yield Entry(
+            name, "", [(f"`{name}`", ", ".join(settings), f"`torch.optim.{kind.__name__}`")]
+        )
 
 
 def families() -> Iterator[Entry]:
-    """Every family of graphs."""
+    """Every family of graphs, a row each."""
     for name, family in FAMILIES.items():
         own = family.build.__module__.startswith("topology")
-        text = inspect.getdoc(family.build) or "" if own else NETWORKX[name]
-        known = inspect.signature(family.build).parameters
-        rows = [
-            (f"`{key}`", value_of(of, []), _default(known[key].default))
-            for key, of in family.parameters.items()
-        ]
-        if family.random:
-            rows.append(("`seed`", value_of(int, []), "the experiment's"))
-        yield Entry(name, lead(text), rows)
+        text = lead(inspect.getdoc(family.build) or "") if own else NETWORKX[name]
+        settings = [*_settings(family.build, family.parameters), *["`seed`"] * family.random]
+        yield Entry(name, "", [(f"`{name}`", ", ".join(settings), " ".join(text.split()))])
 
 
 def schedules() -> Iterator[Entry]:
@@ -247,11 +234,22 @@ def schedules() -> Iterator[Entry]:
 
 
 def rules() -> Iterator[Entry]:
-    """Every rule of combination weights."""
+    """Every rule of combination weights, a row each."""
     for name, rule in RULES.items():
-        known = inspect.signature(rule.weigh).parameters
-        rows = [(f"`{key}`", "number", _default(known[key].default)) for key in rule.settings]
-        yield Entry(name, lead(inspect.getdoc(rule.weigh) or ""), rows)
+        text = " ".join(lead(inspect.getdoc(rule.weigh) or "").split())
+        text = re.sub(r":func:`topology\.laplacian\.(\w+)`", r"`\1`", text)
+        settings = _settings(rule.weigh, rule.settings)
+        yield Entry(name, "", [(f"`{name}`", ", ".join(settings), text)])
+
+
+def _settings(function: Callable[..., Any], names: Iterable[str]) -> Iterator[str]:
+    """Settings by name, with the default where there is one: `p: 0.1`."""
+    known = inspect.signature(function).parameters
+    for name in names:
+        default = known[name].default
+        if isinstance(default, torch.Tensor):
+            default = default.item()
+        yield f"`{name}`" if default is None else f"`{name}: {default}`"
 
 
 def codecs() -> Iterator[Entry]:
@@ -273,17 +271,13 @@ def _profiles(built_in: Mapping[str, BaseModel]) -> Iterator[Entry]:
         yield Entry(name, "", [(f"`{name}`", f"`{_yaml(said)}`")])
 
 
-def _default(value: Any) -> str:
-    return "" if value is None else f"`{value}`"
-
-
 CATALOGUES: dict[str, tuple[Callable[[], Iterator[Entry]], Row]] = {
     "algorithms": (algorithms, HEADINGS),
-    "gans": (gans, ("Setting", "Value", "Default", "What it says")),
-    "optimizers": (optimizers, ("Setting", "Default")),
-    "families": (families, ("Setting", "Value", "Default")),
+    "gans": (gans, ("Name", "Settings", "What it is")),
+    "optimizers": (optimizers, ("Name", "Settings", "What it is")),
+    "families": (families, ("Name", "Settings", "What it is")),
     "schedules": (schedules, ()),
-    "rules": (rules, ("Setting", "Value", "Default")),
+    "rules": (rules, ("Name", "Settings", "What it is")),
     "codecs": (codecs, HEADINGS),
     "partitions": (partitions, HEADINGS),
     "devices": (lambda: _profiles(DEVICES), ("Name", "What it says")),

@@ -126,7 +126,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             exec(compile(block.text, f"{page}:{block.line}", "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name_of)
 def test_paths_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = set(PATH.findall(text))
