@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS := -n 2 --dist worksteal
 
-.PHONY: demo test lint types all-tests clean
+.PHONY: demo test lint types docs all-tests clean
 
 demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each holds two
 	rm -rf runs/demo
@@ -21,6 +21,10 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(BIN)/mypy
+
+docs: .venv/ready  ## the site, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -n -q docs build/docs
+	@echo "the site is build/docs/index.html"
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hearsay needs Python 3.11 or newer; say make PYTHON=python3.x")'

@@ -39,12 +39,14 @@ class GossipConfig(AlgorithmSettings):
     mode: Literal["together", "independent"] = Field(
         "together", description="G and D meet the same partner, or one each."
     )
-    mix: Literal["pairwise", "push", "sum_weight"] = "pairwise"
-    partners: Literal["neighbours", "anybody"] = "neighbours"
+    mix: Literal["pairwise", "push", "sum_weight"] = Field(
+        "pairwise", description="Both average; one takes the other's; or by mass (GoSGD)."
+    )
+    partners: Literal["neighbours", "anybody"] = Field("neighbours", description="Who may meet.")
     mass: Literal["equal", "samples"] = Field(
         "equal", description="In pairs: one half each, or n_k / (n_k + n_r)."
     )
-    order: Order = "D_first"
+    order: Order = Field("D_first", description="Which net steps first; or simultaneous.")
 
     def links(self, peers: int) -> Iterable[Link]:
         """All pairs of peers, if anybody may meet anybody."""

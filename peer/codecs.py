@@ -8,7 +8,7 @@ Sources: QSGD, blocks with a scale each and stochastic rounding (Alistarh et al.
 arXiv:1610.02132); bfloat16 (Kalamkar et al. 2019, arXiv:1905.12322); top-k with memory (Stich,
 Cordonnier, Jaggi 2018, arXiv:1809.07599); DeepSqueeze (Tang et al. 2019, arXiv:1907.07346);
 CHOCO-Gossip (Koloskova, Stich, Jaggi 2019, arXiv:1902.00340). How a combine uses them, and what it
-remembers: :mod:`peer.compute.compressed_combine`.
+remembers: ``peer/compute/compressed_combine.py``.
 """
 
 from __future__ import annotations

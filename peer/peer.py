@@ -195,7 +195,7 @@ class Peer:
         Args:
             net: which of the peer's nets.
             steps: how many.
-            objective: a key of :data:`peer.gan.OBJECTIVES`; by default that of the net's role.
+            objective: a key of ``OBJECTIVES``; by default that of the net's role.
             proximal: a term that pulls the parameters to an anchor.
             batch: images in each mini-batch that is drawn; the experiment's number if None.
             inputs: what is given, not drawn: ``real`` and ``fake`` (batch, c, h, w), ``z`` (batch,

@@ -33,7 +33,8 @@ def run(
     """Simulate an experiment: every peer of it, in this process.
 
     Args:
-        experiment: a YAML file, the same as a mapping, or an :class:`Experiment`.
+        experiment: a YAML file, the same as a mapping, or an
+            :class:`~peer.experiment.Experiment`.
         overrides: ``key=value`` changes, as the commands' ``--set``.
         run_dir: where to write; by default the next free ``runs/<name>-<n>``.
         name: of the run; by default that of the file.

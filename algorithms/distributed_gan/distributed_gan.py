@@ -33,7 +33,9 @@ from peer.peer import PAIR, Peer
 class DistributedGanConfig(AlgorithmSettings):
     """Settings of ``algorithm: {name: distributed_gan, approach: sequential, ...}``."""
 
-    approach: Literal["selective_update", "average_output", "sequential"] = "sequential"
+    approach: Literal["selective_update", "average_output", "sequential"] = Field(
+        "sequential", description="1, 2 or 3 of the paper."
+    )
     server: int | None = Field(0, ge=0, description="The peer that plays the server.")
     serverless: bool = Field(False, description="Sequential, the generator travelling on a ring.")
     selection: Selection = Field(default_factory=Selection, description="Of approach 1.")

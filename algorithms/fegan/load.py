@@ -43,7 +43,9 @@ class Capability(Settings):
 class Loads(Settings):
     """Settings under ``loads:``."""
 
-    by: Literal["deadline", "linear"] = "deadline"
+    by: Literal["deadline", "linear"] = Field(
+        "deadline", description="From a device's seconds and memory, or from its score."
+    )
     deadline: float | None = Field(None, gt=0, description="tau; median of E t_k(B) if absent.")
     least_steps: int = Field(1, ge=1, description="E_min; who cannot do it is left out.")
     least_batch: int = Field(2, ge=2, description="b_min.")

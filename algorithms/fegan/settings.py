@@ -36,5 +36,7 @@ class FeGanConfig(FederatedSettings):
     count: Literal["all", "processed"] = Field(
         "all", description="What a device adds to taken: its histogram, or what it processes of it."
     )
-    on_missing: Literal["complete", "abort"] = "complete"  # with a quorum; if anybody is missing
+    on_missing: Literal["complete", "abort"] = Field(
+        "complete", description="A round lacks a device: complete it with a quorum, or abort it."
+    )
     quorum: float = Field(0.5, ge=0, le=1, description="q: share that must come to complete.")

@@ -29,7 +29,9 @@ class Annealing(Settings):
 
     gamma: float = Field(0.1, ge=0, description="gamma_0: the regulariser's first weight.")
     alpha: float = Field(0.01, gt=0, le=1, description="Where gamma has fallen to, at the end.")
-    annealing: Literal["closed", "literal"] = Field("closed", description="How gamma falls.")
+    annealing: Literal["closed", "literal"] = Field(
+        "closed", description="gamma_0 alpha^(tau/T), or the paper's line again and again."
+    )
     trigger: Literal["generator_loss", "delta_loss"] = Field(
         "generator_loss", description="What falls below, or exceeds, delta for gamma to fall."
     )

@@ -46,7 +46,9 @@ class Representation(Settings):
     batch: int = Field(32, ge=1, description="Images a batch.")
     atoms: int = Field(64, ge=2, description="s: bases, the length of the vector.")
     beta: float = Field(0.2, gt=0, description="Sparsity.")
-    reduce: Literal["mean_then_encode", "encode_then_mean"] = "mean_then_encode"
+    reduce: Literal["mean_then_encode", "encode_then_mean"] = Field(
+        "mean_then_encode", description="Code each batch's mean image, or average codes of images."
+    )
 
 
 def represent(peer: Peer, how: Representation) -> Array:

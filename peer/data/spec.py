@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -59,8 +60,10 @@ class Pairs(_Settings):
     """
 
     name: Literal["pairs"] = "pairs"
-    pairs: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] | None = None
-    cap: PositiveInt | None = None
+    pairs: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] | None = Field(
+        None, description="Two classes a peer; {2k, 2k+1} if absent."
+    )
+    cap: PositiveInt | None = Field(None, description="The most images that one peer keeps.")
 
     @field_validator("pairs")
     @classmethod
@@ -77,8 +80,8 @@ class Labels(_Settings):
     """
 
     name: Literal["labels"] = "labels"
-    labels: tuple[tuple[NonNegativeInt, ...], ...]
-    cap: PositiveInt | None = None
+    labels: tuple[tuple[NonNegativeInt, ...], ...] = Field(description="A set of classes a peer.")
+    cap: PositiveInt | None = Field(None, description="The most images that one peer keeps.")
 
     @field_validator("labels")
     @classmethod
@@ -109,8 +112,8 @@ class Dirichlet(_Settings):
     """Each class shared out by p ~ Dir(alpha); nobody holds less than `least` images."""
 
     name: Literal["dirichlet"] = "dirichlet"
-    alpha: PositiveFloat = 0.1
-    least: PositiveInt | None = None
+    alpha: PositiveFloat = Field(0.1, description="The smaller, the fewer classes a peer sees.")
+    least: PositiveInt | None = Field(None, description="The fewest images that a peer may hold.")
 
 
 class Fegan(_Settings):
@@ -120,10 +123,10 @@ class Fegan(_Settings):
     """
 
     name: Literal["fegan"] = "fegan"
-    max_class: PositiveInt = 5
-    max_samples: PositiveInt = 3000
-    disjoint: bool = False
-    as_released: bool = False
+    max_class: PositiveInt = Field(5, description="Classes that a device holds, at most.")
+    max_samples: PositiveInt = Field(3000, description="Images of a class, at most.")
+    disjoint: bool = Field(False, description="Each image is one device's alone.")
+    as_released: bool = Field(False, description="The released code's numbers.")
 
 
 Partition = Iid | Pairs | Labels | Own | All | Halves | Dirichlet | Fegan

@@ -170,14 +170,14 @@ LinkName = Annotated[str, _known("link", LINKS)]
 class LinkSpec(LinkProfile):
     """One link of the simulated network that differs from the rest."""
 
-    between: tuple[int, int]
+    between: tuple[int, int] = Field(description="The ids of its two ends.")
     link: LinkName | None = Field(None, description="A profile, as for the whole network.")
 
 
 class EndSpec(Settings):
     """What one peer can send and take in, to and from all its neighbours together."""
 
-    peer: int
+    peer: int = Field(description="Whose end.")
     uplink: float | None = Field(None, gt=0, description="Mbit/s, in place of the network's.")
     downlink: float | None = Field(None, gt=0, description="Mbit/s, in place of the network's.")
 

@@ -60,6 +60,6 @@ class MetricsSpec(Settings):
 class FaultSpec(Settings):
     """A simulated peer that is away from ``down`` until ``up`` (virtual seconds; for ever)."""
 
-    peer: int
-    down: float = Field(ge=0)
-    up: float | None = None
+    peer: int = Field(description="Who is away.")
+    down: float = Field(ge=0, description="Virtual seconds; from then on it is away.")
+    up: float | None = Field(None, description="Virtual seconds; until then. Absent: for ever.")

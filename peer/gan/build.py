@@ -76,7 +76,7 @@ def make_gan(
     """Make the GAN called ``name``.
 
     Args:
-        name: a key of :data:`peer.gan.MODELS`, or ``module:factory``.
+        name: a key of ``MODELS``, or ``module:factory``.
         settings: keyword arguments of its factory.
         sample_shape: an image's channels, height, width.
         seed: of the initial weights, which are equal at all peers.

@@ -2,8 +2,8 @@
 
 The net's architecture is torch-fidelity's (the extra ``fid``), whose features equal those of the
 original TensorFlow graph; the weights come from a local safetensors file, and nothing is
-downloaded. The official weights are a pickle, which is not read here: the README has the line that
-converts it, once.
+downloaded. The official weights are a pickle, which is not read here: docs/reference/measures.md
+has the line that converts it, once.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _load(net: nn.Module, path: Path) -> nn.Module:
             tensors = {key: file.get_tensor(key).to(torch.float32) for key in _needed(net)}
     except (OSError, SafetensorError) as problem:
         raise UserError(
-            f"--inception {path}: not a safetensors file ({problem}); the README "
-            "says how to convert the official .pth"
+            f"--inception {path}: not a safetensors file ({problem}); "
+            "docs/reference/measures.md says how to convert the official .pth"
         ) from None
     # Counters of batches, which older files lack, play no part in evaluation.
     counters = {key: torch.zeros((), dtype=torch.int64) for key in net.state_dict()}

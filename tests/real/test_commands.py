@@ -79,7 +79,7 @@ def test_a_stopped_peer_resumes_from_its_checkpoint(processes: Processes) -> Non
 def test_sim_writes_a_report_and_its_generators_load_anywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sim FILE`, `sim evaluate`, `sim sample`, `sim plot`, and the README's five lines."""
+    """`sim FILE`, `sim evaluate`, `sim sample`, `sim plot`, and the tutorial's five lines."""
     monkeypatch.chdir(ROOT)
     run = tmp_path / "run"
 
@@ -110,25 +110,14 @@ def test_sim_writes_a_report_and_its_generators_load_anywhere(
     assert generator(torch.zeros(2, 32)).shape == (2, 64)
 
 
-def blocks(language: str) -> list[str]:
+def test_the_readmes_own_gan_runs(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_readmes_own_gan_and_algorithm_run(tmp_path: Path) -> None:
-    nets = next(block for block in blocks("python") if "def build" in block)
-    median = next(block for block in blocks("python") if "async def median" in block)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    nets = next(block for block in blocks if "def build" in block)
     assert len(nets.strip().splitlines()) <= 10
-    (tmp_path / "my_nets.py").write_text(nets)
-    assert len(median.strip().splitlines()) <= 30
-    (tmp_path / "my_algorithms.py").write_text(median)
-    keys = SMALL | {
-        "gan": {"name": "my_nets:build", "z": 7},
-        "graph": "star",
-        "algorithm": {"name": "my_algorithms:median", "rounds": 6},
-    }
+    (tmp_path / "readme_nets.py").write_text(nets)
     file = tmp_path / "own.yaml"
-    file.write_text(json.dumps(keys))
+    file.write_text(json.dumps(SMALL | {"gan": {"name": "readme_nets:build", "z": 7}}))
     done = sim.run(file, run_dir=tmp_path / "run", report=False)
     assert [state.round for state in done.states.values()] == [6] * 5
     assert done.states[0].gan.z_dim == 7
