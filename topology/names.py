@@ -19,3 +19,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of an error's sentence: "; did you mean 'ring'?", or nothing where none is near."""
     near = difflib.get_close_matches(plain(name), sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def first_line(problem: object) -> str:
+    """What an error of somebody else's says, in one line; its type where it says nothing.
+
+    >>> first_line(ValueError())
+    'ValueError'
+    """
+    words = " ".join(str(problem).split())
+    return words[:200].rstrip(" .") or type(problem).__name__
