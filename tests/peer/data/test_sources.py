@@ -298,7 +298,7 @@ ZEROS = np.zeros((2, 4, 4))
         ({"images": np.array([[[0.0, np.inf]]])}, "from 0 to inf", "scale floats to [-1, 1]"),
         ({"images": ZEROS, "labels": [1]}, "shape (1,) for 2 images", "one label an image"),
         ({"images": ZEROS, "labels": [[1], [2]]}, "shape (2, 1)", "one label an image"),
-        ({"images": ZEROS, "labels": [0.0, 1.0]}, "counted from 0", "save integers"),
+        ({"images": ZEROS, "labels": [0.5, 1.0]}, "image 0 (from 0) has 0.5", "save integers"),
         ({"images": ZEROS, "labels": [0, -1]}, "counted from 0", "none below 0"),
     ],
 )
