@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,31 @@ def number(where: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise UserError(f"{where}: must be a number, not {reprlib.repr(value)}")
     return float(value)
+
+
+def like_default(where: str, value: object, default: object) -> Any:
+    """A setting of a function, of the kind that its default shows.
+
+    Text such as 1e-3 becomes a number where the default is one; true and false do not.
+
+    Raises:
+        UserError: where value is of another kind.
+    """
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise UserError(f"{where}: must be true or false, not {reprlib.repr(value)}")
+    elif isinstance(default, int | float):
+        found = number(where, value)
+        if not math.isfinite(found):
+            raise UserError(f"{where}: must be a finite number, not {reprlib.repr(value)}")
+        if isinstance(value, str):
+            return int(value) if value.strip().lstrip("+-").isdecimal() else found
+    elif isinstance(default, tuple) and isinstance(value, list | tuple):
+        if len(value) != len(default):
+            raise UserError(f"{where}: must be {len(default)} values, not {reprlib.repr(value)}")
+        pairs = zip(value, default, strict=True)
+        return [like_default(f"{where}[{i}]", x, of) for i, (x, of) in enumerate(pairs)]
+    return value
 
 
 def refuse_unknown(part: str, settings: Iterable[str], known: Iterable[str], of: str) -> None:

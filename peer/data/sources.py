@@ -160,7 +160,7 @@ def _recolour(pixels: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
         weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
         return np.asarray((pixels * weights[:, None, None]).sum(axis=1, keepdims=True))
     luma = (pixels * np.array([19595, 38470, 7471])[:, None, None]).sum(axis=1, keepdims=True)
-    return ((luma + 0x8000) >> 16).astype(pixels.dtype)
+    return np.asarray((luma + 0x8000) >> 16, dtype=pixels.dtype)
 
 
 def _find_digits(_spec: DataSpec, _path: Path | None, _peer: int | None) -> Found:

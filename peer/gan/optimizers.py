@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from topology.errors import UserError
+from topology.settings import like_default
 
 _FUSED = {"fused": True}
 _LOOP = {"foreach": False}
@@ -54,7 +55,8 @@ def make_optimizer(
             f"{hint}choose one of {', '.join(OPTIMIZERS)}"
         )
     kind, implementation = OPTIMIZERS[name]
-    known = set(inspect.signature(kind.__init__).parameters) - _HIDDEN
+    parameters_of = inspect.signature(kind.__init__).parameters
+    known = set(parameters_of) - _HIDDEN
     for setting in settings:
         if setting not in known:
             close = difflib.get_close_matches(setting, known, 1)
@@ -63,7 +65,11 @@ def make_optimizer(
                 f"{key}.{setting}: {name} has no such setting{hint} "
                 f"(it has {', '.join(sorted(known))})"
             )
+    given = {
+        setting: like_default(f"{key}.{setting}", value, parameters_of[setting].default)
+        for setting, value in settings.items()
+    }
     try:
-        return kind(list(parameters), **settings, **implementation)
+        return kind(list(parameters), **given, **implementation)
     except (TypeError, ValueError) as problem:
         raise UserError(f"{key}: {name} refuses its settings: {problem}") from None

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
 from peer.experiment import Experiment
+from peer.experiment.yaml_file import write_mapping
 from peer.gan.arena import module_with
 from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
@@ -126,7 +125,7 @@ def label_counts(state: PeerState) -> dict[str, int] | None:
 
 def write_experiment(experiment: Experiment, run_dir: Path) -> None:
     """Put the resolved experiment into the run directory."""
-    text = yaml.safe_dump(experiment.resolved(), sort_keys=False)
+    text = write_mapping(experiment.resolved())
     write_whole(run_dir / "experiment.yaml", text.encode())
 
 

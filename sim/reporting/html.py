@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from peer.experiment.yaml_file import write_mapping
 from sim.metrics.quality import Quality
 from sim.records.reader import RecordedRun
 from sim.reporting.tables import format_bytes, format_distance, name_held
@@ -114,7 +113,7 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 <dl>{terms}</dl>
 <section class="screen"><h2>The experiment</h2>
 <details><summary>Every key of the experiment file</summary>
-<pre>{_text(yaml.safe_dump(run.experiment.resolved(), sort_keys=False))}</pre></details></section>
+<pre>{_text(write_mapping(run.experiment.resolved()))}</pre></details></section>
 <footer>Written by hearsay from the run directory {_text(run.folder.resolve().name)}.</footer>
 </body>
 </html>

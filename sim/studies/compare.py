@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.table import Table
 
 import algorithms
 from peer.experiment import Experiment, from_mapping, load
 from peer.experiment.overrides import override
+from peer.experiment.yaml_file import read_mapping
 from peer.state.checkpoint import write_json
 from peer.state.recorder import prepare_run_dir
 from sim.api import run
@@ -74,6 +74,11 @@ def read_comparison(
     for file in files:
         raw = _read(file)
         if "systems" not in raw:
+            if len(files) == 1 and len(seeds or ()) < 2:
+                raise UserError(
+                    f"{file}: is one experiment, without 'systems:', and there is nothing to "
+                    f"compare it with; run it with: sim run {file}"
+                )
             for seed in seeds or [load(file, overrides).seed]:
                 experiments[file.stem, seed] = load(file, [*overrides, f"seed={seed}"])
             continue
@@ -91,14 +96,9 @@ def read_comparison(
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return read_mapping(file, str(file), "a comparison has 'workers: 10' and 'systems:'")
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise UserError(f"{file}: is not a YAML file that can be read") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{file}: an experiment is a mapping of keys, such as 'peers: 5'")
-    return raw
 
 
 def _one(
