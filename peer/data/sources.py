@@ -7,7 +7,7 @@ Pixels stay as small as their source has them; `Images.take` makes floats of tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from peer.data.classes import first_in_turn, fit_classes, keep_present, number_classes, shown
+from peer.data.classes import (
+    by_number_then_text,
+    first_in_turn,
+    fit_classes,
+    keep_present,
+    number_classes,
+    shown,
+)
 from peer.data.formats.arrays import find_cifar10, find_npz, in_range, reader
 from peer.data.formats.folder import find_pictures
 from peer.data.formats.hub import find_on_hub
@@ -26,7 +33,7 @@ from peer.data.spec import DataSpec, Own
 from peer.data.synthetic import make_images
 from topology.errors import UserError, note
 
-__all__ = ["SOURCES", "Images", "load_source", "public_digits", "resolve_path"]
+__all__ = ["SOURCES", "Images", "common_classes", "load_source", "public_digits", "resolve_path"]
 
 
 def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None = None) -> Images:
@@ -40,22 +47,16 @@ def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None 
     Raises:
         UserError: nothing at the path, or not what the source reads.
     """
-    path = None
-    if spec.path and spec.source != "hub":
-        path = resolve_path(spec.path, peer_id, folder)
-    found = SOURCES[spec.source](spec, path, peer_id)
-    labels, names = (None, ()) if found.labels is None else number_classes(found)
-    kept = None
-    if spec.limit is not None and spec.limit < found.count:
-        kept = first_in_turn(labels, found.count, spec.limit)
+    found = _find(spec, peer_id, folder)
+    kept, labels, names = _classify(spec, found)
     pixels = found.read(kept)
-    if labels is not None:
-        labels, names = _chosen_classes(spec, found, labels, names, kept)
-    elif isinstance(spec.classes, tuple):
-        raise UserError(
-            f"data.classes: {found.name} has no labels; give it some (folder: one folder a class, "
-            "npz: an array `labels`), or leave data.classes out"
-        )
+    if isinstance(spec.classes, tuple):
+        if labels is None:
+            raise UserError(
+                f"data.classes: {found.name} has no labels; give it some (folder: one folder a "
+                "class, npz: an array `labels`), or leave data.classes out"
+            )
+        labels, names = fit_classes(labels, names, spec.classes, found.name)
     unit, offset = found.unit, -1.0
     if unit is None:
         pixels, unit, offset = in_range(pixels, spec.range, found.where)
@@ -68,25 +69,56 @@ def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None 
     return images
 
 
-def _chosen_classes(
-    spec: DataSpec,
-    found: Found,
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    kept: NDArray[np.int64] | None,
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The classes of the images that are kept: those that `data.classes` lists, or that occur."""
-    if kept is not None:
-        labels = labels[kept]
-        lost = [name for x, name in enumerate(names) if x not in set(labels.tolist())]
-        if lost:
-            note(
-                f"data.limit: {spec.limit} images leave out {len(lost)} of {len(names)} classes "
-                f"({shown(lost)}); raise it to {len(names)} to have one of each"
-            )
-    if isinstance(spec.classes, tuple):
-        return fit_classes(labels, names, spec.classes, found.name)
-    return keep_present(labels, names)
+def common_classes(
+    spec: DataSpec, peers: Iterable[int], folder: Path | None = None
+) -> tuple[str, ...] | None:
+    """The classes that several peers' own images have together, in order of number, then of text.
+
+    None where `data.classes` says them, or where nobody's images have labels.
+
+    Raises:
+        UserError: a peer's images are not here, or have no labels where others' have.
+    """
+    if spec.source == "synthetic" or isinstance(spec.classes, tuple):
+        return None
+    named = {k: _classify(spec, _find(spec, k, folder))[1:] for k in peers}
+    without = [k for k, (labels, _) in named.items() if labels is None]
+    if len(without) == len(named):
+        return None
+    if without:
+        other = next(k for k in named if k not in without)
+        raise UserError(
+            f"data.path: peer {other} has images in classes, and peer {without[0]} without; sort "
+            "all of them into classes, or none"
+        )
+    return tuple(sorted({x for _, names in named.values() for x in names}, key=by_number_then_text))
+
+
+def _find(spec: DataSpec, peer_id: int | None, folder: Path | None) -> Found:
+    path = None
+    if spec.path and spec.source != "hub":
+        path = resolve_path(spec.path, peer_id, folder)
+    return SOURCES[spec.source](spec, path, peer_id)
+
+
+def _classify(
+    spec: DataSpec, found: Found
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None, tuple[str, ...]]:
+    """Which images a limit keeps (None: all), and their classes: numbers, and names of those."""
+    labels, names = (None, ()) if found.labels is None else number_classes(found)
+    kept = None
+    if spec.limit is not None and spec.limit < found.count:
+        kept = first_in_turn(labels, found.count, spec.limit)
+    if labels is None or kept is None:
+        return kept, labels, names
+    labels, present = keep_present(labels[kept], names)
+    lost = [name for name in names if name not in present]
+    if lost:
+        note(
+            f"data.limit: {spec.limit} images leave out {len(lost)} of {len(names)} classes "
+            f"({shown(lost)}); raise it to {len(names)} to have one of each"
+        )
+    return kept, labels, present
 
 
 def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = None) -> Path:

@@ -160,6 +160,12 @@ class DataSpec(BaseModel):
         ),
     ] = Iid()
 
+    @property
+    def per_peer(self) -> bool:
+        """Whether one machine that plays several peers finds other images for each of them."""
+        own = isinstance(self.partition, Own)
+        return own and (self.source == "synthetic" or "{id}" in (self.path or ""))
+
     @field_validator("source", mode="before")
     @classmethod
     def _known_source(cls, source: object) -> str:

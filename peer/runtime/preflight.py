@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 import topology
+from peer.data import Description, check_alike, load_source, partition
 from peer.experiment import Experiment
 from peer.experiment.addresses import answers, ipc_path, is_ipc
 from peer.net.keys import curve_secret
 from peer.net.sockets import Sockets
 from peer.program import Program
 from peer.runtime.process import load_peer
-from topology.errors import UserError
+from topology.errors import UserError, note
 
 
 def check_everything(
@@ -46,11 +47,36 @@ def check_everything(
                 console.print(f"peer {k}: {name}: {check()}", highlight=False, soft_wrap=True)
             except UserError as problem:
                 good = False
-                console.print(f"peer {k}: {problem}", style="red", markup=False, soft_wrap=True)
+                console.print(f"peer {k}: {problem}", style="red", soft_wrap=True)
         if peer is not None:
             for neighbour in sorted(graph.neighbors(k)):
                 console.print(f"peer {k}: neighbour {neighbour}: {_reach(experiment, neighbour)}")
+    if good and peer is None:
+        try:
+            check_data(experiment, program)
+        except UserError as problem:
+            good = False
+            console.print(str(problem), style="red", soft_wrap=True)
     return good
+
+
+def check_data(experiment: Experiment, program: Program) -> None:
+    """Refuse what any peer's data on this machine, or all of them together, would be refused for.
+
+    Raises:
+        UserError: data that are not there or cannot be shared out, or that differ between peers in
+            their classes or in the shape of their images.
+    """
+    data, workers = experiment.data, program.workers(experiment.peers)
+    if not data.per_peer or data.source == "synthetic":
+        images = load_source(data, workers[0], experiment.folder)
+        partition(data, images, len(workers), experiment.seed)
+        return
+    found = {k: Description.of(load_source(data, k, experiment.folder)) for k in workers}
+    check_alike(found)
+    for k in workers[1:]:
+        for doubt in found[workers[0]].doubts(found[k]):
+            note(f"data.path: the images of peer {k} {doubt} (peer {workers[0]}); look at them")
 
 
 def _data(experiment: Experiment, program: Program, peer: int) -> str:

@@ -151,6 +151,7 @@ class PeerState:
         codec: how a combine's values are sent; None: as they are.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
+        class_names: of the classes, for what a person reads; empty where there are none.
     """
 
     peer: int
@@ -167,6 +168,7 @@ class PeerState:
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
     _shards: dict[str, Shard] = field(default_factory=dict)
 
     def copy(self) -> PeerState:
@@ -341,4 +343,5 @@ def make_state(
         experiment.peers,
         0 if images.labels is None else images.classes,
         experiment.codec,
+        class_names=images.class_names,
     )

@@ -120,6 +120,14 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 """
 
 
+def _classes(summary: Mapping[str, Any], quality: Quality) -> str:
+    """What the bars of a peer's samples stand for, in their order."""
+    names = summary.get("class_names")
+    if not names:
+        return f"classes 0 to {quality.classes - 1}"
+    return f"classes {', '.join(names)}"
+
+
 def _table(
     run: RecordedRun,
     summary: Mapping[str, Any],
@@ -133,7 +141,7 @@ def _table(
     if quality:
         head.append("<th>unseen<small>share of samples</small></th>")
         head.append(
-            f'<th class="text">samples<small>classes 0 to {quality.classes - 1}</small></th>'
+            f'<th class="text">samples<small>{_text(_classes(summary, quality))}</small></th>'
         )
     head.append("<th>rounds</th><th>sent</th><th>missed<small>exchanges</small></th>")
     head.append('<th class="text">parameters<small>BLAKE2b</small></th>')

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import algorithms
-from peer.data import load_source, partition
+from peer.data import Description, check_alike, common_classes, load_source, partition
 from peer.data.sources import Images
 from peer.effects import Report
 from peer.experiment import NETS, Experiment, from_mapping, load
@@ -178,14 +178,14 @@ def shards(
     data, seed = experiment.data, experiment.seed
     workers = program.workers(experiment.peers)
     parts: dict[int, np.ndarray] = {}
-    if "{id}" in (data.path or "") or (data.source == "synthetic" and data.partition.name == "own"):
+    if data.per_peer:
         wanted = set(peers).intersection(workers) or workers[:1]
+        classes = common_classes(data, workers, experiment.folder)
+        if classes is not None:
+            data = data.model_copy(update={"classes": classes})
         sources = {k: load_source(data, k, experiment.folder) for k in sorted(wanted)}
-        place = {k: number for number, k in enumerate(workers)}
-        for k, images in sources.items():
-            alone = data.partition.name == "own"  # then all of it is its own, whoever else there is
-            shares = partition(data, images, 1 if alone else len(workers), seed)
-            parts[k] = shares[0 if alone else place[k]]
+        check_alike({k: Description.of(images) for k, images in sources.items()})
+        parts.update((k, partition(data, of, 1, seed)[0]) for k, of in sources.items())
     else:
         images = load_source(data, None, experiment.folder)
         sources = dict.fromkeys(workers, images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from peer.experiment import NETS, Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.peer import Peer
 from peer.state import PeerState
-from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
+from peer.state.recorder import (
+    Recorder,
+    choose_run_dir,
+    make_run_dir,
+    prepare_run_dir,
+    write_experiment,
+)
 from sim.environment.network import Network
 from sim.records.quality_log import QualityLog
 from sim.records.reader import read_run
@@ -25,7 +32,7 @@ from sim.sharding.collectives import Mesh, launch
 from sim.sharding.disagreement import SharedDisagreement
 from sim.sharding.driver import ShardedDriver, homes
 from sim.simulated_peer.simulated_peer import Process
-from topology.errors import UserError
+from topology.errors import InputNote, UserError
 
 
 def run_in_processes(
@@ -46,9 +53,10 @@ def run_in_processes(
     """
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
+    folder = choose_run_dir(run_dir, name)
     check_states(experiment)  # here, where a refusal is one line and nothing has been launched
-    folder = prepare_run_dir(run_dir, name)
     quality_log(experiment, algorithms.find(experiment), folder)  # its judge is trained once, here
+    make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
@@ -155,6 +163,7 @@ class _Observer:
 
 
 def _run_rank_of(mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str) -> None:
+    warnings.simplefilter("ignore", InputNote)  # said by the process that launched this one
     experiment = from_mapping(keys, folder=Path(base)).varied(device=str(mesh.device))
     run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine)
 

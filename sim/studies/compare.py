@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +33,8 @@ from sim.metrics.quality import evaluate_generators
 from sim.records.mixture import final_generator
 from sim.records.quality_log import Progress, read_progress
 from sim.reporting.tables import format_bytes, format_distance, format_time
-from topology.errors import UserError
+from sim.runs.simulate import check_states
+from topology.errors import InputNote, UserError
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,24 @@ def _one(
     raise UserError(f"{where}: cannot have {workers} workers")
 
 
+def check_comparison(comparison: Comparison) -> None:
+    """Refuse what a run would refuse of its data and nets, once for all that have the same.
+
+    Raises:
+        UserError: naming the system.
+    """
+    seen: set[str] = set()
+    for (system, _), experiment in comparison.experiments.items():
+        kind = experiment.fingerprint()
+        mark = repr([kind[part] for part in ("peers", "gan", "data")] + [experiment.data.path])
+        if mark not in seen:
+            seen.add(mark)
+            try:
+                check_states(experiment)
+            except UserError as problem:
+                raise UserError(f"{system}: {problem}") from None
+
+
 def compare(
     comparison: Comparison,
     folder: Path,
@@ -180,8 +200,14 @@ def _slug(system: str, seed: int) -> str:
 
 
 def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
-    """One system, in this process."""
+    """One system, in this process; notes on its data were said before the first run."""
     experiment = from_mapping(keys)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputNote)
+        return _judged(system, seed, experiment, folder, engine)
+
+
+def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:
     done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
     program = algorithms.find(experiment)
     generators = {
