@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from topology.errors import InputNote, UserError
 
 
 def terminal(**options: Any) -> Console:
-    """A console to which everything is plain text: a file may be called ``exp[bold]1`` or ``:x:``."""
+    """A console to which all text is plain: a file may be called ``exp[bold]1`` or ``:x:``."""
     return Console(markup=False, emoji=False, **options)
 
 
@@ -58,6 +59,9 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
 
     Notes on the user's files (:class:`topology.errors.InputNote`) are one line each, said once.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a sign that a name has
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputNote)
         _show_notes()

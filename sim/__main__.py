@@ -92,7 +92,8 @@ def run_command(
             report=False,
         )
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
     if report:
         present(done.path, console, seconds=done.seconds, baselines=baselines)
     else:

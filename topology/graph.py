@@ -17,6 +17,9 @@ from topology.settings import number, one_kind, refuse_unknown, whole
 
 Link = tuple[int, int]
 
+MOST_COMPLETE = 20_000
+"""Peers of a complete graph, at most: 200 million links."""
+
 SHOWN = 5
 """How many peers an error lists before it only counts them."""
 
@@ -126,6 +129,11 @@ def _family_links(
     own_seed = parameters.pop("seed", seed)
     if peers == 1:
         return []  # the centralised baseline: whatever the family, one peer by itself
+    if plain(name) == "complete" and peers > MOST_COMPLETE:
+        raise UserError(
+            f"{where}: complete among {peers} peers is {peers * (peers - 1) // 2:,} links, more "
+            "than memory holds; choose a sparser family, such as exponential"
+        )
     graph = family.build(peers, *([own_seed] if family.random else []), **parameters)
     return graph.edges
 

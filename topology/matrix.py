@@ -105,7 +105,7 @@ def _read(file: Path, changed: int) -> FloatArray:
         try:
             with file.open("rb") as opened:
                 matrix = read_npy(opened, file.stat().st_size)
-        except (ValueError, SyntaxError, TypeError, MemoryError):  # whatever numpy's parser says
+        except (ValueError, MemoryError):
             raise UserError(f"{where}: is not an array of numbers in numpy's format") from None
         if matrix.dtype.kind not in "fiu":
             raise UserError(f"{where}: must hold one array of real numbers")

@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topology.names import first_line
+
 MAGIC = b"\x93NUMPY"
 
 
@@ -29,7 +31,10 @@ def read_npy(stream: IO[bytes], size: int) -> NDArray[Any]:
     }.get(version)
     if header is None:
         raise ValueError(f"version {version[0]}.{version[1]} of numpy's format is not known")
-    shape, fortran, dtype = header(stream)
+    try:
+        shape, fortran, dtype = header(stream)
+    except Exception as problem:  # it is Python text, and fails in as many ways
+        raise ValueError(f"its header does not parse: {first_line(problem)}") from None
     if dtype.hasobject:
         raise ValueError("Object arrays cannot be loaded")
     if any(n < 0 for n in shape) or not dtype.itemsize:

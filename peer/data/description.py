@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from peer.data.classes import shown
+from peer.data.classes import by_number_then_text, shown
 from peer.data.images import Images
 from topology.errors import UserError
 
@@ -137,11 +138,21 @@ def check_alike(descriptions: Mapping[int, Description], *, classes: bool = True
                 f"{_size(other.shape)}; set data.size and data.channels, or save them alike"
             )
         if classes and here.digest != other.digest:
-            names = dict.fromkeys([*(here.names or ()), *(other.names or ())])
+            union = {name for of in descriptions.values() for name in of.names or ()}
+            names = ", ".join(_quoted(name) for name in sorted(union, key=by_number_then_text))
             raise UserError(
                 f"data.path: peer {first} has {_named(here)}, and peer {peer} {_named(other)}; "
-                f"list all classes in one order at every peer, data.classes: [{', '.join(names)}]"
+                f"list all classes in one order at every peer, data.classes: [{names}]"
             )
+
+
+def _quoted(name: str) -> str:
+    """A name as YAML takes it for text, with quotes where it might not."""
+    plain = re.fullmatch(r"[^\W\d_][\w -]*", name) and name.lower() not in _WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
+
+
+_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 
 
 def _names(text: str) -> tuple[str, ...]:

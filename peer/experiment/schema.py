@@ -104,7 +104,9 @@ class FaultSpec(Spec):
 class Experiment(Spec):
     """The whole experiment, validated. The keys are those of the YAML file."""
 
-    peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
+    peers: int = Field(
+        ge=1, le=1_000_000, description="How many peers there are; their ids are 0, 1, 2..."
+    )
     graph: str | dict[str, Any] = Field(
         "ring",
         description="A family, {family: .., ...}, {edges: [[0, 1], ...]}, {file: ..}, or one that "

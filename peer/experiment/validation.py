@@ -30,10 +30,7 @@ def validated(model: Any, data: Any, key: str = "") -> Any:
 def _refuse_truths(said: Any, made: Any, path: list[str]) -> None:
     """Refuse true and false that became a number: Python counts them as 1 and 0."""
     if isinstance(said, bool) and isinstance(made, int | float) and not isinstance(made, bool):
-        raise UserError(
-            f"{'.'.join(path)}: must be a number, not {str(said).lower()}, which is what YAML "
-            "makes of yes, no, on and off"
-        )
+        raise UserError(_no_number(".".join(path), said))
     if isinstance(said, Mapping):
         for name, value in said.items():
             of = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
@@ -41,6 +38,13 @@ def _refuse_truths(said: Any, made: Any, path: list[str]) -> None:
     elif isinstance(said, list | tuple) and isinstance(made, list | tuple):
         for place, (value, of) in enumerate(zip(said, made, strict=False)):
             _refuse_truths(value, of, [*path, str(place)])
+
+
+def _no_number(key: str, said: bool) -> str:
+    return (
+        f"{key}: must be a number, not {str(said).lower()}, which is what YAML makes of yes, no, "
+        "on and off"
+    )
 
 
 def _sentence(model: Any, error: Any, where: str) -> str:
@@ -54,6 +58,8 @@ def _sentence(model: Any, error: Any, where: str) -> str:
             return f"unknown key '{key}'; {hint}"
         case "missing" | "missing_argument":
             return f"key '{key}' is missing"
+        case "greater_than" | "greater_than_equal" if isinstance(error["input"], bool):
+            return _no_number(key, error["input"])
         case _:
             message = error["msg"].removeprefix("Value error, ")
             shown = (

@@ -179,7 +179,7 @@ def _guess_deep(shape: tuple[int, ...], labels: int | None) -> str | None:
             f"which would be {n} images of {channels} channels; save grey (1) or colour (3) as "
             "(n, c, h, w), or say data.axes: nchw if it is right as it is"
         )
-    if labels == width != n:
+    if labels == width != n and width > 4:
         return f"and there are {width} labels; say data.axes: hwcn, where the images come last"
     square = channels == height > 1 and width in (1, 3, 4)
     if square and height != width:
@@ -193,7 +193,7 @@ def _guess_deep(shape: tuple[int, ...], labels: int | None) -> str | None:
 def _guess_flat(shape: tuple[int, ...], labels: int | None) -> str | None:
     """The same of images (n, h, w)."""
     n, height, width = shape
-    if labels == width != n:
+    if labels == width != n and width > 4:
         return f"and there are {width} labels; say data.axes: hwn, where the images come last"
     if labels == n:
         return None
