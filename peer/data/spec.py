@@ -181,10 +181,14 @@ class DataSpec(BaseModel):
     def _known_range(cls, given: object) -> object:
         return given if given is None else choose("data.range", given, get_args(ValueRange))
 
-    @field_validator("background")
+    @field_validator("background", mode="before")
     @classmethod
-    def _is_colour(cls, given: str | None) -> str | None:
-        if given is None or re.fullmatch("white|black|#[0-9a-fA-F]{6}", given):
+    def _is_colour(cls, given: object) -> object:
+        if given is None:
+            raise UserError(
+                "data.background: is empty; put quotes around '#rrggbb', as # starts a comment"
+            )
+        if isinstance(given, str) and re.fullmatch("white|black|#[0-9a-fA-F]{6}", given):
             return given
         raise UserError(f"data.background: {given!r} is no colour; say white, black or '#rrggbb'")
 

@@ -82,6 +82,11 @@ def read_comparison(
                     f"compare it with; run it with: sim run {file}"
                 )
             for seed in seeds or [load(file, overrides).seed]:
+                if (file.stem, seed) in experiments:
+                    raise UserError(
+                        f"{file}: another file is called {file.stem}, too; systems go by their "
+                        "files' names, so give it another"
+                    )
                 experiments[file.stem, seed] = load(file, [*overrides, f"seed={seed}"])
             continue
         for each in overrides:

@@ -104,7 +104,7 @@ def test_systems_and_classes_are_no_markup(command: Command, here: Path) -> None
     from tests.peer.data.test_classes import tree
 
     tree(here / "pets", {"[bold]": 3, "$a$_b": 3, "c[/x]": 3})
-    data = {"source": "folder", "path": "pets", "channels": 1, "partition": "iid"}
+    data = {"source": "folder", "path": "pets", "channels": 1, "partition": "all"}
     code, out, _ = command("sim", "partition", str(write(here / "x.yaml", data=data)))
     assert code == 0
     for name in ("$a$_b,", "[bold],", "c["):
@@ -165,7 +165,7 @@ def test_a_note_is_one_line_said_once(capsys: pytest.CaptureFixture[str]) -> Non
     [
         ["sim", "run", "x.yaml"],
         ["sim", "run", "x.yaml", "--processes", "2"],
-        ["sim", "compare", "x.yaml", "x.yaml", "--seeds", "0,1"],
+        ["sim", "compare", "x.yaml", "--seeds", "0,1"],
         ["sim", "theory", "x.yaml"],
         ["peer", "up", "--topology", "x.yaml"],
         ["peer", "--id", "0", "--topology", "x.yaml"],

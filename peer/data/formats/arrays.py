@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peer.data.images import Found
 from peer.data.spec import DataSpec
-from topology.errors import UserError
+from topology.errors import UserError, note
 from topology.names import first_line
 from topology.npy import MAGIC, read_npy
 
@@ -38,6 +38,12 @@ def find_npz(spec: DataSpec, path: Path) -> Found:
     if "images" not in arrays:
         found = ", ".join(sorted(arrays)) or "nothing"
         raise UserError(f"data.path: {path} holds {found}; save the pixels as an array `images`")
+    others = sorted(set(arrays) - set(_WANTED))
+    if others:
+        note(
+            f"data.path: of what {path} holds, {', '.join(others[:4])} "
+            f"{'is' if len(others) == 1 else 'are'} left out; `images` and `labels` are read"
+        )
     where = f"data.path: `images` of {path}"
     labels = arrays.get("labels")
     pixels = _laid_out(arrays["images"], spec.axes, where, labels)

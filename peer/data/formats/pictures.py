@@ -35,6 +35,9 @@ LARGEST = 1 << 27
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
 """Formats that are read, whatever a file's name: Pillow knows some that start other programs."""
 
+_PHOTOMETRIC = 262
+"""The tag of a TIFF that says what its values stand for."""
+
 _SIXTEEN_BITS = ("PNG", "PPM")
 """Formats whose 16-bit grey pictures Pillow may open as 32-bit ones."""
 
@@ -104,7 +107,8 @@ def as_pixels(image: Image.Image, where: str, look: Look) -> Pixels:
 def _as_eight_bits(image: Image.Image, where: str, background: str) -> Image.Image:
     """The picture in a mode that converts to grey and to RGB as a viewer would."""
     if image.mode == "F":
-        return _with_exif(_from_floats(np.asarray(image, dtype=np.float64), where), image)
+        grey = _from_floats(np.asarray(image, dtype=np.float64), where)
+        return _with_exif(ImageOps.invert(grey) if _least_is_white(image) else grey, image)
     if image.mode.startswith("I"):
         deep = np.asarray(image)
         if image.mode == "I" and image.format not in _SIXTEEN_BITS:
@@ -113,6 +117,8 @@ def _as_eight_bits(image: Image.Image, where: str, background: str) -> Image.Ima
                 "which have no white of their own; save it as 8-bit or unsigned 16-bit grey"
             )
         grey = Image.fromarray(_scaled(deep.astype(np.int64), 65535))
+        if _least_is_white(image):
+            grey = ImageOps.invert(grey)
         clear = image.info.get("transparency")
         if isinstance(clear, int):
             grey.putalpha(Image.fromarray(np.where(deep == clear, 0, 255).astype(np.uint8)))
@@ -123,6 +129,11 @@ def _as_eight_bits(image: Image.Image, where: str, background: str) -> Image.Ima
         assert found is not None  # a new picture, as it is not made in place
         return _with_exif(found, image)
     return _with_exif(_on_background(image, background), image)
+
+
+def _least_is_white(image: Any) -> bool:
+    """Whether a TIFF says that 0 is white, which Pillow heeds in 8 bits alone."""
+    return bool(image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0)
 
 
 def _on_background(image: Image.Image, background: str) -> Image.Image:

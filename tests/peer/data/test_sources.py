@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from peer.data import DataSpec, Images, load_source
 from peer.data.sources import SOURCES, resolve_path
 from peer.data.spec import SourceName
-from topology.errors import UserError
+from topology.errors import InputNote, UserError
 
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (6, 3, 2), dtype=np.uint8)
@@ -311,7 +311,8 @@ def test_npz_refusals(tmp_path, arrays, what, remedy):
 
 def test_npz_other_arrays_are_neither_read_nor_in_the_way(tmp_path):
     load_npz(tmp_path / "x.npz", images=PIXELS, notes=np.array([b"\x00" * 10]))
-    images = load_source(DataSpec(source="npz", path=str(tmp_path / "x.npz")))
+    with pytest.warns(InputNote, match=r"x\.npz holds, notes is left out; `images` and `labels`"):
+        images = load_source(DataSpec(source="npz", path=str(tmp_path / "x.npz")))
     assert np.array_equal(images.pixels[:, 0], PIXELS)
 
 

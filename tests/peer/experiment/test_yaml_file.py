@@ -271,7 +271,8 @@ def test_other_kinds_of_files_are_told_their_command(tmp_path: Path) -> None:
         read_comparison([experiment])
     assert str(caught.value).endswith(f"run it with: sim run {experiment}")
     assert len(read_comparison([experiment], seeds=[0, 1]).experiments) == 2
-    assert len(read_comparison([experiment, experiment]).experiments) == 1
+    with pytest.raises(UserError, match="another file is called ring, too; systems go by"):
+        read_comparison([experiment, experiment])
     profile = tmp_path / "pi.yaml"
     profile.write_text("seconds: {discriminator: 1, generator: 1}\n")
     with pytest.raises(UserError, match="is a profile of `peer profile`; name it under 'devices:'"):

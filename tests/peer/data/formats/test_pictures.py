@@ -187,7 +187,8 @@ def test_what_is_transparent_shows_the_background(
     tmp_path: Path, kind: str, background: str | None, shown: list[int]
 ) -> None:
     save_clear(tmp_path / "x.png", kind)
-    assert colours(tmp_path, background=background) == [shown, [0, 0, 255]]
+    keys = {} if background is None else {"background": background}
+    assert colours(tmp_path, **keys) == [shown, [0, 0, 255]]
 
 
 @pytest.mark.parametrize("kind", ["LA", "L with tRNS", "I;16 with tRNS"])
@@ -308,6 +309,23 @@ def test_a_phones_108_megapixels_are_read(tmp_path: Path) -> None:
 def test_backgrounds_that_are_none(given: str) -> None:
     with pytest.raises(UserError, match="is no colour; say white, black or '#rrggbb'"):
         DataSpec(source="folder", path="x", background=given)
+
+
+def test_a_colour_that_yaml_takes_for_a_comment() -> None:
+    with pytest.raises(UserError, match=r"data\.background: is empty; put quotes around '#rrggbb'"):
+        DataSpec(source="folder", path="x", background=None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_tiffs_whose_least_value_is_white(tmp_path: Path, dtype: type) -> None:
+    """As scanners and X-ray machines write them: PhotometricInterpretation 0."""
+    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    Image.fromarray(np.array([[0, white]], dtype)).save(tmp_path / "x.tif")
+    content = bytearray((tmp_path / "x.tif").read_bytes())
+    tag = content.index(bytes([6, 1, 3, 0, 1, 0, 0, 0]))
+    content[tag + 8] = 0  # from 1: the least value is black
+    (tmp_path / "x.tif").write_bytes(bytes(content))
+    assert grey(tmp_path) == [255, 0]
 
 
 def test_only_pictures_have_a_background() -> None:
