@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import algorithms
-from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
+from peer.console import (
+    Baselines,
+    Device,
+    Report,
+    RunDir,
+    Set,
+    load_experiment,
+    run_app,
+    terminal,
+)
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import up, with_free_ports
-from peer.runtime.preflight import check_everything
+from peer.runtime.preflight import check_data, check_everything
 from peer.runtime.process import Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.state.device import usable_device
-from peer.state.recorder import prepare_run_dir
+from peer.state.recorder import choose_run_dir, make_run_dir
 from topology.errors import UserError
 
 app = typer.Typer(
@@ -64,13 +72,14 @@ def one(
         raise UserError("peer: say which peer of which file: peer --id 3 --topology ring.yaml")
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
-    folder = prepare_run_dir(run_dir, file.stem, shared=True)
+    folder = choose_run_dir(run_dir, file.stem, shared=True)
     if not resume and (folder / f"peer-{peer}" / "metrics.jsonl").exists():
         raise UserError(
             f"--run-dir {folder}: peer {peer} has run there already; add --resume, or name another"
         )
     options = Options(keys, resume, watch_parent=status)
     process = PeerProcess(experiment, peer, program, folder, _say, options)
+    make_run_dir(folder)  # now that nothing can be refused any more
     process.obey_signals()
     if status:
         threading.Thread(target=_print_status, args=(process,), daemon=True).start()
@@ -110,13 +119,15 @@ def up_command(
     baselines: Baselines = False,
 ) -> None:
     """Run every peer of the file as a process on this machine."""
-    console = Console()
+    console = terminal()
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
     usable_device(experiment.device)  # so that the error comes once, not from every peer
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
-    folder = prepare_run_dir(run_dir, file.stem, shared=resume)
+    folder = choose_run_dir(run_dir, file.stem, shared=resume)
+    check_data(experiment, program)
+    make_run_dir(folder)
     extra = ["--keys", str(keys)] if keys else []
     codes = up(experiment, folder, program.rounds, console, extra + ["--resume"] * resume)
     if report and any(code == 0 for code in codes.values()):
@@ -157,7 +168,7 @@ def check_command(
     """Look at ports, keys, data and reachability before anything runs."""
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
-    if not check_everything(experiment, program, peer, keys_folder(keys), Console()):
+    if not check_everything(experiment, program, peer, keys_folder(keys), terminal()):
         sys.exit(2)
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 
 from peer.experiment import Experiment, load
-from topology.errors import Isolation, UserError
+from topology.errors import InputNote, Isolation, UserError
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+def terminal(**options: Any) -> Console:
+    """A console to which all text is plain: a file may be called ``exp[bold]1`` or ``:x:``."""
+    return Console(markup=False, emoji=False, **options)
+
+
+errors = terminal(stderr=True, soft_wrap=True, highlight=False)
 
 Set = Annotated[
     list[str] | None,
@@ -47,11 +55,49 @@ def load_experiment(path: Path, changes: list[str] | None, device: str | None) -
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
-    """Run a command line; a :class:`UserError` is printed in one line, with exit code 2."""
-    try:
-        app(args=arguments)
-    except UserError as problem:
-        errors.print(f"error: {problem}", style="red", markup=False)
-        sys.exit(3 if isinstance(problem, Isolation) else 2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """Run a command line; a :class:`UserError` is printed in one line, with exit code 2.
+
+    Notes on the user's files (:class:`topology.errors.InputNote`) are one line each, said once.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a sign that a name has
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputNote)
+        _show_notes()
+        try:
+            app(args=arguments)
+        except UserError as problem:
+            errors.print(f"error: {one_line(str(problem))}", style="red")
+            sys.exit(3 if isinstance(problem, Isolation) else 2)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def one_line(text: str) -> str:
+    """The text as a terminal may show it: in one line, its control characters and half characters
+    (of names that are not UTF-8) written out.
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(shown)
+
+
+def _show_notes() -> None:
+    said: set[str] = set()
+    show = warnings.showwarning
+
+    def show_note(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, InputNote):
+            show(message, category, filename, lineno, file, line)
+        elif str(message) not in said:
+            said.add(str(message))
+            errors.print(f"note: {one_line(str(message))}", style="yellow")
+
+    warnings.showwarning = show_note

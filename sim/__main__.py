@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import algorithms
-from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
+from peer.console import (
+    Baselines,
+    Device,
+    Report,
+    RunDir,
+    Set,
+    load_experiment,
+    run_app,
+    terminal,
+)
 from peer.experiment import Experiment
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
@@ -53,25 +62,27 @@ def run_command(
     baselines: Baselines = False,
 ) -> None:
     """Run every peer of an experiment file, in this process or shared out over several."""
-    console = Console()
+    console = terminal()
     experiment = load_experiment(file, changes, device)
     if processes > 1 or world_size() > 1:
         _in_processes(experiment, file.stem, engine, processes, run_dir, console, report, baselines)
         return
     program = algorithms.find(experiment)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        total = program.rounds * experiment.peers
-        task = bar.add_task(file.stem, total=total, round=0, rounds=program.rounds)
+    bar = Progress(*columns, console=console)
+    total = program.rounds * experiment.peers
+    task = bar.add_task(file.stem, total=total, round=0, rounds=program.rounds)
 
-        def progress(peer: int, round: int, measures: object) -> None:
-            bar.update(task, advance=1, round=round)
+    def progress(peer: int, round: int, measures: object) -> None:
+        bar.start()  # not before: whatever is refused is refused by now
+        bar.update(task, advance=1, round=round)
 
+    try:
         done = run(
             experiment,
             run_dir=run_dir,
@@ -80,6 +91,9 @@ def run_command(
             progress=progress,
             report=False,
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     if report:
         show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:

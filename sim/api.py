@@ -12,7 +12,7 @@ import algorithms
 from peer.compute.execute import prepare_compute_thread
 from peer.experiment import Experiment
 from peer.experiment.profiles import with_profiles
-from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
+from peer.state.recorder import Recorder, choose_run_dir, make_run_dir, write_experiment
 from sim.machine.cpu_affinity import cores
 from sim.runs.observer import LocalDisagreement, RoundCallback, RunObserver
 from sim.runs.simulate import Run, drive, make_engine, make_states, quality_log, resolve
@@ -51,11 +51,12 @@ def run(
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
     experiment = with_profiles(resolve(experiment, overrides))
-    folder = prepare_run_dir(run_dir, name)
+    folder = choose_run_dir(run_dir, name)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
     states = make_states(experiment, program=program)
     quality = quality_log(experiment, program, folder / "quality.jsonl")
+    make_run_dir(folder)  # now that nothing can be refused any more
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:

@@ -7,22 +7,23 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from peer.console import RunDir, Set, load_experiment
+import algorithms
+from peer.console import RunDir, Set, load_experiment, terminal
 from peer.data import load_source
 from peer.data.partitions import label_counts
-from peer.state.recorder import prepare_run_dir
+from peer.state.recorder import choose_run_dir, make_run_dir
 from sim.metrics.samples import draw_samples, load_generators
 from sim.records.reader import read_run
 from sim.reporting import plots
 from sim.reporting.console import show_report
 from sim.reporting.report import write_comparison, write_report
 from sim.reporting.tables import format_distance, name_classes
-from sim.runs.simulate import shards
+from sim.runs.simulate import check_states, shards
 from sim.studies.compare import (
     Outcome,
+    check_comparison,
     compare,
     comparison_folder,
     comparison_table,
@@ -47,13 +48,13 @@ def plot(
     A run's folder may have been gathered from several machines: put their peer-<id> folders
     into one.
     """
-    console = Console(soft_wrap=True)
+    console = terminal(soft_wrap=True)
     if len(runs) == 1:
         write_report(runs[0], notify=console.print)
         console.print(f"figures are in {runs[0] / 'figures'}, the report is "
-                      f"{runs[0] / 'report.html'}", markup=False)  # fmt: skip
+                      f"{runs[0] / 'report.html'}")  # fmt: skip
     else:
-        console.print(f"drawn: {write_comparison(runs, out)}", markup=False)
+        console.print(f"drawn: {write_comparison(runs, out)}")
 
 
 def evaluate(
@@ -70,13 +71,13 @@ def evaluate(
     ] = REAL,
 ) -> None:
     """Judge the generators that a run left behind by every measure, and write its report anew."""
-    console = Console()
+    console = terminal()
     found = evaluate_run(run, inception=inception, samples=samples, real=real, notify=console.print)
     show_report(run, console)
     console.print(evaluation_table(found))
     for name, value in found["run"].items():
-        console.print(f"{name}: {_brief(value)}", markup=False, highlight=False)
-    console.print(f"written: {run / 'evaluation.json'}", markup=False, soft_wrap=True)
+        console.print(f"{name}: {_brief(value)}", highlight=False)
+    console.print(f"written: {run / 'evaluation.json'}", soft_wrap=True)
 
 
 def _brief(value: object) -> str:
@@ -99,12 +100,13 @@ def compare_command(
     engine: Annotated[str, typer.Option(help="event, stacked or auto, as of sim run.")] = "event",
 ) -> None:
     """Run several systems on the same data and seeds; make one table and one figure of them."""
-    console = Console()
+    console = terminal()
     try:
         chosen = None if seeds is None else [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(f"--seeds {seeds}: say whole numbers, such as 0,1,2") from None
     comparison = read_comparison(files, changes or (), chosen)
+    check_comparison(comparison)
     folder = comparison_folder(run_dir, files)
 
     def print_outcome(outcome: Outcome) -> None:
@@ -118,12 +120,12 @@ def compare_command(
     outcomes = compare(comparison, folder, processes, print_outcome, engine)
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
-    console.print(f"drawn: {path}", markup=False, soft_wrap=True)
+    console.print(f"drawn: {path}", soft_wrap=True)
     series = quality_curves_of(outcomes, folder)
     if series:
         figure = plots.draw_quality(series, "share of the run that is done (%)")
         path = plots.save(figure, folder / "progress.png")
-        console.print(f"drawn: {path}", markup=False, soft_wrap=True)
+        console.print(f"drawn: {path}", soft_wrap=True)
 
 
 def partition(
@@ -134,25 +136,26 @@ def partition(
     ),
 ) -> None:
     """Draw who holds which classes, without training anything."""
-    console = Console()
+    console = terminal()
     experiment = load_experiment(file, changes, None)
     counts = {}
     classes = 0
+    names: tuple[str, ...] = ()
     for k, (images, indices) in enumerate(shards(experiment)):
         if indices is None:
             continue  # a server
         if images.labels is None:
             raise UserError(f"{file}: data: {images.name} has no labels to count")
         counts[k] = label_counts(images, indices)
-        classes = max(classes, images.classes)
+        classes, names = max(classes, images.classes), images.class_names
     table = Table(title=f"{experiment.data.partition.name} of {experiment.data.source}")
     for heading in ("peer", "images", "classes"):
         table.add_column(heading, justify="right")
     for k, of_peer in counts.items():
-        table.add_row(str(k), f"{sum(of_peer.values()):,}", name_classes(sorted(of_peer)))
+        table.add_row(str(k), f"{sum(of_peer.values()):,}", name_classes(sorted(of_peer), names))
     console.print(table)
-    path = plots.save(plots.draw_partition(counts, classes), out)
-    console.print(f"drawn: {path}", markup=False, soft_wrap=True)
+    path = plots.save(plots.draw_partition(counts, classes, names), out)
+    console.print(f"drawn: {path}", soft_wrap=True)
 
 
 def theory(
@@ -167,15 +170,17 @@ def theory(
     if not 0 < smallest < largest:
         raise UserError(f"--mu-from {smallest} --mu-to {largest}: say 0 < mu-from < mu-to")
     experiment = load_experiment(file, changes, None)
-    console = Console(soft_wrap=True)
-    folder = prepare_run_dir(run_dir, file.stem)
+    console = terminal(soft_wrap=True)
+    folder = choose_run_dir(run_dir, file.stem)
+    check_states(experiment, algorithms.find(experiment))
+    make_run_dir(folder)
     mus = [float(mu) for mu in np.geomspace(smallest, largest, count)]
     sweep = sweep_disagreement(experiment, mus, progress=console.print)
     for graph, slope in sweep.slopes.items():
         under = all(p.disagreement <= p.bound for p in sweep.points if p.graph == graph)
         place = "under" if under else "NOT under"
         console.print(f"{graph}: disagreement grows as mu^{slope:.2f}, {place} the bound")
-    console.print(f"the figure is {write_sweep(sweep, folder)}", markup=False)
+    console.print(f"the figure is {write_sweep(sweep, folder)}")
 
 
 def sample(
@@ -201,4 +206,4 @@ def sample(
     generator = load_generators({peer: file}, gan)[peer]
     path = out or recorded.folder / f"samples-{peer}.png"
     plots.save_images(draw_samples(generator, gan.z_dim, count, seed), path)
-    Console(soft_wrap=True).print(f"{count} images: {path}", markup=False)
+    terminal(soft_wrap=True).print(f"{count} images: {path}")

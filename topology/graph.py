@@ -6,15 +6,18 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import networkx as nx
 
 from topology.errors import UserError
 from topology.families import FAMILIES, Family
+from topology.graph_files import read_links
 from topology.settings import kind_and_settings, known_name, number, refuse_unknown, whole
 
 Link = tuple[int, int]
+
+MOST_COMPLETE = 20_000
+"""Peers of a complete graph, at most: 200 million links."""
 
 SHOWN = 5
 """How many peers an error lists; the others it counts."""
@@ -32,9 +35,7 @@ def build_graph(
     Args:
         spec: a family's name (see :data:`topology.FAMILIES`; case and underscores are forgiven),
             or one of ``{family: name, ...its parameters}``, ``{edges: [[0, 1], ...]}`` and
-            ``{file: path}``. A file holds one link a line, two peers and whatever may follow them
-            (``#`` starts a comment), or GraphML where its name ends in ``.graphml``; links are
-            undirected, and weights in the file are ignored.
+            ``{file: path}``, see :mod:`topology.graph_files`.
         peers: how many peers there are; with one, every family is that peer alone.
         seed: of the random families, and nothing else draws; ``seed`` among a random family's
             parameters takes its place.
@@ -102,7 +103,8 @@ def _links(spec: object, peers: int, seed: int, folder: Path | None) -> Iterable
     refuse_unknown("graph", settings, (), f"beside {kind}")
     if kind == "edges":
         return _listed_links(value, peers)
-    return _file_links(value, peers, folder)
+    found = read_links(value, peers, folder)
+    return [_link(f"graph.file: {where}", one, other, peers) for where, one, other in found]
 
 
 def _family_links(
@@ -114,6 +116,11 @@ def _family_links(
     own_seed = parameters.pop("seed", seed)
     if peers == 1:
         return []  # the centralised baseline: whatever the family, one peer by itself
+    if name == "complete" and peers > MOST_COMPLETE:
+        raise UserError(
+            f"{where}: complete among {peers} peers is {peers * (peers - 1) // 2:,} links, more "
+            "than memory holds; choose a sparser family, such as exponential"
+        )
     graph = family.build(peers, *([own_seed] if family.random else []), **parameters)
     return graph.edges
 
@@ -144,66 +151,6 @@ def _listed_links(edges: object, peers: int) -> list[Link]:
             raise UserError(f"{where}: must be two peers, not {reprlib.repr(edge)}")
         links.append(_link(where, whole(where, edge[0]), whole(where, edge[1]), peers))
     return links
-
-
-def _file_links(path: object, peers: int, folder: Path | None) -> list[Link]:
-    if not isinstance(path, str | Path) or not str(path):
-        raise UserError(f"graph.file: must be a path, not {reprlib.repr(path)}")
-    file = (folder or Path()) / path
-    read = _graphml if file.suffix.lower() == ".graphml" else _edge_list
-    try:
-        nodes, found = read(file)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(f"graph.file: cannot read {file}: {reason}") from error
-    if len(nodes) != peers:
-        raise UserError(f"graph.file: {file} holds {len(nodes)} peers, and peers is {peers}")
-    return [_link(f"graph.file: {where}", one, other, peers) for where, one, other in found]
-
-
-# What a file says: the peers that it names, and its links, each with the place to blame.
-Found = tuple[set[int], list[tuple[str, int, int]]]
-
-
-def _edge_list(file: Path) -> Found:
-    links = []
-    for place, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        where = f"{file}, line {place}"
-        words = line.partition("#")[0].replace(",", " ").split()
-        if words:
-            try:
-                one, other = (int(word) for word in words[:2])
-            except ValueError as error:
-                raise UserError(
-                    f"graph.file: {where}: must begin with two peers' numbers, "
-                    f"not {reprlib.repr(line.strip())}"
-                ) from error
-            links.append((where, one, other))
-    # a file without links can only mean one peer by itself
-    return {peer for _, *ends in links for peer in ends} or {0}, links
-
-
-def _graphml(file: Path) -> Found:
-    with file.open("rb") as opened:
-        try:
-            graph = nx.read_graphml(opened)
-        except (nx.NetworkXError, ElementTree.ParseError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"graph.file: {file} is not GraphML: {reason}") from error
-    number = {node: _graphml_number(file, node) for node in graph}
-    links = [(f"{file}, edge {a}-{b}", number[a], number[b]) for a, b in graph.edges()]
-    return set(number.values()), links
-
-
-def _graphml_number(file: Path, node: str) -> int:
-    # "n4" is how yEd, igraph and the GraphML primer itself write node 4
-    try:
-        return int(node.removeprefix("n"))
-    except ValueError as error:
-        raise UserError(
-            f"graph.file: {file}: node ids must be peers' numbers, such as 4 or n4, "
-            f"not {reprlib.repr(node)}"
-        ) from error
 
 
 def _link(where: str, one: int, other: int, peers: int) -> Link:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from topology.errors import UserError
 from topology.laplacian import joined
+from topology.npy import read_npy
 
 FloatArray = NDArray[np.float64]
 
@@ -102,10 +103,11 @@ def _read(file: Path, changed: int) -> FloatArray:
     where = f"weights.file: {file}"
     if file.suffix.lower() == ".npy":
         try:
-            matrix = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError):
+            with file.open("rb") as opened:
+                matrix = read_npy(opened, file.stat().st_size)
+        except (ValueError, MemoryError):
             raise UserError(f"{where}: is not an array of numbers in numpy's format") from None
-        if not isinstance(matrix, np.ndarray) or matrix.dtype.kind not in "fiu":
+        if matrix.dtype.kind not in "fiu":
             raise UserError(f"{where}: must hold one array of real numbers")
         return _checked(where, matrix.astype(np.float64))
     rows = []
@@ -116,7 +118,7 @@ def _read(file: Path, changed: int) -> FloatArray:
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].replace(",", " ").replace(";", " ").split()
         try:
-            rows.append([float(word) for word in words])
+            rows.append([_decimal(word) for word in words])
         except ValueError:
             raise UserError(
                 f"{where}, line {number}: must be numbers, not {reprlib.repr(line.strip())}"
@@ -150,6 +152,12 @@ def _checked(where: str, matrix: FloatArray) -> FloatArray:
         )
     matrix.flags.writeable = False
     return matrix
+
+
+def _decimal(word: str) -> float:
+    if "_" in word:  # 1_0 is 10 to Python and a slip to everybody else
+        raise ValueError(word)
+    return float(word)
 
 
 def _where(spec: Mapping[str, Any]) -> str:

@@ -26,3 +26,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     spelt = {plain(each): each for each in sorted(known)}
     near = difflib.get_close_matches(plain(name), spelt, n=1, cutoff=SIMILAR)
     return f"; did you mean {spelt[near[0]]!r}?" if near else ""
+
+
+def first_line(problem: object) -> str:
+    """What an error of somebody else's says, in one line; its type where it says nothing.
+
+    >>> first_line(ValueError())
+    'ValueError'
+    """
+    words = " ".join(str(problem).split())
+    return words[:200].rstrip(" .") or type(problem).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -92,6 +93,31 @@ def kind_and_settings(
         )
     settings = {str(key): value for key, value in spec.items()}
     return one_kind(part, settings, kinds), settings
+
+
+def like_default(where: str, value: object, default: object) -> Any:
+    """A setting of a function, of the kind that its default shows.
+
+    Text such as 1e-3 becomes a number where the default is one; true and false do not.
+
+    Raises:
+        UserError: where value is of another kind.
+    """
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise UserError(f"{where}: must be true or false, not {reprlib.repr(value)}")
+    elif isinstance(default, int | float):
+        found = number(where, value)
+        if not math.isfinite(found):
+            raise UserError(f"{where}: must be a finite number, not {reprlib.repr(value)}")
+        if isinstance(value, str):
+            return int(value) if value.strip().lstrip("+-").isdecimal() else found
+    elif isinstance(default, tuple) and isinstance(value, list | tuple):
+        if len(value) != len(default):
+            raise UserError(f"{where}: must be {len(default)} values, not {reprlib.repr(value)}")
+        pairs = zip(value, default, strict=True)
+        return [like_default(f"{where}[{i}]", x, of) for i, (x, of) in enumerate(pairs)]
+    return value
 
 
 def refuse_unknown(part: str, settings: Iterable[str], known: Iterable[str], of: str) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peer.data.sources import Images
-from peer.data.spec import All, DataSpec, Iid, Labels, Own, Pairs
+from peer.data.classes import find_class, shown
+from peer.data.images import Images
+from peer.data.partition_spec import All, ClassSets, Iid, Labels, Own, Pairs
+from peer.data.spec import DataSpec
 from peer.data.uneven import split_dirichlet, split_fegan, split_halves
-from topology.errors import UserError
+from topology.errors import UserError, note
 
 Shard = NDArray[np.int64]
 
@@ -81,14 +83,14 @@ def split_pairs(
                 f"{images.classes}; use data.partition: iid"
             )
     else:
-        pairs = settings.pairs
-        _check_known(pairs, images, "pairs")
+        pairs = _numbered(settings.pairs, images, "pairs")
         if len(pairs) > peers:
             raise UserError(
                 f"data.partition.pairs: {len(pairs)} pairs for {peers} peers that hold data leave "
                 f"{len(pairs) - peers} to nobody; give at most {peers}, or raise peers"
             )
     sets = [pairs[k % len(pairs)] for k in range(peers)]
+    _say_unheld(sets, labels, images)
     return _split_classes(labels, sets, settings.cap, rng)
 
 
@@ -97,13 +99,14 @@ def split_labels(
 ) -> list[Shard]:
     """The classes named for each peer; peers that share one split it disjointly, in id order."""
     labels = _labels_of(images, settings.name)
-    _check_known(settings.labels, images, "labels")
+    sets = _numbered(settings.labels, images, "labels")
     if len(settings.labels) != peers:
         raise UserError(
             f"data.partition.labels: {len(settings.labels)} sets for {peers} peers that hold data; "
             f"give {peers}, one a peer"
         )
-    return _split_classes(labels, settings.labels, settings.cap, rng)
+    _say_unheld(sets, labels, images)
+    return _split_classes(labels, sets, settings.cap, rng)
 
 
 def share_all(_: All | Own, images: Images, peers: int, _rng: np.random.Generator) -> list[Shard]:
@@ -139,12 +142,44 @@ def _labels_of(images: Images, name: str) -> NDArray[np.int64]:
     return images.labels
 
 
-def _check_known(sets: Sequence[Sequence[int]], images: Images, key: str) -> None:
-    highest = max(max(classes) for classes in sets)
-    if highest >= images.classes:
-        raise UserError(
-            f"data.partition.{key}: there is no class {highest}; "
-            f"name classes of {images.name}, 0 to {images.classes - 1}"
+def _numbered(sets: ClassSets, images: Images, key: str) -> list[list[int]]:
+    """The sets of classes that a user named, as numbers."""
+    numbered = []
+    for place, classes in enumerate(sets):
+        found = [find_class(given, images.class_names, images.classes) for given in classes]
+        for given, number in zip(classes, found, strict=True):
+            if number is None:
+                raise UserError(
+                    f"data.partition.{key}: there is no class {given}; "
+                    f"name classes of {images.name}, {_classes_of(images)}"
+                )
+        numbers = [number for number in found if number is not None]
+        if len(set(numbers)) < len(numbers):
+            raise UserError(
+                f"data.partition.{key}: set {place} is {list(classes)}, which names a class twice; "
+                "name each once"
+            )
+        numbered.append(numbers)
+    return numbered
+
+
+def _classes_of(images: Images) -> str:
+    """What classes there are, for a message: ``0 to 9``, or their names."""
+    names = images.class_names
+    if not names or names == tuple(map(str, range(len(names)))):
+        return f"0 to {images.classes - 1}"
+    return shown(names)
+
+
+def _say_unheld(sets: Sequence[Sequence[int]], labels: NDArray[np.int64], images: Images) -> None:
+    """Say which classes no peer holds: their images take no part."""
+    unheld = sorted(set(np.unique(labels).tolist()) - set().union(*sets))
+    if unheld:
+        count = int(np.isin(labels, unheld).sum())
+        names = shown([images.class_name(x) for x in unheld])
+        note(
+            f"data.partition: {count} of the {len(labels)} images are nobody's, those of class "
+            f"{names}; name it in data.partition, or raise peers, if it is to be held"
         )
 
 

@@ -1,15 +1,14 @@
-"""Where images come from: a table of sources, each a function from spec, path and peer to `Images`.
+"""Where images come from: a table of sources, and the one way from each of them to `Images`.
 
-Pixels stay as small as their source has them; `Images.take` makes floats of those that are asked
-for.
+A source only finds: how many images there are, how to read them, what labels stand beside them.
+Classes, the limit, ranges, channels and sizes mean the same for all, and are worked out here.
+Pixels stay as small as their source has them; `Images.take` makes floats of those asked for.
 """
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +16,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from peer.data.idx import PREFIXES, find_file, read_idx
-from peer.data.pictures import read_cifar10, read_folder, read_hub, resize
+from peer.data.classes import (
+    by_number_then_text,
+    first_in_turn,
+    fit_classes,
+    keep_present,
+    number_classes,
+    shown,
+)
+from peer.data.formats.arrays import find_cifar10, find_npz, in_range, reader
+from peer.data.formats.folder import find_pictures
+from peer.data.formats.hub import find_on_hub
+from peer.data.formats.idx import PREFIXES, find_file, read_idx
+from peer.data.images import Found, Images
 from peer.data.spec import DataSpec, Own
 from peer.data.synthetic import make_images
-from topology.errors import UserError
+from topology.errors import UserError, note
 
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Raw pixels, and how to read them: value = pixel / unit + offset, in [-1, 1].
-
-    Attributes:
-        pixels: uint8 or float32, (n, c, h, w).
-        labels: int64 (n,), from 0; None where the source has none.
-        name: for messages and reports.
-        unit: what a pixel is divided by. Dividing is exact at both ends of the range, where
-            multiplying by a rounded 2/255 is not.
-        offset: what is added then.
-    """
-
-    pixels: NDArray[Any]
-    labels: NDArray[np.int64] | None = None
-    name: str = "images"
-    unit: float = 1.0
-    offset: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
-
-    @property
-    def classes(self) -> int:
-        """The largest label + 1; 0 where there are no labels."""
-        return 0 if self.labels is None else int(self.labels.max(initial=-1)) + 1
-
-    def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> torch.Tensor:
-        """Return the images at `indices`: contiguous float32 (n, c, h, w), in [-1, 1]."""
-        chosen = self.pixels.take(np.asarray(indices, dtype=np.int64), axis=0)
-        # torch's memory starts on a 64-byte boundary and NumPy's need not: how a matrix product
-        # rounds may depend on it.
-        images = torch.empty(chosen.shape, dtype=torch.float32)
-        values = images.numpy()
-        np.divide(chosen, np.float32(self.unit), out=values)
-        values += np.float32(self.offset)
-        return images
+__all__ = ["SOURCES", "Images", "common_classes", "load_source", "public_digits", "resolve_path"]
 
 
 def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None = None) -> Images:
-    """Load the images that `spec` names, the first `spec.limit` of them where that is set.
+    """Load the images that `spec` names, `spec.limit` of them where that is set.
 
     Args:
         spec: the experiment's `data`.
@@ -80,19 +47,78 @@ def load_source(spec: DataSpec, peer_id: int | None = None, folder: Path | None 
     Raises:
         UserError: nothing at the path, or not what the source reads.
     """
-    path = None
-    if spec.path and spec.source != "hub":
-        path = resolve_path(spec.path, peer_id, folder)
-    images = SOURCES[spec.source](spec, path, peer_id)
+    found = _find(spec, peer_id, folder)
+    kept, labels, names = _classify(spec, found)
+    pixels = found.read(kept)
+    if isinstance(spec.classes, tuple):
+        if labels is None:
+            raise UserError(
+                f"data.classes: {found.name} has no labels; give it some (folder: one folder a "
+                "class, npz: an array `labels`), or leave data.classes out"
+            )
+        labels, names = fit_classes(labels, names, spec.classes, found.name)
+    unit, offset = found.unit, -1.0
+    if unit is None:
+        pixels, unit, offset = in_range(pixels, spec.range, found.where)
+    images = Images(pixels, labels, found.name, unit, offset, names)
+    if spec.channels is not None and images.shape[0] != spec.channels:
+        images = replace(images, pixels=_recolour(images.pixels, spec.channels, found.name))
     if spec.size is not None and images.shape[1:] != (spec.size, spec.size):
         pixels = images.pixels if images.unit == 127.5 else images.pixels.astype(np.float32)
         images = replace(images, pixels=resize(pixels, spec.size))
-    if spec.limit is None or spec.limit >= len(images):
-        return images
-    first = slice(spec.limit)
-    labels = None if images.labels is None else images.labels[first].copy()
-    # Copies, so that the memory of the rest is given back.
-    return Images(images.pixels[first].copy(), labels, images.name, images.unit, images.offset)
+    return images
+
+
+def common_classes(
+    spec: DataSpec, peers: Iterable[int], folder: Path | None = None
+) -> tuple[str, ...] | None:
+    """The classes that several peers' own images have together, in order of number, then of text.
+
+    None where `data.classes` says them, or where nobody's images have labels.
+
+    Raises:
+        UserError: a peer's images are not here, or have no labels where others' have.
+    """
+    if spec.source == "synthetic" or isinstance(spec.classes, tuple):
+        return None
+    named = {k: _classify(spec, _find(spec, k, folder))[1:] for k in peers}
+    without = [k for k, (labels, _) in named.items() if labels is None]
+    if len(without) == len(named):
+        return None
+    if without:
+        other = next(k for k in named if k not in without)
+        raise UserError(
+            f"data.path: peer {other} has images in classes, and peer {without[0]} without; sort "
+            "all of them into classes, or none"
+        )
+    return tuple(sorted({x for _, names in named.values() for x in names}, key=by_number_then_text))
+
+
+def _find(spec: DataSpec, peer_id: int | None, folder: Path | None) -> Found:
+    path = None
+    if spec.path and spec.source != "hub":
+        path = resolve_path(spec.path, peer_id, folder)
+    return SOURCES[spec.source](spec, path, peer_id)
+
+
+def _classify(
+    spec: DataSpec, found: Found
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None, tuple[str, ...]]:
+    """Which images a limit keeps (None: all), and their classes: numbers, and names of those."""
+    labels, names = (None, ()) if found.labels is None else number_classes(found)
+    kept = None
+    if spec.limit is not None and spec.limit < found.count:
+        kept = first_in_turn(labels, found.count, spec.limit)
+    if labels is None or kept is None:
+        return kept, labels, names
+    labels, present = keep_present(labels[kept], names)
+    lost = [name for name in names if name not in present]
+    if lost:
+        note(
+            f"data.limit: {spec.limit} images leave out {len(lost)} of {len(names)} classes "
+            f"({shown(lost)}); raise it to {len(names)} to have one of each"
+        )
+    return kept, labels, present
 
 
 def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = None) -> Path:
@@ -108,6 +134,8 @@ def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = No
                 "name one, or give a path without {id}"
             )
         path = path.replace("{id}", str(peer_id))
+    if "\0" in path:
+        raise UserError(f"data.path: {path!r} holds a null byte; write the path as it is")
     try:
         expanded = Path(path).expanduser()
     except RuntimeError:
@@ -115,15 +143,6 @@ def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = No
             f"data.path: {path} has no home folder to start from; write it out in full"
         ) from None
     return (folder or Path()) / expanded
-
-
-def _load_digits(_spec: DataSpec, _path: Path | None, _peer: int | None) -> Images:
-    """Return the 1,797 handwritten 8x8 digits that come with scikit-learn (values 0 to 16)."""
-    from sklearn.datasets import load_digits  # a second to import, and only this source needs it
-
-    digits = load_digits()
-    pixels = digits.images.astype(np.uint8)[:, None]
-    return Images(pixels, digits.target.astype(np.int64), "digits", unit=8.0, offset=-1.0)
 
 
 def public_digits(height: int, width: int) -> NDArray[np.float64]:
@@ -137,8 +156,56 @@ def public_digits(height: int, width: int) -> NDArray[np.float64]:
     return np.asarray(resized[:, 0].numpy())
 
 
-def _load_idx(spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
-    """Return one split of a folder of IDX files; the labels file may be missing."""
+def resize(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+    """Images (n, c, h, w) as squares of ``size``: the middle, scaled bilinearly."""
+    n, c, h, w = pixels.shape
+    if (h, w) == (size, size):
+        return pixels
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    out = np.empty((n, c, size, size), dtype=pixels.dtype)
+    for start in range(0, n, 1024):
+        part = pixels[start : start + 1024, :, top : top + side, left : left + side]
+        scaled = torch.nn.functional.interpolate(
+            torch.from_numpy(part.astype(np.float32)),
+            size=(size, size),
+            mode="bilinear",
+            antialias=True,
+        ).numpy()
+        if pixels.dtype == np.uint8:
+            scaled = np.clip(np.rint(scaled), 0, 255)
+        out[start : start + 1024] = scaled
+    return out
+
+
+def _recolour(pixels: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
+    """Images (n, 1 or 3, h, w) with the channels asked for; grey is luma, as Pillow's (BT.601)."""
+    found = pixels.shape[1]
+    if found not in (1, 3):
+        raise UserError(
+            f"data.channels: {name} has {found} channels, which are neither grey (1) nor colour "
+            "(3); leave data.channels out, or save what it should show"
+        )
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=1)
+    if pixels.dtype == np.float32:
+        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        return np.asarray((pixels * weights[:, None, None]).sum(axis=1, keepdims=True))
+    luma = (pixels * np.array([19595, 38470, 7471])[:, None, None]).sum(axis=1, keepdims=True)
+    return np.asarray((luma + 0x8000) >> 16, dtype=pixels.dtype)
+
+
+def _find_digits(_spec: DataSpec, _path: Path | None, _peer: int | None) -> Found:
+    """The 1,797 handwritten 8x8 digits that come with scikit-learn (values 0 to 16)."""
+    from sklearn.datasets import load_digits  # a second to import, and only this source needs it
+
+    digits = load_digits()
+    pixels = digits.images.astype(np.uint8)[:, None]
+    return Found(len(pixels), reader(pixels), "digits", "data", digits.target, unit=8.0)
+
+
+def _find_idx(spec: DataSpec, path: Path | None, _peer: int | None) -> Found:
+    """One split of a folder of IDX files; the labels file may be missing."""
     assert path is not None  # DataSpec sees to it
     wanted = f"{PREFIXES[spec.split]}-images-idx3-ubyte (plain or .gz)"
     if not path.is_dir():
@@ -154,115 +221,37 @@ def _load_idx(spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
     if pixels.size == 0:
         raise UserError(f"data.path: {file} holds no image; put one with images there")
     labels_file = find_file(path, spec.split, "labels", 1)
-    labels = None if labels_file is None else read_idx(labels_file, 1).astype(np.int64)
+    labels = None if labels_file is None else read_idx(labels_file, 1)
     if labels is not None and len(labels) != len(pixels):
         raise UserError(
             f"data.path: {labels_file} has {len(labels)} labels for the {len(pixels)} images of "
             f"{file.name}; put the files of one data set there"
         )
-    return Images(pixels[:, None], labels, path.name, unit=127.5, offset=-1.0)
+    where, blamed = f"data.path: {file}", f"data.path: {labels_file}"
+    return Found(len(pixels), reader(pixels[:, None]), path.name, where, labels, blamed)
 
 
-def _load_npz(_spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
-    """Return the arrays `images` and, where there is one, `labels` of an .npz file."""
-    assert path is not None  # DataSpec sees to it
-    arrays = _read_npz(path)
-    if "images" not in arrays:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"data.path: {path} holds {found}; save the pixels as an array `images`")
-    pixels = _check_pixels(arrays["images"], path)
-    labels = _check_labels(arrays["labels"], len(pixels), path) if "labels" in arrays else None
-    if pixels.dtype == np.uint8:
-        return Images(pixels, labels, path.stem, unit=127.5, offset=-1.0)
-    return Images(pixels, labels, path.stem)
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Return every array of the archive by name, `images` and `labels` read, the others empty."""
-    if not path.is_file():
-        what = "is a folder" if path.exists() else "does not exist"
-        raise UserError(f"data.path: {path} {what}; give an .npz file with an array `images`")
-    try:
-        # Opened here, because np.load leaves its own file open when the archive is damaged.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise UserError(
-                    f"data.path: {path} is a single array; "
-                    "save it with numpy.savez(file, images=array)"
-                )
-            wanted = ("images", "labels")
-            return {name: archive[name] if name in wanted else np.empty(0) for name in archive}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"data.path: {path} cannot be read as .npz without pickles ({error}); "
-            "save plain arrays with numpy.savez(file, images=..., labels=...)"
-        ) from None
-
-
-def _check_pixels(images: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Return `images` as uint8 or float32 (n, c, h, w), or say what is wrong with them."""
-    where = f"data.path: `images` of {path}"
-    if images.ndim not in (3, 4):
-        raise UserError(f"{where} has shape {images.shape}; save it as (n, h, w) or (n, c, h, w)")
-    if images.size == 0:
-        raise UserError(f"{where} is empty, of shape {images.shape}; save at least one image")
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.shape[1] > 4 and images.shape[3] <= 4:
-        raise UserError(
-            f"{where} has shape {images.shape}, channels last; save images.transpose(0, 3, 1, 2)"
-        )
-    if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
-    if not np.issubdtype(images.dtype, np.floating):
-        raise UserError(
-            f"{where} is of type {images.dtype}; save uint8 (0 to 255) or floats in [-1, 1]"
-        )
-    low, high = float(images.min()), float(images.max())  # NaN if there is one anywhere
-    if not (low >= -1.0 and high <= 1.0):
-        found = "holds NaN" if np.isnan(low) else f"runs from {low:g} to {high:g}"
-        raise UserError(f"{where} {found}; scale floats to [-1, 1], or save uint8 (0 to 255)")
-    return np.ascontiguousarray(images, dtype=np.float32)
-
-
-def _check_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
-    """Return `labels` as int64 (count,), or say what is wrong with them."""
-    where = f"data.path: `labels` of {path}"
-    if labels.shape != (count,):
-        raise UserError(
-            f"{where} has shape {labels.shape} for {count} images; save one label an image, "
-            f"shape ({count},)"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise UserError(f"{where} must be classes counted from 0; save integers, none below 0")
-    return labels.astype(np.int64)
-
-
-def _load_pictures(spec: DataSpec, path: Path | None, _peer: int | None) -> Images:
-    """Images that lie in files of their own."""
-    if spec.source == "hub":
-        pixels, labels = read_hub(spec)
-        return Images(pixels, labels, str(spec.path), unit=127.5, offset=-1.0)
-    assert path is not None  # DataSpec sees to it
-    read = read_folder if spec.source == "folder" else read_cifar10
-    pixels, labels = read(spec, path)
-    return Images(pixels, labels, path.name, unit=127.5, offset=-1.0)
-
-
-def _make_synthetic(spec: DataSpec, _path: Path | None, peer: int | None) -> Images:
+def _find_synthetic(spec: DataSpec, _path: Path | None, peer: int | None) -> Found:
     """A peer's own images, or those that all share."""
     owner = peer if isinstance(spec.partition, Own) else None
     pixels, labels = make_images(spec, owner)
-    return Images(pixels, labels, "synthetic", unit=127.5, offset=-1.0)
+    return Found(len(pixels), reader(pixels), "synthetic", "data", labels, unit=127.5)
 
 
-SOURCES: dict[str, Callable[[DataSpec, Path | None, int | None], Images]] = {
-    "digits": _load_digits,
-    "idx": _load_idx,
-    "npz": _load_npz,
-    "folder": _load_pictures,
-    "cifar10": _load_pictures,
-    "hub": _load_pictures,
-    "synthetic": _make_synthetic,
+def _at(find: Callable[[DataSpec, Path], Found]) -> Callable[..., Found]:
+    def found(spec: DataSpec, path: Path | None, _peer: int | None) -> Found:
+        assert path is not None  # DataSpec sees to it
+        return find(spec, path)
+
+    return found
+
+
+SOURCES: dict[str, Callable[[DataSpec, Path | None, int | None], Found]] = {
+    "digits": _find_digits,
+    "idx": _find_idx,
+    "npz": _at(find_npz),
+    "folder": _at(find_pictures),
+    "cifar10": _at(find_cifar10),
+    "hub": lambda spec, _path, _peer: find_on_hub(spec),
+    "synthetic": _find_synthetic,
 }

@@ -5,31 +5,58 @@ Whatever is wrong with it, short of a plain wrong type, is a `UserError` that na
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+import re
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_serializer,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from peer.data.classes import clean_name
+from peer.data.partition_spec import (
+    All,
+    Dirichlet,
+    Fegan,
+    Halves,
+    Iid,
+    Labels,
+    Own,
+    Pairs,
+    Partition,
+    choose,
+    parse_partition,
+)
 from topology.errors import UserError
+
+__all__ = [
+    "All",
+    "DataSpec",
+    "Dirichlet",
+    "Fegan",
+    "Halves",
+    "Iid",
+    "Labels",
+    "Own",
+    "Pairs",
+    "Partition",
+    "SourceName",
+    "Split",
+    "parse_partition",
+]
 
 SourceName = Literal["digits", "idx", "npz", "folder", "cifar10", "hub", "synthetic"]
 Split = Literal["train", "test"]
+ValueRange = Literal["bytes", "unit", "signed"]
 
 # What `path` must lead to; a source that is missing here reads no path.
 _PATHS = {
@@ -40,154 +67,36 @@ _PATHS = {
     "hub": "the name of a data set on the hub (organisation/name)",
 }
 _MADE = ("images", "classes", "spread", "mixture")
+_SELDOM = ("background", "range", "axes")
+"""Said only where they are given: what a file did not say is not put into its mouth."""
+_PICTURES = ("folder", "hub")
 _SPLIT = ("idx", "cifar10", "hub")
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Iid(_Settings):
-    """Every peer draws from the whole: a seeded permutation in equal parts, no remainder."""
-
-    name: Literal["iid"] = "iid"
-
-
-class Pairs(_Settings):
-    """Two classes a peer: {2k, 2k+1}, or the pairs given; pair k mod (number of pairs) is peer k's.
-
-    Peers that share a class split it disjointly. `cap` is the most images that one peer keeps.
-    """
-
-    name: Literal["pairs"] = "pairs"
-    pairs: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] | None = Field(
-        None, description="Two classes a peer; {2k, 2k+1} if absent."
-    )
-    cap: PositiveInt | None = Field(None, description="The most images that one peer keeps.")
-
-    @field_validator("pairs")
-    @classmethod
-    def _distinct(cls, pairs: Sequence[Sequence[int]] | None) -> Sequence[Sequence[int]] | None:
-        if pairs is not None:
-            _check_classes("data.partition.pairs", "pair", pairs)
-        return pairs
-
-
-class Labels(_Settings):
-    """One set of classes a peer, in id order; a class that several name is split disjointly.
-
-    `cap` is the most images that one peer keeps.
-    """
-
-    name: Literal["labels"] = "labels"
-    labels: tuple[tuple[NonNegativeInt, ...], ...] = Field(description="A set of classes a peer.")
-    cap: PositiveInt | None = Field(None, description="The most images that one peer keeps.")
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
-        _check_classes("data.partition.labels", "set", labels)
-        return labels
-
-
-class Own(_Settings):
-    """Each peer's source is its own: it holds everything found at its path."""
-
-    name: Literal["own"] = "own"
-
-
-class All(_Settings):
-    """Every peer holds everything: the centralised baseline, usually with `peers: 1`."""
-
-    name: Literal["all"] = "all"
-
-
-class Halves(_Settings):
-    """Random parts, equal but for one image: halves for two users (Distributed-GAN)."""
-
-    name: Literal["halves"] = "halves"
-
-
-class Dirichlet(_Settings):
-    """Each class shared out by p ~ Dir(alpha); nobody holds less than `least` images."""
-
-    name: Literal["dirichlet"] = "dirichlet"
-    alpha: PositiveFloat = Field(0.1, description="The smaller, the fewer classes a peer sees.")
-    least: PositiveInt | None = Field(None, description="The fewest images that a peer may hold.")
-
-
-class Fegan(_Settings):
-    """FeGAN's data engine: devices of higher id hold more classes and more of each; they overlap.
-
-    `disjoint` gives each image to one device alone; `as_released` has the released code's numbers.
-    """
-
-    name: Literal["fegan"] = "fegan"
-    max_class: PositiveInt = Field(5, description="Classes that a device holds, at most.")
-    max_samples: PositiveInt = Field(3000, description="Images of a class, at most.")
-    disjoint: bool = Field(False, description="Each image is one device's alone.")
-    as_released: bool = Field(False, description="The released code's numbers.")
-
-
-Partition = Iid | Pairs | Labels | Own | All | Halves | Dirichlet | Fegan
-
-_FORMS: dict[str, type[Partition]] = {
-    "iid": Iid,
-    "pairs": Pairs,
-    "labels": Labels,
-    "own": Own,
-    "all": All,
-    "halves": Halves,
-    "dirichlet": Dirichlet,
-    "fegan": Fegan,
-}
-
-
-def parse_partition(given: object) -> Partition:
-    """Turn what an experiment file says of `data.partition` into its settings.
-
-    Forms: a name (`pairs`), `{name: pairs, cap: 12000}`, or, where a key bears the partition's own
-    name, that key alone (`{labels: [[0, 1], [2, 3]]}`).
+def _count_or_names(value: object) -> object:
+    """What `data.classes` says: how many classes are made up, or the names of those that there are.
 
     Raises:
-        UserError: an unknown name or key, a missing key, or a value of the wrong kind.
+        UserError: it is neither.
     """
-    if isinstance(given, Partition):
-        return given
-    if isinstance(given, str):
-        given = {"name": given}
-    if not isinstance(given, dict):
-        names = ", ".join(_FORMS)
-        raise UserError(f"data.partition: {given!r} is no partition; write one of {names}")
-    settings = {str(key): value for key, value in given.items()}
-    if "name" not in settings:
-        settings["name"] = next((key for key in settings if key in _FORMS), None)
-        if settings["name"] is None:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise UserError(
+            f"data.classes: {value!r} is no list of classes; write their names, as in [cat, dog], "
+            "or for synthetic data how many there are, at least 1"
+        )
+    names: list[str] = []
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int | str) or each == "":
             raise UserError(
-                f"data.partition.name is missing beside {', '.join(given) or 'nothing'}; "
-                f"give one of {', '.join(_FORMS)}"
+                f"data.classes: {each!r} is no name; put quotes around names that YAML takes for "
+                "something else"
             )
-    form = _FORMS[choose("data.partition", settings["name"], _FORMS)]
-    for key in settings:
-        choose(f"data.partition (name: {settings['name']}), key", key, form.model_fields)
-    try:
-        return form.model_validate(settings)
-    except ValidationError as error:
-        raise UserError(_explain(error, settings["name"])) from None
-
-
-def choose(key: str, given: object, choices: Iterable[str]) -> str:
-    """Return `given` if it is one of `choices`.
-
-    Raises:
-        UserError: it is not; the message names the nearest that is, and all of them.
-    """
-    names = list(choices)
-    if isinstance(given, str) and given in names:
-        return given
-    nearest = get_close_matches(str(given).lower(), names, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise UserError(f"{key}: unknown {given!r}; {hint}choose from {', '.join(names)}")
+        names.append(clean_name(str(each)))
+        if names[-1] in names[:-1]:
+            raise UserError(f"data.classes: {names[-1]!r} is there twice; name each class once")
+    return tuple(names)
 
 
 class DataSpec(BaseModel):
@@ -201,12 +110,18 @@ class DataSpec(BaseModel):
             path starts at the experiment file's folder.
         split: `train` or `test`, where the source has both.
         size: images become squares of so many pixels: the middle, scaled.
-        channels: of the images of `folder` and `hub` (3 by default) and `synthetic` (1): 1 for
-            grey, 3 for colour.
-        images, classes, spread, mixture: of `synthetic`: how many images there are (with
-            `partition: own`, how many each peer has), of how many classes, how far they scatter
-            around their class's centre, and the seed.
-        limit: keep the first so many images only, for quick trials.
+        channels: 1 for grey, 3 for colour; without it 3 of `folder` and `hub`, 1 of `synthetic`,
+            and of the others what there is.
+        classes: the names of all classes in one order, the same for all peers: a peer's own classes
+            become numbers in that list. Of `synthetic`: how many there are.
+        background: of transparent pictures: `white` (the default), `black` or `#rrggbb`.
+        range: what the values of files mean, where type and values do not show it: `bytes` (0 to
+            255), `unit` (0 to 1) or `signed` (-1 to 1).
+        axes: of an array in an .npz file: its axes by letters, such as `nhwc` or `hwcn`.
+        images, spread, mixture: of `synthetic`: how many images there are (with `partition: own`,
+            how many each peer has), how far they scatter around their class's centre, and the seed.
+        limit: keep so many images only, for quick trials: the first, or where they are sorted by
+            class, or the first would leave a class out, the first of each class in turn.
         partition: who holds what; see `parse_partition` for the forms.
 
     Raises:
@@ -221,8 +136,16 @@ class DataSpec(BaseModel):
     split: Split = "train"
     size: PositiveInt | None = None
     channels: Literal[1, 3] | None = None
+    background: str | None = None
+    range: ValueRange | None = None
+    axes: str | None = None
     images: PositiveInt = 1000
-    classes: PositiveInt = 10
+    classes: Annotated[
+        int | tuple[str, ...],
+        BeforeValidator(
+            _count_or_names, json_schema_input_type=PositiveInt | list[NonNegativeInt | str]
+        ),
+    ] = 10
     spread: NonNegativeFloat = 0.2
     mixture: NonNegativeInt = 0
     limit: PositiveInt | None = None
@@ -237,6 +160,12 @@ class DataSpec(BaseModel):
         ),
     ] = Iid()
 
+    @property
+    def per_peer(self) -> bool:
+        """Whether one machine that plays several peers finds other images for each of them."""
+        own = isinstance(self.partition, Own)
+        return own and (self.source == "synthetic" or "{id}" in (self.path or ""))
+
     @field_validator("source", mode="before")
     @classmethod
     def _known_source(cls, source: object) -> str:
@@ -247,13 +176,40 @@ class DataSpec(BaseModel):
     def _known_split(cls, split: object) -> str:
         return choose("data.split", split, get_args(Split))
 
+    @field_validator("range", mode="before")
+    @classmethod
+    def _known_range(cls, given: object) -> object:
+        return given if given is None else choose("data.range", given, get_args(ValueRange))
+
+    @field_validator("background", mode="before")
+    @classmethod
+    def _is_colour(cls, given: object) -> object:
+        if given is None:
+            raise UserError(
+                "data.background: is empty; put quotes around '#rrggbb', as # starts a comment"
+            )
+        if isinstance(given, str) and re.fullmatch("white|black|#[0-9a-fA-F]{6}", given):
+            return given
+        raise UserError(f"data.background: {given!r} is no colour; say white, black or '#rrggbb'")
+
+    @field_validator("axes")
+    @classmethod
+    def _are_axes(cls, given: str | None) -> str | None:
+        if given is None or sorted(given) in (sorted("nchw"), sorted("nhw")):
+            return given
+        raise UserError(
+            f"data.axes: {given!r} names no axes; write n (images), c (channels), h and w in the "
+            "array's order, such as nhwc, or nhw without channels"
+        )
+
     @model_serializer(mode="wrap")
     def _say_what_matters(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Only a synthetic source has these keys, so only there are they said."""
+        """Keys that only a synthetic source has, or that are seldom given, are said only there."""
         keys: dict[str, Any] = write(self)
+        unsaid = {key for key in _SELDOM if keys[key] is None}
         if self.source != "synthetic":
-            keys = {key: value for key, value in keys.items() if key not in _MADE}
-        return keys
+            unsaid |= set(_MADE) - {"classes" if isinstance(self.classes, tuple) else ""}
+        return {key: value for key, value in keys.items() if key not in unsaid}
 
     @field_serializer("partition")
     def _shorten(self, partition: Partition) -> str | dict[str, Any]:
@@ -278,11 +234,18 @@ class DataSpec(BaseModel):
                 "or set data.source to idx"
             )
         made = self.model_fields_set & set(_MADE)
+        if isinstance(self.classes, tuple):
+            if self.source == "synthetic":
+                raise UserError(
+                    "data.classes: source synthetic makes its classes up; say how many, such as 10"
+                )
+            made.discard("classes")
         if made and self.source != "synthetic":
             raise UserError(
                 f"data.{min(made)}: source {self.source} has its own; leave it out, "
                 "or set data.source to synthetic"
             )
+        self._fit_the_source()
         if own and not self.path and self.source != "synthetic":
             raise UserError(
                 "data.partition: own means that each peer has its own data.path, and there is "
@@ -295,22 +258,16 @@ class DataSpec(BaseModel):
             )
         return self
 
-
-def _check_classes(key: str, noun: str, sets: Sequence[Sequence[int]]) -> None:
-    if not sets:
-        raise UserError(f"{key} is empty; give a list such as [[0, 1], [2, 3]]")
-    for position, classes in enumerate(sets):
-        if not classes:
-            raise UserError(f"{key}: {noun} {position} is empty; name a class, such as [0]")
-        if len(set(classes)) < len(classes):
-            raise UserError(
-                f"{key}: {noun} {position} is {list(classes)}; name each class once, as in [0, 1]"
-            )
-
-
-def _explain(error: ValidationError, name: str) -> str:
-    first = error.errors()[0]
-    key = ".".join(["data.partition", *map(str, first["loc"])])
-    if first["type"] == "missing" and len(first["loc"]) == 1:
-        return f"{key} is missing: {name} needs it, as in {{{name}: [[0, 1], [2, 3]]}}"
-    return f"{key}: {first['msg']} (given {first['input']!r})"
+    def _fit_the_source(self) -> None:
+        """Refuse keys that the source would take no notice of."""
+        readers = {
+            "background": _PICTURES,
+            "axes": ("npz",),
+            "range": tuple(_PATHS),
+        }
+        for key, sources in readers.items():
+            if getattr(self, key) is not None and self.source not in sources:
+                raise UserError(
+                    f"data.{key}: source {self.source} takes no notice of it; leave it out, or set "
+                    f"data.source to {' or '.join(sources)}"
+                )

@@ -28,6 +28,7 @@ def make_images(spec: DataSpec, owner: int | None) -> tuple[NDArray[np.uint8], N
     """
     side = spec.size or 8
     shape = (spec.channels or 1, side, side)
+    assert isinstance(spec.classes, int)  # DataSpec sees to it: a made-up class has no name
     centres = _centres(spec.mixture, spec.classes, shape)  # (classes, c, h, w)
     rng = _stream(spec.mixture, "images", -1 if owner is None else owner)
     labels = rng.permutation(np.arange(spec.images, dtype=np.int64) % spec.classes)

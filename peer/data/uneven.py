@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from peer.data.sources import Images
-from peer.data.spec import Dirichlet, Fegan, Halves
+from peer.data.images import Images
+from peer.data.partition_spec import Dirichlet, Fegan, Halves
 from topology.errors import UserError
 
 Shard = NDArray[np.int64]
@@ -31,6 +31,11 @@ def split_dirichlet(
     """
     n, classes = len(labels), int(labels.max()) + 1
     least = settings.least if settings.least is not None else max(1, min(40, n // peers // 2))
+    if settings.least is None and peers > n:
+        raise UserError(
+            f"data.partition: dirichlet cannot give {n} images to {peers} peers that hold data; "
+            "lower peers"
+        )
     if least * peers > n:
         raise UserError(
             f"data.partition.least: {least} images for each of {peers} peers that hold data are "

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from peer.experiment.cost_models import is_file
+from peer.experiment.yaml_file import read_value
 from topology.errors import UserError
 
 _SHORTHAND = {
@@ -31,15 +30,19 @@ def override(data: dict[str, Any], change: str) -> None:
     if not equals or not key.strip():
         raise UserError(f"--set {change}: say key=value, such as algorithm.rounds=50")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {change}: '{text}' is not a YAML value") from None
+        value = read_value(text)
+    except UserError as problem:
+        raise UserError(f"--set {change}: '{text}' is not a YAML value: {problem}") from None
     *path, last = key.strip().split(".")
     here = data
     for part in path:
         below = here.get(part)
         if isinstance(below, str):
             below = {_SHORTHAND.get(part, "name"): below}
+        if isinstance(below, list):
+            raise UserError(
+                f"--set {change}: {part} is a list; give it whole, such as {part}=[...]"
+            )
         if not isinstance(below, dict):
             below = {}
         here[part] = below

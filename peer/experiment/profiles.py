@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from peer.experiment import Experiment
 from peer.experiment.cost_models import (
     DEVICES,
@@ -20,6 +18,7 @@ from peer.experiment.cost_models import (
     over,
 )
 from peer.experiment.validation import validated
+from peer.experiment.yaml_file import read_mapping
 from topology.errors import UserError
 
 
@@ -30,12 +29,11 @@ def read_profile(path: Path, key: str) -> Profile:
         UserError: the file is missing, or is no profile.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        what = "`peer profile` writes profiles, with seconds: {..}"
+        raw = read_mapping(path, f"{key}: {path}", what)
     except FileNotFoundError:
         raise UserError(f"{key}: there is no profile {path}; `peer profile` writes one") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise UserError(f"{key}: {path} is not a YAML file that can be read") from None
-    if not isinstance(raw, dict):
+    if "seconds" not in raw:
         raise UserError(f"{key}: {path} is not a profile; `peer profile` writes one")
     try:
         profile: Profile = validated(Profile, raw)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import networkx as nx
 import torch
-import yaml
 from pydantic import Field, PrivateAttr
 from torch import nn
 
@@ -24,6 +23,7 @@ from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
 from peer.experiment.parts import FaultSpec, MetricsSpec, NamedSpec, OptimizerSpec
 from peer.experiment.validation import validated
+from peer.experiment.yaml_file import read_mapping
 from peer.gan.build import Gan, make_gan
 from peer.gan.losses import LOSSES, Loss
 from peer.gan.models.shapes import Shape
@@ -37,7 +37,9 @@ from topology.names import suggestion
 class Experiment(Settings):
     """The whole experiment, validated. The keys are those of the YAML file."""
 
-    peers: int = Field(ge=1, description="How many peers there are; their ids are 0, 1, 2...")
+    peers: int = Field(
+        ge=1, le=1_000_000, description="How many peers there are; their ids are 0, 1, 2..."
+    )
     graph: str | dict[str, Any] = Field(
         "ring",
         description="A family, {family: .., ...}, {edges: [[0, 1], ...]}, {file: ..}, or one that "
@@ -230,19 +232,32 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_mapping(path, str(path), _WHAT)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such experiment file") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path}: cannot be read: {problem}") from None
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        what = getattr(problem, "problem", None) or "it does not parse"
-        raise UserError(f"{path}{where}: not a YAML file: {what}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: an experiment is a mapping of keys, such as 'peers: 5'")
+    _refuse_others(raw, path)
     return from_mapping(raw, overrides, path.parent, str(path))
+
+
+_WHAT = "an experiment is a mapping of keys, such as 'peers: 5'"
+
+
+def _refuse_others(raw: Mapping[Any, Any], path: Path) -> None:
+    """Say what a file is that is no experiment, and what it is for."""
+    if "systems" in raw:
+        raise UserError(
+            f"{path}: is a comparison, as it has the key 'systems'; run it with: sim compare {path}"
+        )
+    if "seconds" in raw and "peers" not in raw:
+        raise UserError(
+            f"{path}: is a profile of `peer profile`; name it under 'devices:' in an experiment"
+        )
+    for key in raw:
+        if isinstance(key, int):
+            raise UserError(
+                f"{path}: {key} is no key of an experiment; if it is a peer's public key, indent "
+                "the line by two spaces below 'keys:'"
+            )
 
 
 def from_mapping(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,11 +23,33 @@ def validated(model: Any, data: Any, key: str = "") -> Any:
         UserError: the first thing that is wrong, and how many more there are.
     """
     try:
-        return TypeAdapter(model).validate_python(data)
+        made = TypeAdapter(model).validate_python(data)
+        _refuse_truths(data, made, [key] if key else [])
+        return made
     except ValidationError as problem:
         errors = problem.errors(include_url=False)
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise UserError(f"{_sentence(model, errors[0], key)}{more}") from None
+
+
+def _refuse_truths(said: Any, made: Any, path: list[str]) -> None:
+    """Refuse true and false that became a number: Python counts them as 1 and 0."""
+    if isinstance(said, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        raise UserError(_no_number(".".join(path), said))
+    if isinstance(said, Mapping):
+        for name, value in said.items():
+            of = made.get(name) if isinstance(made, Mapping) else getattr(made, str(name), None)
+            _refuse_truths(value, of, [*path, str(name)])
+    elif isinstance(said, list | tuple) and isinstance(made, list | tuple):
+        for place, (value, of) in enumerate(zip(said, made, strict=False)):
+            _refuse_truths(value, of, [*path, str(place)])
+
+
+def _no_number(key: str, said: bool) -> str:
+    return (
+        f"{key}: must be a number, not {str(said).lower()}, which is what YAML makes of yes, no, "
+        "on and off"
+    )
 
 
 def _sentence(model: Any, error: Any, where: str) -> str:
@@ -39,6 +62,8 @@ def _sentence(model: Any, error: Any, where: str) -> str:
             return f"unknown key '{key}'{hint}"
         case "missing" | "missing_argument":
             return f"key '{key}' is missing"
+        case "greater_than" | "greater_than_equal" if isinstance(error["input"], bool):
+            return _no_number(key, error["input"])
         case _:
             message = error["msg"].removeprefix("Value error, ")
             shown = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from peer.gan.unet_losses import as_pixel_judge
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
 from topology.names import suggestion
+from topology.settings import like_default
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def make_gan(
     """
     source = stream(seed, "init") if owner is None else stream(seed, owner, "init")
     factory = MODELS.get(name) or _import_factory(name, folder)
+    settings = _of_their_kinds(factory, settings)
     with torch_seeded(int(source.integers(2**63))):
         try:
             pair = factory(sample_shape, **settings)
@@ -100,6 +103,18 @@ def make_gan(
         z_dim = int(settings.get("z", 0)) or _z_dim(generator)
         draws = _check(name, generator, discriminator, z_dim, sample_shape)
     return Gan(generator, discriminator, z_dim, draws)
+
+
+def _of_their_kinds(factory: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, each a number where the factory's own default is one."""
+    try:
+        known = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a factory that does not say
+        return dict(settings)
+    return {
+        key: like_default(f"gan.{key}", value, known[key].default) if key in known else value
+        for key, value in settings.items()
+    }
 
 
 def _import_factory(name: str, folder: Path | None) -> Any:

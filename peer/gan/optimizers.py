@@ -16,6 +16,7 @@ from torch import nn
 
 from topology.errors import UserError
 from topology.names import suggestion
+from topology.settings import like_default
 
 _FUSED = {"fused": True}
 _LOOP = {"foreach": False}
@@ -58,14 +59,19 @@ def make_optimizer(
             f"{suggestion(name, OPTIMIZERS)} (optimizers: {', '.join(OPTIMIZERS)})"
         )
     kind, implementation = OPTIMIZERS[name]
-    known = set(inspect.signature(kind.__init__).parameters) - _HIDDEN
+    parameters_of = inspect.signature(kind.__init__).parameters
+    known = set(parameters_of) - _HIDDEN
     for setting in settings:
         if setting not in known:
             raise UserError(
                 f"{key}.{setting}: {name} has no such setting{suggestion(setting, known)} "
                 f"(it has {', '.join(sorted(known))})"
             )
+    given = {
+        setting: like_default(f"{key}.{setting}", value, parameters_of[setting].default)
+        for setting, value in settings.items()
+    }
     try:
-        return kind(list(parameters), **settings, **implementation)
+        return kind(list(parameters), **given, **implementation)
     except (TypeError, ValueError) as problem:
         raise UserError(f"{key}: {name} refuses its settings: {problem}") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 import topology
+from peer.data import Description, check_alike, load_source, partition
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.net.reach.probe import ask, ask_whether_it_runs
@@ -15,7 +16,7 @@ from peer.net.sockets import Security, Sockets
 from peer.program import Program
 from peer.runtime.process import identify, load_peer, security_of
 from peer.state import PeerState
-from topology.errors import UserError
+from topology.errors import UserError, note
 
 
 def check_everything(
@@ -38,7 +39,14 @@ def check_everything(
         raise UserError(f"--id {peer}: the experiment has peers 0 to {experiment.peers - 1}")
     chosen = range(experiment.peers) if peer is None else [peer]
     found = [_check_peer(experiment, program, k, keys, console, k == peer) for k in chosen]
-    return all(found)
+    good = all(found)
+    if good and peer is None:
+        try:
+            check_data(experiment, program)
+        except UserError as problem:
+            good = False
+            console.print(str(problem), style="red", soft_wrap=True)
+    return good
 
 
 def _check_peer(
@@ -56,8 +64,7 @@ def _check_peer(
         nonlocal good
         good = good and is_good
         line = f"peer {peer}: {words}"
-        console.print(line, style=None if is_good else "red", markup=False, highlight=False,
-                      soft_wrap=True)  # fmt: skip
+        console.print(line, style=None if is_good else "red", highlight=False, soft_wrap=True)
 
     me = security = None
     try:
@@ -80,6 +87,25 @@ def _check_peer(
             is_good, words = ask(neighbour, experiment.address(neighbour), me, security)
             say(is_good, f"neighbour {neighbour} at {experiment.address(neighbour)}: {words}")
     return good
+
+
+def check_data(experiment: Experiment, program: Program) -> None:
+    """Refuse what any peer's data on this machine, or all of them together, would be refused for.
+
+    Raises:
+        UserError: data that are not there or cannot be shared out, or that differ between peers in
+            their classes or in the shape of their images.
+    """
+    data, workers = experiment.data, program.workers(experiment.peers)
+    if not data.per_peer or data.source == "synthetic":
+        images = load_source(data, workers[0], experiment.folder)
+        partition(data, images, len(workers), experiment.seed)
+        return
+    found = {k: Description.of(load_source(data, k, experiment.folder)) for k in workers}
+    check_alike(found)
+    for k in workers[1:]:
+        for doubt in found[workers[0]].doubts(found[k]):
+            note(f"data.path: the images of peer {k} {doubt} (peer {workers[0]}); look at them")
 
 
 def _held(state: PeerState) -> str:

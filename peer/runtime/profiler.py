@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.effects import VJP, Effect, Generate, Letter, Now, Train
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.cost_models import Cost, LinkProfile, Profile, Seconds
+from peer.experiment.yaml_file import write_mapping
 from peer.peer import PAIR, Peer
 from peer.program import Program
 from peer.runtime.launcher import with_free_ports
@@ -81,7 +81,7 @@ def write_profile(profile: Profile, path: Path) -> None:
     """Write the YAML file that ``devices:`` and ``network.link`` can name."""
     keys = profile.model_dump(exclude_none=True)
     text = "# Measured by `peer profile`: devices: {default: FILE}, network: {link: FILE}\n"
-    write_whole(path, (text + yaml.safe_dump(keys, sort_keys=False)).encode())
+    write_whole(path, (text + write_mapping(keys)).encode())
 
 
 # --- local work -----------------------------------------------------------------------------------

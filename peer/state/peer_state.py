@@ -62,6 +62,7 @@ class PeerState:
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
+        class_names: of the classes, for what a person reads; empty where there are none.
     """
 
     peer: int
@@ -78,6 +79,7 @@ class PeerState:
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
     _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix
 
     def copy(self) -> PeerState:
@@ -260,4 +262,5 @@ def make_state(
         experiment.peers,
         0 if images.labels is None else images.classes,
         experiment.codec,
+        class_names=images.class_names,
     )

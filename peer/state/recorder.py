@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
 from peer.experiment import Experiment
+from peer.experiment.yaml_file import write_mapping
 from peer.gan.arena import module_with
 from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
@@ -124,9 +123,14 @@ def label_counts(state: PeerState) -> dict[str, int] | None:
     return {str(c): int(n) for c, n in sorted(Counter(state.shard.labels.tolist()).items())}
 
 
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether classes' names say no more than their numbers do."""
+    return list(names) == [str(x) for x in range(len(names))]
+
+
 def write_experiment(experiment: Experiment, run_dir: Path) -> None:
     """Write the resolved experiment to the run directory."""
-    text = yaml.safe_dump(experiment.resolved(), sort_keys=False)
+    text = write_mapping(experiment.resolved())
     write_whole(run_dir / "experiment.yaml", text.encode())
 
 
@@ -168,33 +172,59 @@ def write_peer(
         "shape": None if state.shard is None else list(state.shard.pixels.shape[1:]),
         "product": product,
     }
+    if not are_numbers(state.class_names):
+        summary["class_names"] = list(state.class_names)
     if mixture:
         summary["mixture"] = mixture
     write_json(folder / "summary.json", summary, durable=durable)
 
 
-def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
-    """The folder to write into: the one given, or the next free ``runs/<name>-<n>``.
+def choose_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
+    """The folder to write into: the one given, or the next free ``runs/<name>-<n>``; not made yet.
 
     A ``shared`` folder may hold a run already: that of other peers, or one to resume.
 
     Raises:
-        UserError: it holds a run already, or cannot be written.
+        UserError: it holds a run already, or cannot be a folder.
     """
     if run_dir is None:
         runs = Path("runs")
         number = 1
         while (runs / f"{name}-{number}").exists():
             number += 1
-        folder = runs / f"{name}-{number}"
-    else:
-        folder = Path(run_dir)
-        if not shared and (folder / "experiment.yaml").exists():
-            raise UserError(
-                f"--run-dir {folder}: it holds a run already; name another or remove it"
-            )
+        return runs / f"{name}-{number}"
+    folder = Path(run_dir)
+    try:
+        taken = not shared and (folder / "experiment.yaml").exists()
+        is_file = folder.exists() and not folder.is_dir()
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise UserError(f"--run-dir {str(folder)!r}: cannot be made: {reason}") from None
+    if taken:
+        raise UserError(f"--run-dir {folder}: it holds a run already; name another or remove it")
+    if is_file:
+        raise UserError(f"--run-dir {folder}: is a file; name a folder")
+    return folder
+
+
+def make_run_dir(folder: Path) -> Path:
+    """Make the folder that :func:`choose_run_dir` chose, when nothing can be refused any more.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f"--run-dir {folder}: cannot be made: {problem.strerror}") from None
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise UserError(f"--run-dir {folder}: cannot be made: {reason}") from None
     return folder
+
+
+def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
+    """Choose the folder to write into, and make it.
+
+    Raises:
+        UserError: it holds a run already, or cannot be made.
+    """
+    return make_run_dir(choose_run_dir(run_dir, name, shared=shared))

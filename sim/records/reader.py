@@ -60,6 +60,7 @@ class PeerResult:
         labels: images of each class that it holds; None where its data have no labels.
         shape: channels, height and width of its images, where it says so.
         mixture: the share of each of its generators, where it ends with several.
+        class_names: by number, where they are more than their numbers.
     """
 
     peer: int
@@ -72,6 +73,7 @@ class PeerResult:
     labels: Mapping[int, int] | None
     shape: tuple[int, int, int] | None = None
     mixture: Mapping[str, float] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -341,6 +343,7 @@ def _result(peer: int, peer_folder: Path) -> PeerResult | None:
             labels=None if labels is None else {int(c): int(n) for c, n in labels.items()},
             shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
             mixture={str(name): float(x) for name, x in (raw.get("mixture") or {}).items()},
+            class_names=tuple(str(name) for name in raw.get("class_names") or ()),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None

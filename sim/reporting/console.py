@@ -22,7 +22,7 @@ def show_report(
     """
 
     def say(line: str) -> None:
-        console.print(line, style="dim", markup=False)
+        console.print(line, style="dim")
 
     beside = None
     if baselines:
@@ -36,7 +36,7 @@ def show_report(
     parts = [f"{net} {value:.3g}" for net, value in disagreement.items() if value is not None]
     if parts:
         how = "estimated from sketches" if summary["disagreement_estimated"] else "exact"
-        console.print(f"disagreement ({how}): {', '.join(parts)}", markup=False)
+        console.print(f"disagreement ({how}): {', '.join(parts)}")
     if summary["predicted"]:
         sent = format_bytes(sum(summary["bytes_out"].values()))
         line = f"predicted: {format_time(summary['virtual_seconds'])} of virtual time, {sent} sent"
@@ -45,5 +45,5 @@ def show_report(
             reached = target["seconds"]
             when = "never reached" if reached is None else f"after {format_time(reached)}"
             line += f"; CFID {format_distance(target['cfid'])} {when}"
-        console.print(line, markup=False, highlight=False)
-    console.print(f"the report is {run_dir / 'report.html'}", markup=False, soft_wrap=True)
+        console.print(line, highlight=False)
+    console.print(f"the report is {run_dir / 'report.html'}", soft_wrap=True)

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from peer.experiment.yaml_file import write_mapping
 from sim.metrics.quality import Quality
 from sim.records.reader import RecordedRun
 from sim.reporting.tables import format_bytes, format_distance, name_held
@@ -114,11 +113,19 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 <dl>{terms}</dl>
 <section class="screen"><h2>The experiment</h2>
 <details><summary>Every key of the experiment file</summary>
-<pre>{_text(yaml.safe_dump(run.experiment.resolved(), sort_keys=False))}</pre></details></section>
+<pre>{_text(write_mapping(run.experiment.resolved()))}</pre></details></section>
 <footer>Written by hearsay from the run directory {_text(run.folder.resolve().name)}.</footer>
 </body>
 </html>
 """
+
+
+def _classes(summary: Mapping[str, Any], quality: Quality) -> str:
+    """What the bars of a peer's samples stand for, in their order."""
+    names = summary.get("class_names")
+    if not names:
+        return f"classes 0 to {quality.classes - 1}"
+    return f"classes {', '.join(names)}"
 
 
 def _table(
@@ -134,7 +141,7 @@ def _table(
     if quality:
         head.append("<th>unseen<small>share of samples</small></th>")
         head.append(
-            f'<th class="text">samples<small>classes 0 to {quality.classes - 1}</small></th>'
+            f'<th class="text">samples<small>{_text(_classes(summary, quality))}</small></th>'
         )
     head.append("<th>rounds</th><th>sent</th><th>missed<small>exchanges</small></th>")
     head.append('<th class="text">parameters<small>BLAKE2b</small></th>')

@@ -17,6 +17,7 @@ from peer.experiment import Experiment
 from peer.gan import Gan, Layout
 from peer.gan.net_name import PAIR
 from peer.state.checkpoint import write_json, write_whole
+from peer.state.recorder import are_numbers
 from sim.metrics.quality import (
     Quality,
     Source,
@@ -86,6 +87,9 @@ def write_report(
     curves = {net: curve for net in run.nets if (curve := run.disagreement(net)) is not None}
     bounds = _bounds(run, gan, lambda_2)
     summary = _summarise(run, quality, why_unjudged, curves, bounds, lambda_2)
+    names = _class_names(run, source)
+    if names:
+        summary["class_names"] = list(names)
     summary["run"] = measure_run(run, source)
     summary["seconds"] = _seconds(run, seconds, earlier)
     quality_curve = read_quality_log(run.folder)
@@ -108,9 +112,10 @@ def write_report(
             hours = quality_curve.seconds / 3600
             figures["quality_time"] = plots.draw_quality({name: (hours, *judged)}, "virtual hours")
     if gan and generators:
-        figures["samples"] = _draw_samples(run, source, gan, generators)
+        figures["samples"] = _draw_samples(run, source, gan, generators, names)
     labels = source.labels if source else _labels(run)
-    figures["graph"] = plots.draw_graph(run.experiment.graph_of_peers, labels, run.unfinished)
+    graph = run.experiment.graph_of_peers
+    figures["graph"] = plots.draw_graph(graph, labels, run.unfinished, names)
     paths = {
         name: plots.save(figure, run.folder / "figures" / f"{name}.png")
         for name, figure in figures.items()
@@ -136,7 +141,7 @@ def write_comparison(
         run = read_run(run_dir)
         summary = _earlier_summary(run_dir) or write_report(run_dir, cache=cache)
         curves = {net: curve for net in run.nets if (curve := run.disagreement(net)) is not None}
-        name = run_dir.resolve().name
+        name = plots.plain(run_dir.resolve().name)
         compared[name if name not in compared else str(run_dir)] = plots.RunSeries(
             curves,
             {int(k): int(n) for k, n in summary.get("coverage", {}).items()},
@@ -214,14 +219,18 @@ def _draw_measures(
 
 
 def _draw_samples(
-    run: RecordedRun, source: Source | None, gan: Gan, generators: Mapping[int, Any]
+    run: RecordedRun,
+    source: Source | None,
+    gan: Gan,
+    generators: Mapping[int, Any],
+    names: Sequence[str],
 ) -> Any:
     """The grid of samples; frames and the peers' own images only where there is a judge."""
     seed = run.experiment.seed
     drawn = {k: draw_samples(g, gan.z_dim, _SHOWN, seed) for k, g in generators.items()}
     samples = {k: images.numpy() for k, images in drawn.items()}
     if source is None:
-        return plots.draw_samples(samples, labels=_labels(run) or None)
+        return plots.draw_samples(samples, labels=_labels(run) or None, names=names)
     marked: dict[int, npt.NDArray[np.bool_]] = {}
     for k, images in drawn.items():
         confident = confident_classes(source.judge.probabilities(images))
@@ -229,7 +238,7 @@ def _draw_samples(
         absent = ~np.isin(confident, own_classes or ()) if own_classes else False
         marked[k] = (confident >= 0) & absent
     own = {k: source.examples(k, 4).numpy() for k in samples if k in source.shards}
-    return plots.draw_samples(samples, own, marked, source.labels)
+    return plots.draw_samples(samples, own, marked, source.labels, names)
 
 
 def _source(
@@ -279,6 +288,13 @@ def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float | None) -> dict[s
         if bound is not None:
             bounds[net] = bound
     return bounds
+
+
+def _class_names(run: RecordedRun, source: Source | None) -> tuple[str, ...]:
+    """What the classes are called, where that is more than their numbers."""
+    said = [result.class_names for result in run.results.values() if result.class_names]
+    names = source.images.class_names if source else next(iter(said), ())
+    return () if are_numbers(names) else tuple(names)
 
 
 def _labels(run: RecordedRun) -> dict[int, tuple[int, ...]]:

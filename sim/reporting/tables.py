@@ -13,6 +13,8 @@ from sim.metrics.quality import Quality
 
 _SHOWN_PEERS = 40
 _NOTHING = "nothing"
+_NAMED, _LONGEST = 6, 24
+"""How many names of classes are said, and how many letters of each."""
 
 
 def summary_table(
@@ -86,19 +88,27 @@ def format_time(seconds: float | None) -> str:
     return f"{seconds / 60:.2f} min" if seconds < 7200 else f"{seconds / 3600:,.2f} h"
 
 
-def name_classes(classes: Sequence[int]) -> str:
-    """``2 3``; ``0-9`` for a run of three or more."""
-    found = sorted(classes)
+def name_classes(classes: Sequence[int], names: Sequence[str] = ()) -> str:
+    """``2 3``; ``0-9`` for a run of three or more; ``cat, dog`` where ``names`` are words."""
+    called = [names[x] if x < len(names) else str(x) for x in sorted(classes)]
+    if not all(name.isdecimal() for name in called):
+        more = f" and {len(called) - _NAMED} more" if len(called) > _NAMED else ""
+        return ", ".join(_brief(name) for name in called[:_NAMED]) + more
+    found = [int(name) for name in called]
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
         return f"{found[0]}-{found[-1]}"
-    return " ".join(map(str, found)) or "-"
+    return " ".join(called) or "-"
+
+
+def _brief(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\u2026"
 
 
 def name_held(summary: Mapping[str, Any], peer: int) -> str:
     """The classes of a peer's data; ``nothing`` if it finished without, ``?`` if nobody knows."""
     own = summary["labels"].get(str(peer))
     if own is not None:
-        return name_classes(own)
+        return name_classes(own, summary.get("class_names") or ())
     return _NOTHING if summary["labels"] and peer not in summary["unfinished"] else "?"
 
 

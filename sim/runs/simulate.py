@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import algorithms
-from peer.data import load_source, partition
+from peer.data import Description, check_alike, common_classes, load_source, partition
 from peer.data.sources import Images
 from peer.experiment import Experiment, from_mapping, load
 from peer.gan.net_name import NetName
@@ -200,14 +200,14 @@ def shards(
     data, seed = experiment.data, experiment.seed
     workers = program.workers(experiment.peers)
     parts: dict[int, np.ndarray] = {}
-    if "{id}" in (data.path or "") or (data.source == "synthetic" and data.partition.name == "own"):
+    if data.per_peer:
         wanted = set(peers).intersection(workers) or workers[:1]
+        classes = common_classes(data, workers, experiment.folder)
+        if classes is not None:
+            data = data.model_copy(update={"classes": classes})
         sources = {k: load_source(data, k, experiment.folder) for k in sorted(wanted)}
-        place = {k: number for number, k in enumerate(workers)}
-        for k, images in sources.items():
-            is_own = data.partition.name == "own"  # then all of the source is this peer's
-            shares = partition(data, images, 1 if is_own else len(workers), seed)
-            parts[k] = shares[0 if is_own else place[k]]
+        check_alike({k: Description.of(images) for k, images in sources.items()})
+        parts.update((k, partition(data, of, 1, seed)[0]) for k, of in sources.items())
     else:
         images = load_source(data, None, experiment.folder)
         sources = dict.fromkeys(workers, images)

@@ -14,7 +14,13 @@ from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.program import Program
 from peer.state import PeerState
-from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
+from peer.state.recorder import (
+    Recorder,
+    choose_run_dir,
+    make_run_dir,
+    prepare_run_dir,
+    write_experiment,
+)
 from sim.environment.network import NetworkModel
 from sim.records.reader import read_run
 from sim.runs.observer import RunObserver
@@ -54,9 +60,10 @@ def run_in_processes(
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
     program = algorithms.find(experiment)
+    folder = choose_run_dir(run_dir, name)
     check_states(experiment, program)  # here: no process has been launched yet, so it fails once
-    folder = prepare_run_dir(run_dir, name)
     prepare_judge(experiment, program)
+    make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)

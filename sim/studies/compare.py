@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.table import Table
 
 import algorithms
 from peer.experiment import Experiment, from_mapping, load
 from peer.experiment.overrides import override
+from peer.experiment.yaml_file import read_mapping
 from peer.state.checkpoint import write_json
 from peer.state.recorder import prepare_run_dir
 from sim.api import run
@@ -32,7 +33,8 @@ from sim.metrics.quality import evaluate_generators
 from sim.records.mixture import final_generator
 from sim.records.quality_log import QualityCurve, read_quality_log
 from sim.reporting.tables import format_bytes, format_distance, format_time
-from topology.errors import UserError
+from sim.runs.simulate import check_states
+from topology.errors import InputNote, UserError
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,17 @@ def read_comparison(
     for file in files:
         raw = _read(file)
         if "systems" not in raw:
+            if len(files) == 1 and len(seeds or ()) < 2:
+                raise UserError(
+                    f"{file}: is one experiment, without 'systems:', and there is nothing to "
+                    f"compare it with; run it with: sim run {file}"
+                )
             for seed in seeds or [load(file, overrides).seed]:
+                if (file.stem, seed) in experiments:
+                    raise UserError(
+                        f"{file}: another file is called {file.stem}, too; systems go by their "
+                        "files' names, so give it another"
+                    )
                 experiments[file.stem, seed] = load(file, [*overrides, f"seed={seed}"])
             continue
         for each in overrides:
@@ -91,14 +103,9 @@ def read_comparison(
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return read_mapping(file, str(file), "a comparison has 'workers: 10' and 'systems:'")
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise UserError(f"{file}: is not a YAML file that can be read") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{file}: an experiment is a mapping of keys, such as 'peers: 5'")
-    return raw
 
 
 def _one(
@@ -115,6 +122,24 @@ def _one(
             algorithms.find(experiment)
             return experiment
     raise UserError(f"{where}: cannot have {workers} workers")
+
+
+def check_comparison(comparison: Comparison) -> None:
+    """Refuse what a run would refuse of its data and nets, once for all that have the same.
+
+    Raises:
+        UserError: naming the system.
+    """
+    seen: set[str] = set()
+    for (system, _), experiment in comparison.experiments.items():
+        kind = experiment.fingerprint()
+        mark = repr([kind[part] for part in ("peers", "gan", "data")] + [experiment.data.path])
+        if mark not in seen:
+            seen.add(mark)
+            try:
+                check_states(experiment, algorithms.find(experiment))
+            except UserError as problem:
+                raise UserError(f"{system}: {problem}") from None
 
 
 def compare(
@@ -181,8 +206,14 @@ def _slug(system: str, seed: int) -> str:
 
 
 def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
-    """Run and judge one system with one seed, in this process."""
+    """Run and judge one system with one seed, here; notes on its data were said before."""
     experiment = from_mapping(keys)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputNote)
+        return _judged(system, seed, experiment, folder, engine)
+
+
+def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:
     done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
     program = algorithms.find(experiment)
     generators = {

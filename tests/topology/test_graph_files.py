@@ -130,3 +130,119 @@ def test_binary_files_are_refused(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match=r"^graph\.file: cannot read .*a\.txt: not a text file$"):
         build_graph({"file": "a.txt"}, 4, 0, tmp_path)
+
+
+# --- lists of neighbours --------------------------------------------------------------------------
+
+COMPLETE = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "peers", "links"),
+    [
+        ("0 1 2 3\n1 0 2 3\n2 0 1 3\n3 0 1 2\n", 4, COMPLETE),
+        ("0 1 2 3\n1 2 3\n2 3\n3\n", 4, COMPLETE),  # as networkx writes it: each link once
+        ("0 1\n1 2\n2 3\n3 0\n", 4, RING),  # all of two: a list of edges
+        ("0 1\n1 2\n2 3\n3\n", 4, [(0, 1), (1, 2), (2, 3)]),
+        ("# a star\n2 0 1\n", 3, [(0, 2), (1, 2)]),  # as a link and its weight it lacks a peer
+        ("2,0,1,3\n", 4, [(0, 2), (1, 2), (2, 3)]),
+        ("0 1 1\n1 2 1\n2 3 1\n3 0 1\n", 4, RING),  # weights: nobody is its own neighbour
+        ("0 1 7\n1 2 7\n2 3 9\n3 0 7\n", 4, RING),  # weights: there is no peer 7
+        ("0 1 3.0\n1 2 3.0\n2 3 1.0\n3 0 2.0\n", 4, RING),
+        ("0 1 5\n0 2 5\n0 3 5\n", 4, [(0, 1), (0, 2), (0, 3)]),
+    ],
+)
+def test_a_list_of_neighbours_is_told_from_a_list_of_edges(tmp_path, text, peers, links):
+    write(tmp_path, "a.txt", text)
+    assert list(build_graph({"file": "a.txt"}, peers, 0, tmp_path).edges) == links
+
+
+@pytest.mark.parametrize("graph", [nx.cycle_graph(5), nx.star_graph(6), nx.complete_graph(7)])
+def test_the_lists_that_networkx_writes(tmp_path, graph):
+    for number, write_with in enumerate((nx.write_adjlist, nx.write_edgelist)):
+        write_with(graph, tmp_path / f"{number}.txt")
+        built = build_graph({"file": f"{number}.txt"}, len(graph), 0, tmp_path)
+        assert set(built.edges) == {(min(link), max(link)) for link in graph.edges}
+    nx.write_multiline_adjlist(graph, tmp_path / "lines.txt")
+    with pytest.raises(UserError, match="must begin with two peers' numbers"):
+        build_graph({"file": "lines.txt"}, len(graph), 0, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "0 1 3\n1 2 0\n2 3 1\n3 0 2\n",
+            r"line 1: '0 1 3' may be a link and its weight, or a peer",
+        ),
+        (
+            "0 1 3\n1 0 2\n2 1 3\n3 0 2\n",
+            r"write weights with a point \(3\.0\), or one link a line",
+        ),
+        ("0 1 2 3\n0 2 1 3\n", r"line 1: more than a weight follows the two peers \('0 1 2 3'\)"),
+        ("0 1 0 1\n1 0 1 0\n0 1 0 1\n1 0 1 0\n", r"line 1: more than a weight follows"),  # a matrix
+        ("0 1 0.5\n0 2 3 1\n", r"line 2: more than a weight follows the two peers"),
+        ("0 1_0\n", r"line 1: must begin with two peers' numbers, not '0 1_0'"),
+        ("0.0 1.0\n", r"line 1: must begin with two peers' numbers"),
+        ("0 99999999999999999999999\n", r"line 1: must begin with two peers' numbers"),
+    ],
+)
+def test_what_may_mean_two_things_is_refused(tmp_path, text, message):
+    write(tmp_path, "a.txt", text)
+    with pytest.raises(UserError, match=message) as caught:
+        build_graph({"file": "a.txt"}, 4, 0, tmp_path)
+    assert str(caught.value).startswith("graph.file: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        '<key id="d0" for="node" attr.name="seen" attr.type="date"/>',
+        '<key id="d0" for="edge" attr.name="weight" attr.type="int"/>',
+        "",  # an attribute that no key declares
+    ],
+)
+def test_graphml_attributes_that_nobody_uses_do_not_matter(tmp_path, extra):
+    nodes = "".join(f'<node id="n{i}"><data key="d0">long ago</data></node>' for i in range(4))
+    edges = "".join(
+        f'<edge id="e{i}" source="n{a}" target="n{b}"><data key="d0">x</data></edge>'
+        for i, (a, b) in enumerate(RING)
+    )
+    text = (
+        f'<graphml xmlns="http://graphml.graphdrawing.org/xmlns">{extra}'
+        f'<graph edgedefault="directed"><desc>a ring</desc>{nodes}{edges}</graph></graphml>'
+    )
+    write(tmp_path, "a.graphml", text)
+    assert list(build_graph({"file": "a.graphml"}, 4, 0, tmp_path).edges) == RING
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GRAPHML.format('<hyperedge><endpoint node="n0"/></hyperedge>'), "has a hyperedge"),
+        ('<?xml version="1.0" encoding="klingon"?><graphml/>', "is not GraphML: "),
+        ("<graphml></graphml>", "it holds <graphml>, and not a graph in <graphml>"),
+        (GRAPHML.format('<edge source="n0"/>'), "node ids must be peers' numbers"),
+    ],
+)
+def test_graphml_that_is_none(tmp_path, text, message):
+    write(tmp_path, "a.graphml", text)
+    with pytest.raises(UserError, match=message) as caught:
+        build_graph({"file": "a.graphml"}, 4, 0, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_entities_that_multiply_are_refused(tmp_path):
+    entities = "".join(
+        f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 10}">' for i in range(12)
+    )
+    text = f"<!DOCTYPE graphml [{entities}]><graphml><graph>&e11;</graph></graphml>"
+    write(tmp_path, "a.graphml", text)
+    with pytest.raises(UserError, match="is not GraphML: "):
+        build_graph({"file": "a.graphml"}, 4, 0, tmp_path)
+
+
+def test_a_path_with_a_null_byte(tmp_path):
+    with pytest.raises(UserError, match=r"^graph\.file: cannot read .*a\\0b: embedded null byte$"):
+        build_graph({"file": "a\0b"}, 2, 0, tmp_path)

@@ -6,7 +6,7 @@ from sim.reporting.plots.partition import draw_partition
 from sim.reporting.plots.peer_comparison import RunSeries, draw_cfid, draw_comparison, draw_coverage
 from sim.reporting.plots.pictures import draw_graph, draw_samples
 from sim.reporting.plots.quality import draw_quality
-from sim.reporting.plots.style import pixels, save
+from sim.reporting.plots.style import pixels, plain, save
 from sim.reporting.plots.systems import draw_systems
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "draw_samples",
     "draw_systems",
     "pixels",
+    "plain",
     "save",
     "save_images",
 ]

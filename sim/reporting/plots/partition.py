@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from sim.reporting.plots.style import INK, styled
+from sim.reporting.plots.style import INK, plain, styled
 
 _MOST_NUMBERS = 400
 
 
-def draw_partition(counts: Mapping[int, Mapping[int, int]], classes: int) -> Figure:
+def draw_partition(
+    counts: Mapping[int, Mapping[int, int]], classes: int, names: Sequence[str] = ()
+) -> Figure:
     """Images of each class (columns) at each peer that holds data (rows), darker for more.
 
     Args:
         counts: by peer, by class.
         classes: how many there are.
+        names: of the classes; their numbers if absent.
     """
     peers = sorted(counts)
     table = np.array([[counts[k].get(x, 0) for x in range(classes)] for k in peers])
@@ -26,7 +29,12 @@ def draw_partition(counts: Mapping[int, Mapping[int, int]], classes: int) -> Fig
         axes = figure.add_subplot()
         axes.grid(visible=False)
         drawn = axes.imshow(table, cmap="Blues", aspect="auto", interpolation="nearest")
-        axes.set_xticks(range(classes) if classes <= 20 else [])
+        if classes <= 20:
+            called = [plain(names[x]) if x < len(names) else str(x) for x in range(classes)]
+            turned = 0 if all(len(name) <= 2 for name in called) else 60
+            axes.set_xticks(range(classes), called, rotation=turned)
+        else:
+            axes.set_xticks([])
         rows = range(0, len(peers), max(1, len(peers) // 25))
         axes.set_yticks(list(rows), [str(peers[i]) for i in rows])
         axes.set_xlabel("class")

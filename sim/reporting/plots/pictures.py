@@ -16,7 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from sim.reporting.plots.style import CLASS_COLOURS, DPI, FAINT, INK, PALETTE, peer_colour, styled
+from sim.reporting.plots.style import (
+    CLASS_COLOURS,
+    DPI,
+    FAINT,
+    INK,
+    PALETTE,
+    peer_colour,
+    plain,
+    styled,
+)
+from sim.reporting.tables import name_classes
 
 Images = npt.NDArray[np.float32]
 
@@ -27,6 +37,7 @@ _PAPER = 1.0
 _GAP = 3
 _FEW_PEERS = 12
 _FEW_NODES = 24
+_FEW_NAMES = 3
 
 
 def draw_samples(
@@ -34,6 +45,7 @@ def draw_samples(
     own: Mapping[int, Images] | None = None,
     marked: Mapping[int, npt.NDArray[np.bool_]] | None = None,
     labels: Mapping[int, Sequence[int]] | None = None,
+    names: Sequence[str] = (),
 ) -> Figure:
     """A grid of samples for every peer.
 
@@ -46,6 +58,7 @@ def draw_samples(
         marked: by peer, (n,) which samples get a coloured frame: those of classes that the peer's
             own data do not hold.
         labels: by peer, the classes of its own data.
+        names: of the classes; their numbers if absent.
     """
     peers = sorted(samples)
     few = len(peers) <= _FEW_PEERS
@@ -77,7 +90,7 @@ def draw_samples(
             canvas[y : y + high, left : left + strips[i].shape[1]] = strips[i]
             middle = y + high / 2
             if few:
-                held = f"\n{_name_classes(labels[k])}" if labels and k in labels else ""
+                held = f"\n{_name_classes(labels[k], names)}" if labels and k in labels else ""
                 name = f"peer {k}{held}"
                 colour = peer_colour(k, len(peers))
                 axes.plot([x + 9, x + 9], [y + 6, y + high - 6], color=colour, linewidth=4)
@@ -107,6 +120,7 @@ def draw_graph(
     graph: nx.Graph[int],
     labels: Mapping[int, Sequence[int]] | None = None,
     absent: Sequence[int] = (),
+    names: Sequence[str] = (),
 ) -> Figure:
     """The network of peers, with the classes that each holds.
 
@@ -117,6 +131,7 @@ def draw_graph(
         graph: on nodes 0 .. K - 1.
         labels: by peer, the classes of its own data.
         absent: peers that left no result; drawn hollow.
+        names: of the classes; their numbers if absent.
     """
     peers = graph.number_of_nodes()
     few = peers <= _FEW_NODES
@@ -146,7 +161,7 @@ def draw_graph(
                     fontsize=10 if peers <= 12 else 7.5, color=INK if hollow else "white",
                 )  # fmt: skip
                 if labels and k in labels:
-                    text = _name_classes(labels[k])
+                    text = _name_classes(labels[k], names)
                     text = text if peers <= 12 else text.removeprefix("classes ")
                     _write_beside(axes, places, k, graph[k], size / 2 + 5, text)
         axes.margins(0.24 if peers <= 12 else 0.1 if few else 0.04)
@@ -156,7 +171,7 @@ def draw_graph(
         handles = []
         if labels and not few:
             first = sorted({of[0] for of in labels.values() if len(of)})[:20]
-            handles += [_dot(_class_colour([c], count), f"class {c}") for c in first]
+            handles += [_dot(_class_colour([c], count), _name_classes([c], names)) for c in first]
         if absent:
             handles.append(_dot("white", "left no result", FAINT))
         if handles:
@@ -184,11 +199,17 @@ def _extent(canvas: Images) -> tuple[float, float, float, float]:
     return 0.0, float(canvas.shape[1]), float(canvas.shape[0]), 0.0
 
 
-def _name_classes(classes: Sequence[int]) -> str:
-    """``class 3``, ``classes 2, 3``, ``classes 0 to 9``, ``20 classes``."""
+def _name_classes(classes: Sequence[int], names: Sequence[str] = ()) -> str:
+    """``class 3``, ``classes 2, 3``, ``classes 0 to 9``, ``20 classes``; or ``cat, dog``."""
     found = sorted(classes)
     if not found:
         return "no data"
+    if names and found[-1] < len(names):
+        called = [names[x] for x in found]
+        if not all(name.isdecimal() for name in called):
+            few = len(called) <= _FEW_NAMES
+            return plain(name_classes(found, names)) if few else f"{len(called)} classes"
+        found = [int(name) for name in called]
     if len(found) == 1:
         return f"class {found[0]}"
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sim.reporting.plots.peer_comparison import set_log
-from sim.reporting.plots.style import PALETTE, styled
+from sim.reporting.plots.style import PALETTE, plain, styled
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
 """How far the run is (any unit), classes covered, CFID: (R,) each."""
@@ -23,7 +23,7 @@ def draw_quality(series: Mapping[str, Series], x_label: str) -> Figure:
             colour = PALETTE[i % len(PALETTE)]
             dashes = "-" if i < len(PALETTE) else (0, (4, 2))
             style: Any = {"color": colour, "linestyle": dashes, "marker": "o", "ms": 3}
-            left.plot(x, covered, label=name, **style)
+            left.plot(x, covered, label=plain(name), **style)
             right.plot(x, cfid, **style)
         left.set_ylabel("classes covered")
         right.set_ylabel("CFID (lower is better)")

@@ -7,6 +7,7 @@ can tell apart.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def plain(text: str) -> str:
+    """A user's text, none of which is a formula: two dollar signs would make one."""
+    return text.replace("$", r"\$")
+
+
 def peer_colour(peer: int, peers: int) -> str:
     """The colour of one peer in every figure; one grey for all where they are too many."""
     return PALETTE[peer % len(PALETTE)] if peers <= MANY_LINES else PALETTE[7]
@@ -85,6 +91,8 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
     """The figure as RGB (height, width, 3), as :func:`save` writes it."""
     with mpl.rc_context(STYLE):
         canvas: Any = FigureCanvasAgg(figure)
-        canvas.draw()
+        with warnings.catch_warnings():  # a sign that the font lacks is drawn as a box
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            canvas.draw()
         rgba = np.asarray(canvas.buffer_rgba())
     return np.ascontiguousarray(rgba[..., :3])

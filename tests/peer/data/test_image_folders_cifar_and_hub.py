@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from peer.data import load_source
+from peer.data.formats.arrays import CIFAR_CLASSES
 from peer.data.sources import Images
 from peer.data.spec import DataSpec
 from peer.experiment import from_mapping
@@ -67,7 +68,9 @@ def test_cifars_binary_files(tmp_path: Path) -> None:
     assert images.shape == (3, 32, 32)
     assert len(images) == 35
     assert images.labels is not None
-    assert images.labels[:7].tolist() == records[:, 0].tolist()
+    names = [CIFAR_CLASSES[label] for label in records[:, 0]]
+    assert [images.class_names[label] for label in images.labels[:7]] == names
+    assert images.class_names == tuple(sorted(set(names)))  # and no others
     assert np.array_equal(images.pixels[0].reshape(-1), records[0, 1:])
     with pytest.raises(UserError, match=r"holds no test_batch.bin; fetch .*cifar-10-binary.tar.gz"):
         load_source(DataSpec.model_validate(keys | {"split": "test"}))
@@ -103,7 +106,8 @@ def test_the_hub_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", package)
     images = load_source(spec)
     assert images.labels is not None
-    assert images.labels.tolist() == [3, 3]
+    assert images.labels.tolist() == [0, 0]
+    assert images.class_names == ("3",)
     assert images.shape == (3, 4, 4)
 
 

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from peer.data import DataSpec, Images, load_source
 from peer.data.sources import SOURCES, resolve_path
 from peer.data.spec import SourceName
-from topology.errors import UserError
+from topology.errors import InputNote, UserError
 
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (6, 3, 2), dtype=np.uint8)
@@ -299,7 +299,7 @@ ZEROS = np.zeros((2, 4, 4))
         ({"images": np.array([[[0.0, np.inf]]])}, "from 0 to inf", "scale floats to [-1, 1]"),
         ({"images": ZEROS, "labels": [1]}, "shape (1,) for 2 images", "one label an image"),
         ({"images": ZEROS, "labels": [[1], [2]]}, "shape (2, 1)", "one label an image"),
-        ({"images": ZEROS, "labels": [0.0, 1.0]}, "counted from 0", "save integers"),
+        ({"images": ZEROS, "labels": [0.5, 1.0]}, "image 0 (from 0) has 0.5", "save integers"),
         ({"images": ZEROS, "labels": [0, -1]}, "counted from 0", "none below 0"),
     ],
 )
@@ -312,7 +312,8 @@ def test_npz_refusals(tmp_path, arrays, what, remedy):
 
 def test_npz_other_arrays_are_neither_read_nor_in_the_way(tmp_path):
     load_npz(tmp_path / "x.npz", images=PIXELS, notes=np.array([b"\x00" * 10]))
-    images = load_source(DataSpec(source="npz", path=str(tmp_path / "x.npz")))
+    with pytest.warns(InputNote, match=r"x\.npz holds, notes is left out; `images` and `labels`"):
+        images = load_source(DataSpec(source="npz", path=str(tmp_path / "x.npz")))
     assert np.array_equal(images.pixels[:, 0], PIXELS)
 
 

@@ -8,6 +8,7 @@ Burges, "The MNIST database of handwritten digits").
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -17,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topology.errors import UserError
+from topology.names import first_line
 
 # What the names of a split's files begin with.
 PREFIXES = {"train": "train", "test": "t10k"}
+
+_LARGE, _DENSE = 1 << 28, 100
+"""Above so many bytes, what unpacks to more than so many times its size is no picture."""
 
 
 def find_file(folder: Path, split: str, kind: str, dimensions: int) -> Path | None:
@@ -48,12 +53,29 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+            content = _unpack(content, dimensions)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise UserError(
-            f"data.path: {path} cannot be read ({error}); fetch the file again"
+            f"data.path: {path} cannot be read ({first_line(error)}); fetch the file again"
         ) from None
     return parse_idx(content, dimensions, path)
+
+
+def _unpack(packed: bytes, dimensions: int) -> bytes:
+    """What a gzip file holds, as far as its IDX header says and a byte more, its checksum checked.
+
+    Raises:
+        OSError: it would unpack to far more than pictures ever do.
+    """
+    with gzip.open(io.BytesIO(packed)) as file:
+        start = 4 + 4 * dimensions
+        header = file.read(start)
+        if len(header) < start or header[:4] != bytes([0, 0, 8, dimensions]):
+            return header
+        promised = math.prod(struct.unpack(f">{dimensions}I", header[4:]))
+        if promised > max(_LARGE, _DENSE * len(packed)):
+            raise OSError(f"its header promises {promised} bytes in a file of {len(packed)}")
+        return header + file.read(promised + 1)
 
 
 def parse_idx(content: bytes, dimensions: int, path: Path) -> NDArray[np.uint8]:
