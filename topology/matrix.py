@@ -51,11 +51,13 @@ def given_matrix(spec: Mapping[str, Any]) -> FloatArray:
     path = spec["file"]
     if not isinstance(path, str | Path) or not str(path):
         raise UserError(f"weights.file: must be a path, not {reprlib.repr(path)}")
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         return _read(file, file.stat().st_mtime_ns)
-    except OSError as error:
-        raise UserError(f"weights.file: cannot read {file}: {error.strerror or error}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # no file, no path, no home folder
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        shown = str(path).replace("\0", "\\0")
+        raise UserError(f"weights.file: cannot read {shown}: {reason}") from error
 
 
 def refuse_off_links(spec: Mapping[str, Any], matrix: FloatArray, graph: nx.Graph[int]) -> None:
@@ -85,8 +87,18 @@ def anchored_weights(spec: Any, folder: Path) -> Any:
     Anything else is returned unchanged, be it right or wrong.
     """
     if isinstance(spec, Mapping) and isinstance(spec.get("file"), str) and spec["file"]:
+        if spec["file"].startswith("~") and not _has_home(spec["file"]):
+            return spec  # refused where it is read
         return {**spec, "file": str(folder / Path(spec["file"]).expanduser())}
     return spec
+
+
+def _has_home(path: str) -> bool:
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def weights_facts(spec: str | Mapping[str, Any]) -> Any:

@@ -142,7 +142,14 @@ def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = No
         raise UserError(
             f"data.path: {path} has no home folder to start from; write it out in full"
         ) from None
-    return (folder or Path()) / expanded
+    found = (folder or Path()) / expanded
+    try:
+        found.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # each source says what it would need there
+    except OSError as problem:
+        raise UserError(f"data.path: {found} cannot be read: {problem.strerror}") from None
+    return found
 
 
 def public_digits(height: int, width: int) -> NDArray[np.float64]:

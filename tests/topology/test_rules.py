@@ -269,3 +269,26 @@ def test_broken_files_are_refused_in_one_line(tmp_path, name, content, message):
     with pytest.raises(UserError, match=r"^weights\.file: .*" + message) as caught:
         sparse_weights(build_graph("path", 3, 0), {"file": str(file)})
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("a\0b", r"cannot read .*a\\0b: embedded null byte"),
+        ("~no-such-user-here/a.csv", "cannot read ~no-such-user-here/a.csv: Could not determine"),
+        ("a" * 300, "cannot read a*: File name too long"),
+    ],
+)
+def test_paths_that_lead_nowhere(path, words):
+    with pytest.raises(UserError, match=r"^weights\.file: " + words):
+        topology.check_weights(topology.build_schedule("ring", 3, 0), {"file": path})
+
+
+@pytest.mark.parametrize("text", ["1_0,0\n0,1\n", "0,25;0,75\n0,75;0,25\n", "nan,0\n0,1\n"])
+def test_numbers_that_are_written_otherwise(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=r"^weights\.file: ") as caught:
+        topology.check_weights(
+            topology.build_schedule("complete", 2, 0), {"file": str(tmp_path / "a.csv")}
+        )
+    assert "\n" not in str(caught.value)

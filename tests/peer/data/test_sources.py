@@ -384,3 +384,9 @@ def test_real_mnist_loads_whole_and_scaled(real_data):
     values = train.take(range(1000))
     assert values.min() == -1.0
     assert values.max() == 1.0
+
+
+@pytest.mark.parametrize("source", ["idx", "npz", "folder", "cifar10"])
+@pytest.mark.parametrize("path", ["a" * 300, "a\0b", "~no-such-user-here/b"])
+def test_paths_that_are_none(tmp_path, source, path):
+    refusal(load_source, DataSpec(source=source, path=path), folder=tmp_path)

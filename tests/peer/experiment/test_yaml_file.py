@@ -315,3 +315,9 @@ def test_what_is_written_is_read_back(tmp_path_factory: Any, keys: dict[str, Any
     path = tmp_path_factory.mktemp("written") / "x.yaml"
     path.write_text(write_mapping(keys), encoding="utf-8")
     assert read_mapping(path, "x.yaml", "") == keys
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_file_without_an_end() -> None:
+    with pytest.raises(UserError, match=r"/dev/zero: is larger than 64 MiB"):
+        load("/dev/zero")
