@@ -196,6 +196,9 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     drivers |= {"sim.engines.stacked"}  # which times two ways of computing, and takes the faster
     drivers |= {"sim.sharding.collectives"}  # a timedelta: how long to wait
     drivers |= {"peer.runtime.profiler"}  # peer profile: a measurement
+    drivers |= {"peer.runtime.signals"}  # whether a second signal is another one
+    drivers |= {"peer.runtime.output"}  # the time of day before a line
+    drivers |= {"peer.runtime.progress"}  # rounds a second
     assert not clocks or name in drivers
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peer.effects import Moment
 from peer.net.exchange import Delivered, Piece, Settled
@@ -31,6 +31,9 @@ STRANGERS = 16
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
 
+
+SILENT = 1.5
+"""Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
 
 # --- what goes in, beside bytes -------------------------------------------------------------------
 
@@ -63,6 +66,14 @@ class Finish:
 
     round: int
     patience: float
+    reason: str = "finished"  # one of peer.net.wire.REASONS
+
+
+@dataclass(frozen=True)
+class Hurry:
+    """We are to stop: exchanges wait ``seconds`` more, and not at all for who is silent."""
+
+    seconds: float
 
 
 # --- what comes out, beside bytes -----------------------------------------------------------------
@@ -122,6 +133,7 @@ class _Farewell:
     """How far we are in taking leave."""
 
     round: int
+    reason: str
     until: float
     is_said: bool = False
 
@@ -152,6 +164,7 @@ class Endpoint:
         self._has_exchanged = False  # the first exchange is over
         self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
         self._farewell: _Farewell | None = None
+        self._hurry_until = float("inf")  # to stop, we wait for nobody after that
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -175,8 +188,12 @@ class Endpoint:
 
     def finish(self, finish: Finish, now: float) -> None:
         """Begin to take leave."""
-        self._farewell = _Farewell(finish.round, now + finish.patience)
+        self._farewell = _Farewell(finish.round, finish.reason, now + finish.patience)
         self._take_leave(now)
+
+    def hurry(self, hurry: Hurry, now: float) -> None:
+        """Let no exchange wait long any more."""
+        self._hurry_until = now + hurry.seconds
 
     # --- bytes and time ---------------------------------------------------------------------------
 
@@ -218,6 +235,7 @@ class Endpoint:
         """Let time pass."""
         for link in self.links.values():
             link.tick(now)
+        self._give_up_on_the_silent(now)
         self._listen_to_all(now)
         if self._failure is not None and now >= self._failure[0]:
             self.events.append(Failed(self._failure[1]))
@@ -347,6 +365,13 @@ class Endpoint:
     def _note(self, line: str) -> None:
         self.events.append(Note(line))
 
+    def _give_up_on_the_silent(self, now: float) -> None:
+        """Where we are to stop, settle the exchange at hand without those that say nothing."""
+        for neighbour in self._open if self._hurry_until < float("inf") else ():
+            link = self.links[neighbour]
+            if now >= self._hurry_until or link.session.detector.silence(now) >= SILENT:
+                link.give_up("we are stopping")
+
     # --- taking leave -----------------------------------------------------------------------------
 
     def _take_leave(self, now: float) -> None:
@@ -358,8 +383,8 @@ class Endpoint:
             for link in self.links.values():
                 link.abandon()
                 if link.phase in (Phase.UP, Phase.SUSPECT):
-                    link.leave(farewell.round)
-            self._farewell = _Farewell(farewell.round, now + GRACE, is_said=True)
+                    link.leave(farewell.round, farewell.reason)
+            self._farewell = replace(farewell, until=now + GRACE, is_said=True)
 
     def has_left(self, now: float) -> bool:
         """Whether our farewell has left, or had the time to."""

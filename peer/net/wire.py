@@ -112,9 +112,10 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """I have finished after so many rounds, and everything I owed you is sent."""
+    """I go, after so many rounds, and everything I owed you is sent; and why I go."""
 
     round: int
+    reason: str  # one of REASONS
 
 
 Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave
@@ -124,6 +125,9 @@ TYPES: tuple[type[Message], ...] = (
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort")
 """more: go on; whole: here and verified; late: I am past t; wait: no room yet; abort: not at t."""
+
+REASONS = ("finished", "stopped", "crashed")
+"""Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""
 
 _U64 = 2**64 - 1
 _U32 = 2**32 - 1
@@ -171,6 +175,12 @@ def _verdict(value: Any) -> str:
     return value
 
 
+def _reason(value: Any) -> str:
+    if value not in REASONS or type(value) is not str:
+        raise WireError("not a reason to leave")
+    return value
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "peer": _integer(0, _U32),
     "round": _integer(0, _U32),
@@ -188,6 +198,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "fingerprint": _table,
     "signature": _table,
     "verdict": _verdict,
+    "reason": _reason,
     "t": _moment,
 }
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in TYPES}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,7 @@ from peer.gan.arena import module_with
 from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
 from peer.state.count_sketch import CountSketch
+from peer.state.json_lines import JsonLines
 from topology.errors import UserError
 
 
@@ -27,14 +30,16 @@ class Recorder:
         path: the file; it is appended to, so that a resumed run goes on in it.
         every: rounds between two records of a peer.
         last: the run's last round, which is always recorded.
+        tell: gets a line when records cannot be written for a time.
     """
 
-    def __init__(self, path: Path, every: int, last: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, path: Path, every: int, last: int, tell: Callable[[str], None] = print
+    ) -> None:
         self.path = path
         self.every = every
         self.last = last
-        self._file = path.open("a", encoding="utf-8")
+        self._lines = JsonLines(path, tell)
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
 
@@ -71,14 +76,23 @@ class Recorder:
             record["participants"] = self._participants.pop(peer)
         if sketches:
             record["sketches"] = dict(sketches)
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._lines.write(record)
 
     @staticmethod
     def write_network(path: Path, round: int, disagreement: Mapping[str, float]) -> None:
         """Record the disagreement of the whole network, which only a simulation can see."""
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"round": round, "disagreement": dict(disagreement)}) + "\n")
+
+    def totals(self, peer: int) -> dict[str, Any]:
+        """What has been added up of that peer's rounds, in types that JSON knows."""
+        return {"missed": self.missed(peer), "participants": self._participants.get(peer, [])}
+
+    def go_on_from(self, peer: int, totals: Mapping[str, Any]) -> None:
+        """Take over what :meth:`totals` gave: the run is resumed where it was asked for."""
+        self._missed[peer] = Counter({int(k): int(n) for k, n in totals["missed"].items()})
+        if totals["participants"]:
+            self._participants[peer] = [list(each) for each in totals["participants"]]
 
     def missed(self, peer: int) -> dict[str, int]:
         """Rounds in which each neighbour stayed away, by neighbour."""
@@ -93,7 +107,7 @@ class Recorder:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 def round_to(value: float, digits: int) -> float:
@@ -126,8 +140,10 @@ def label_counts(state: PeerState) -> dict[str, int] | None:
 
 def write_experiment(experiment: Experiment, run_dir: Path) -> None:
     """Put the resolved experiment into the run directory."""
-    text = yaml.safe_dump(experiment.resolved(), sort_keys=False)
-    write_whole(run_dir / "experiment.yaml", text.encode())
+    content = yaml.safe_dump(experiment.resolved(), sort_keys=False).encode()
+    path = run_dir / "experiment.yaml"
+    if not (path.exists() and path.read_bytes() == content):
+        write_whole(path, content)
 
 
 def write_peer(
@@ -181,20 +197,31 @@ def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = Fal
     Raises:
         UserError: it holds a run already, or cannot be written.
     """
-    if run_dir is None:
-        runs = Path("runs")
-        number = 1
-        while (runs / f"{name}-{number}").exists():
-            number += 1
-        folder = runs / f"{name}-{number}"
-    else:
-        folder = Path(run_dir)
-        if not shared and (folder / "experiment.yaml").exists():
-            raise UserError(
-                f"--run-dir {folder}: it holds a run already; name another or remove it"
-            )
+    folder = next_free(Path("runs") / name) if run_dir is None else Path(run_dir)
+    if run_dir is not None and not shared and (folder / "experiment.yaml").exists():
+        raise UserError(f"--run-dir {folder}: it holds a run already; name another or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # better known now than after the first round
     except OSError as problem:
-        raise UserError(f"--run-dir {folder}: cannot be made: {problem.strerror}") from None
+        raise UserError(f"--run-dir {folder}: cannot be written: {problem.strerror}") from None
     return folder
+
+
+def next_free(stem: Path) -> Path:
+    """``stem-1``, or the first of those that follow that is not there yet."""
+    number = 1
+    while (free := stem.with_name(f"{stem.name}-{number}")).exists():
+        number += 1
+    return free
+
+
+def latest_run(name: str) -> Path | None:
+    """The newest ``runs/<name>-<n>``; None where there is none."""
+    numbered = [
+        (int(number), path)
+        for path in Path("runs").glob(f"{glob.escape(name)}-*")
+        if (number := path.name.removeprefix(f"{name}-")).isdecimal()
+    ]
+    return max(numbered)[1] if numbered else None

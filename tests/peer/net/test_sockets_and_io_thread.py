@@ -297,7 +297,7 @@ def test_who_leaves_is_missed_by_name_and_waited_for_no_more() -> None:
         assert eventually(lambda: a.link(1).phase is Phase.LEFT)
         a.begin()
         assert a.settled() == {}
-    assert any("peer 1: left (finished)" in line for line in a.log)
+    assert any("peer 1: left (finished after round 1)" in line for line in a.log)
     assert any("going on without peer 1" in line for line in a.log)
 
 

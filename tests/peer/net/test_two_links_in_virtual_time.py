@@ -166,7 +166,7 @@ class Actor:
         if self.leaves and self.finished and not owes and not self.gone:
             self.gone = True
             for link in self.links.values():
-                link.leave(99)
+                link.leave(99, "finished")
         for k in self.links:
             self.world.flush(self.me.peer, k)
 

@@ -15,6 +15,7 @@ from peer.net import wire
 from peer.net.wire import (
     HEADER_LIMIT,
     MAGIC,
+    REASONS,
     TYPES,
     VERDICTS,
     VERSION,
@@ -61,7 +62,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Nack: st.builds(Nack, moments, u32),
     Ping: st.builds(Ping, moments, u64),
     Pong: st.builds(Pong, moments, u64),
-    Leave: st.builds(Leave, u32),
+    Leave: st.builds(Leave, u32, st.sampled_from(REASONS)),
 }
 messages = st.one_of(*STRATEGIES.values())
 
@@ -75,7 +76,7 @@ EXAMPLES: tuple[Message, ...] = (
     Nack(Moment(4, 1), 2),
     Ping(BEFORE_ALL, 5),
     Pong(Moment(0, 0), 5),
-    Leave(2500),
+    Leave(2500, "stopped"),
 )
 
 
@@ -133,14 +134,14 @@ def test_the_header_is_a_flat_msgpack_list() -> None:
 
 
 def test_another_magic_is_refused() -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     for magic in ("Hearsay", "", b"hearsay", None, 1, ["hearsay"]):
         with pytest.raises(WireError, match="not a hearsay header"):
             decode(msgpack.packb([magic, *parts[1:]]))
 
 
 def test_another_version_is_refused_and_named() -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     for version in (0, 2, 1.0, True, "1", None, [1]):
         parts[1] = version
         with pytest.raises(WireError, match="protocol version"):
@@ -158,7 +159,7 @@ def test_a_deeply_nested_version_is_refused_like_any_other() -> None:
 
 @pytest.mark.parametrize("number", [-1, len(TYPES), 255, 2**63, 1.0, True, "0", None])
 def test_an_unknown_type_is_refused(number: Any) -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     parts[2] = number
     with pytest.raises(WireError):
         decode(msgpack.packb(parts))
@@ -244,6 +245,8 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
         (EXAMPLES[4], "crc32", U32 + 1),
         (EXAMPLES[5], "verdict", "More"),
         (EXAMPLES[5], "verdict", ["more"]),
+        (EXAMPLES[9], "reason", "Finished"),
+        (EXAMPLES[9], "reason", ["finished"]),
     ],
 )
 def test_a_value_beyond_its_range_is_refused(message: Message, field: str, wrong: Any) -> None:
