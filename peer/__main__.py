@@ -117,7 +117,8 @@ def one(
         output.end()
     if status:
         output.put(json.dumps(asdict(process.status)))
-    output.say(_last_line(ending, process, command))
+    last = _last_line(ending, process, command)
+    output.say(last.partition("; go on with: ")[0] if status else last)  # others are to go on, too
     if not ending.completed:
         sys.exit(STOPPED)
     if ending.problem:
@@ -219,6 +220,7 @@ def up_command(
             "--fresh"
         )
     codes = up(experiment, folder, program.rounds, console, extra, STOP)
+    STOP.let_go()
     if report and any(code == 0 for code in codes.values()):
         from sim.reporting.console import (
             present,  # judging and drawing load only where they are needed

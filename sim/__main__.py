@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +14,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app
 from peer.experiment import Experiment
+from peer.runtime.signals import STOPPED, Stop
+from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.reporting.console import present
+from sim.runs.checkpoints import Interrupted, Stops
+from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
 from sim.sharding.collectives import join, ranks_here
+from topology.errors import UserError
+
+STOP = Stop()
 
 app = typer.Typer(
     help="""Simulate an experiment in this process, and look at what runs left.
@@ -51,13 +59,67 @@ def run_command(
     device: Device = None,
     report: Report = True,
     baselines: Baselines = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run from its last checkpoint.")
+    ] = False,
+    checkpoint: Annotated[
+        int,
+        typer.Option(
+            "--checkpoint", min=0, help="Save all peers every so many rounds; 0: when stopped."
+        ),
+    ] = 0,
 ) -> None:
-    """Run every peer of an experiment file, in this process or shared out over several."""
+    """Run every peer of an experiment file, in this process or shared out over several.
+
+    Ctrl-C stops it after the round at hand; --resume goes on from there.
+    """
     console = Console()
     experiment = load_experiment(file, changes, device)
-    if processes > 1 or ranks_here() > 1:
-        _in_processes(experiment, file.stem, engine, processes, run_dir, console, report, baselines)
-        return
+    if resume and run_dir is None:
+        run_dir = latest_run(file.stem)
+        if run_dir is None:
+            raise UserError(
+                f"--resume: there is no run runs/{file.stem}-N here; name its --run-dir"
+            )
+    stops = Stops(checkpoint, STOP.asked.is_set)
+    how = {"run_dir": run_dir, "name": file.stem, "engine": engine, "resume": resume}
+    STOP.obey_signals()
+    STOP.begun(lambda line: console.print(line, markup=False), lambda: "what it did is lost")
+    try:
+        if processes > 1 or ranks_here() > 1:
+            done = _in_processes(experiment, processes, console, stops, how)
+        else:
+            done = _here(experiment, file.stem, console, stops, how)
+    except Interrupted as stopped:
+        words = ["sim", "run", str(file), "--engine", engine, "--run-dir", str(stopped.folder)]
+        words += ["--processes", str(processes)] * (processes > 1)
+        for change in changes or []:
+            words += ["--set", change]
+        words += ["--device", device] if device else []
+        console.print(
+            "stopped, and nothing was saved: values of several peers share a channel, and there a "
+            "simulation can only be gone on with from checkpoints that were planned (--checkpoint)"
+            if stopped.round is None
+            else f"stopped after round {stopped.round}; go on with: {shlex.join(words)} --resume",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(STOPPED)
+    finally:
+        STOP.let_go()
+    if done is None:
+        return  # another process says what there is to say
+    if report:
+        present(done.path, console, seconds=done.seconds, baselines=baselines)
+    else:
+        console.print(f"the run is in {done.path}")
+
+
+def _here(
+    experiment: Experiment, title: str, console: Console, stops: Stops, how: dict[str, Any]
+) -> Run:
+    """In this process, and with a bar that shows how far it is."""
     program = algorithms.find(experiment)
     columns = (
         TextColumn("{task.description}"),
@@ -67,50 +129,31 @@ def run_command(
     )
     with Progress(*columns, console=console) as bar:
         total = program.rounds * experiment.peers
-        task = bar.add_task(file.stem, total=total, round=0, rounds=program.rounds)
+        task = bar.add_task(title, total=total, round=0, rounds=program.rounds)
+        first: list[int] = []
 
         def progress(peer: int, round: int, measures: object) -> None:
+            if not first:
+                first.append(round)
+                bar.update(task, completed=(round - 1) * experiment.peers)
             bar.update(task, advance=1, round=round)
 
-        done = run(
-            experiment,
-            run_dir=run_dir,
-            name=file.stem,
-            engine=engine,
-            progress=progress,
-            report=False,
-        )
-    if report:
-        present(done.path, console, seconds=done.seconds, baselines=baselines)
-    else:
-        console.print(f"the run is in {done.path}")
+        return run(experiment, progress=progress, report=False, stops=stops, **how)
 
 
 def _in_processes(
-    experiment: Experiment,
-    name: str,
-    engine: str,
-    processes: int,
-    run_dir: Path | None,
-    console: Console,
-    report: bool,
-    baselines: bool,
-) -> None:
-    """Several processes: new ones of this machine, or those that torchrun started."""
+    experiment: Experiment, processes: int, console: Console, stops: Stops, how: dict[str, Any]
+) -> Run | None:
+    """Several processes: new ones of this machine, or those that torchrun started.
+
+    None where this is one of those, and not the first.
+    """
     if ranks_here() > 1:
         with join(experiment.device) as mesh:
-            done = run_as_rank(mesh, experiment, run_dir=run_dir, name=name, engine=engine)
-        if mesh.rank > 0:
-            return
-    else:
-        with console.status(f"{experiment.peers} peers in {processes} processes"):
-            done = run_in_processes(
-                experiment, processes, run_dir=run_dir, name=name, engine=engine
-            )
-    if report:
-        present(done.path, console, seconds=done.seconds, baselines=baselines)
-    else:
-        console.print(f"the run is in {done.path}")
+            done = run_as_rank(mesh, experiment, stops=stops, **how)
+        return None if mesh.rank else done
+    with console.status(f"{experiment.peers} peers in {processes} processes"):
+        return run_in_processes(experiment, processes, stops=stops, **how)
 
 
 app.command("plot")(plot)

@@ -13,17 +13,27 @@ from peer.experiment import Experiment
 from peer.experiment.profiles import with_profiles
 from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
 from sim.machine.cpu_affinity import cores
+from sim.runs.checkpoints import (
+    Checkpoints,
+    Start,
+    Stops,
+    cut_records_back,
+    go_on,
+    nothing_to_go_on_from,
+    sound_rounds,
+)
 from sim.runs.simulate import (
     Progress,
     Run,
     RunObserver,
-    drive,
+    make_driver,
     make_engine,
     make_states,
     quality_log,
     resolve,
 )
 from sim.runs.writer import describe, write_engine, write_peers
+from topology.errors import UserError
 
 
 def run(
@@ -36,6 +46,8 @@ def run(
     threads: int | None = None,
     progress: Progress | None = None,
     report: bool = True,
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """Simulate an experiment: every peer of it, in this process.
 
@@ -49,25 +61,45 @@ def run(
         threads: of the stacked engine; by default as many as there are cores.
         progress: is called for every round of every peer.
         report: judge the generators and write figures, ``summary.json`` and ``report.html``.
+        resume: go on with the run in ``run_dir`` from its last checkpoint.
+        stops: when to make checkpoints, and whether to stop; by default never.
 
     Raises:
-        UserError: the experiment says something that cannot be.
+        UserError: the experiment says something that cannot be, or there is nothing to go on from.
+        Interrupted: ``stops`` asked for it, and the run can be gone on with.
     """
+    stops = stops or Stops()
     computing = make_engine(engine, threads)
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
     experiment = with_profiles(resolve(experiment, overrides))
-    folder = prepare_run_dir(run_dir, name)
+    folder = prepare_run_dir(run_dir, name, shared=resume)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
     states = make_states(experiment)
+    start = Start()
+    if resume:
+        rounds = sound_rounds(folder, experiment.peers, states.keys(), print)
+        if not rounds:
+            raise UserError(nothing_to_go_on_from(folder))
+        start = go_on(folder, experiment, states, rounds[0], engine, stops.every)
+        cut_records_back(folder, start.round)
+    stops.every = stops.every or start.every
     quality = quality_log(experiment, program, folder / "quality.jsonl")
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         observer = RunObserver(experiment, states, recorder, folder, progress, quality)
-        driver = drive(experiment, states, program, observer, computing)
-        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
+        driver = make_driver(experiment, states, program, observer, computing)
+        start.prepare(driver, recorder, experiment.peers)
+
+        def taken() -> float:
+            judging = quality.judging if quality else 0.0
+            return start.seconds + time.monotonic() - began - judging
+
+        saving = (folder, experiment, recorder, driver, engine, stops, taken)
+        Checkpoints(*saving).run(start, program.rounds)
+        seconds = taken()
         write_engine(folder, describe(engine, computing))
         write_peers(folder, driver.processes, program, recorder, seconds, cores())
     sent = sum(process.bytes_out for process in driver.processes.values())

@@ -19,7 +19,7 @@ def traits(experiment: Experiment, images: str) -> dict[str, Any]:
 
     Args:
         experiment: what all peers agree on.
-        images: a digest of the source of the images.
+        images: a digest of the peer's own images.
     """
     keys = experiment.model_dump(mode="json")
     named = keys["data"]["source"] == "hub"  # there a path is a name, and part of what is meant

@@ -35,7 +35,7 @@ from peer.state import PeerState, make_state
 from peer.state.checkpoint import load_state
 from peer.state.count_sketch import encode
 from peer.state.json_lines import cut_back
-from peer.state.recorder import Recorder, sketcher, write_experiment, write_peer
+from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import UserError
 
 Log = Callable[[str], None]
@@ -111,7 +111,7 @@ class PeerProcess:
         self.folder = run_dir / f"peer-{peer}"
         self.log = log
         self.state, self._source = load_peer(experiment, peer, program)
-        self._traits = traits(experiment, self._source)
+        self._traits = traits(experiment, shard_digest(self.state))
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
         self._resume(options)

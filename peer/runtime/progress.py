@@ -72,7 +72,7 @@ def follow(
     started it, twice a second as JSON.
     """
     pace, told = Pace(), time.monotonic()
-    while not finished.wait(0.5):
+    while True:
         now = time.monotonic()
         rate = pace.rate(now, status.round)
         line = describe(status.round, rounds, rate, dict(status.losses), dict(status.phases))
@@ -83,3 +83,5 @@ def follow(
         elif now - told >= PROGRESS:
             told = now
             output.say(line)
+        if finished.wait(0.5):
+            return

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 STOPPED = 130
 """The exit code of whoever was stopped before the end."""
@@ -42,12 +43,21 @@ class Stop:
         self.at_once: Callable[[], str] = str
         self._has_begun = False
         self._asked_at = 0.0
+        self._before: dict[signal.Signals, Any] = {}
 
     def obey_signals(self) -> None:
         """From now on, by the main thread. Where SIGHUP is ignored (nohup), it stays so."""
         for number in SIGNALS:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._signalled)  # as process 1 there is no other obedience
+                # as process 1, which has no default handlers, there is no other way to be stopped
+                before = signal.signal(number, self._signalled)
+                self._before.setdefault(number, before)
+
+    def let_go(self) -> None:
+        """Signals mean again what they meant before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before.clear()
 
     def begun(self, tell: Callable[[str], None], at_once: Callable[[], str]) -> None:
         """There is something to be saved from now on; ``tell`` gets a line for the user."""
@@ -64,7 +74,7 @@ class Stop:
     def _signalled(self, number: int, frame: object) -> None:
         name = signal.Signals(number).name
         if not self._has_begun:
-            _end(f"{name}: stopped before it began")
+            _end(f"{name}: stopped before anything was trained")
         if not self.asked.is_set():
             # by a thread: the one that is interrupted may hold a lock that telling needs
             threading.Thread(target=self.ask, args=(name,), daemon=True).start()

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import yaml
 
 from peer.experiment import Experiment
@@ -128,6 +129,16 @@ def arena_digest(state: PeerState) -> str:
     digest = hashlib.blake2b(digest_size=32)
     for _, net in sorted(state.nets.items()):
         digest.update(net.arena.vector.detach().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def shard_digest(state: PeerState) -> str:
+    """A digest of the peer's own images and their classes; ``none`` where it holds no data."""
+    if state.shard is None:
+        return "none"
+    digest = hashlib.blake2b(state.shard.pixels.cpu().contiguous().numpy().data, digest_size=8)
+    if state.shard.labels is not None:
+        digest.update(np.ascontiguousarray(state.shard.labels).data)
     return digest.hexdigest()
 
 

@@ -6,7 +6,7 @@ Everything is drawn from (seed, link, moment), never from the order in which thi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from peer.effects import Moment
@@ -163,6 +163,28 @@ class Network:
             if down <= now < up:
                 now = up
         return now
+
+    def dump(self) -> dict[str, list[list[float]]]:
+        """When what values go through is busy, in types that JSON knows, for :meth:`load`."""
+        return {name: channel.dump() for name, channel in self._channels() if channel is not None}
+
+    def load(self, dumped: Mapping[str, Sequence[Sequence[float]]]) -> None:
+        """Be as busy as :meth:`dump` said."""
+        for name in dumped:
+            kind, *ends = name.split()
+            if kind == "link":
+                self._link(int(ends[0]), int(ends[1]))  # made when it is first used
+        for name, channel in self._channels():
+            if channel is not None and name in dumped:
+                channel.load(dumped[name])
+
+    def _channels(self) -> Iterator[tuple[str, Channel | None]]:
+        yield "common", self._channel
+        for kind, of in (("uplink", self._uplinks), ("downlink", self._downlinks)):
+            for peer, channel in of.items():
+                yield f"{kind} {peer}", channel
+        for (sender, receiver), channel in self._directions.items():
+            yield f"link {sender} {receiver}", channel
 
     def _share(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
         """How many times as much a value counts where it meets another on its link."""

@@ -40,6 +40,11 @@ class Observer(Protocol):
 class EventDriver:
     """Runs ``program`` at every peer until all have finished or are away for ever.
 
+    Attributes:
+        pause_after: completed by all peers, when the next pause is (see :meth:`run`).
+        is_asked_to_pause: whether it is to be as soon as can be.
+        held: who waits for the others.
+
     Args:
         peers: every peer by id; their weights name their neighbours.
         program: what each of them runs.
@@ -65,14 +70,35 @@ class EventDriver:
         self.exchanges = Exchanges(self.processes, network, deadline, self._at, self._settled)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._entries = 0
+        self.pause_after: int | None = None
+        self.is_asked_to_pause: Callable[[], bool] = bool
+        self.held: list[Process] = []
 
-    def run(self) -> None:
-        """Carry out everything, in the order of virtual time."""
+    def run(self, paused: Callable[[int], int | None] | None = None) -> None:
+        """Carry out everything, in the order of virtual time.
+
+        Peers that have completed :attr:`pause_after` rounds wait for all others to; then ``paused``
+        is called with that round, and returns after which to pause next, if after any. In a pause
+        nothing is under way but what is over, so what every peer is then is all that there is.
+        """
         for process in self.processes.values():
-            self._resume_at(process, 0.0)
+            if not process.is_gone:
+                self._resume_at(process, process.now)
         gc.freeze()  # what is there stays: ten thousand peers are not to be looked through for ever
         try:
             self._carry_on()
+            while self._is_paused():
+                assert paused is not None
+                assert self.pause_after is not None
+                waiting = {process.id for process in self.held}
+                for process in self.processes.values():
+                    self.engine.settle(process)
+                    process.is_gone = not process.finished and process.id not in waiting
+                self.pause_after = paused(self.pause_after)
+                held, self.held = self.held, []
+                for process in held:
+                    self._resume_at(process, process.now)
+                self._carry_on()
         finally:
             gc.unfreeze()
             for process in self.processes.values():
@@ -94,6 +120,26 @@ class EventDriver:
         while self._agenda and self._agenda[0][0] <= until and self._agenda[0][1] < before:
             _, _, action = heapq.heappop(self._agenda)
             action()
+
+    def _is_paused(self) -> bool:
+        """Whether nothing is left to do but what was put off."""
+        return bool(self.held)
+
+    def any_asked(self, asked: bool) -> bool:
+        """Whether this or, in a pause, another process of the simulation was asked to stop."""
+        return asked
+
+    def _newest(self) -> int:
+        """The round that nobody here is beyond."""
+        return max((process.peer.round + 1 for process in self.processes.values()), default=0)
+
+    def _look_whether_to_pause(self) -> None:
+        """Once asked to, pause as soon as all can at the same round."""
+        if self.is_asked_to_pause():
+            self._pause_by(self._newest())
+
+    def _pause_by(self, round: int) -> None:
+        self.pause_after = round if self.pause_after is None else min(round, self.pause_after)
 
     def _will_act(self, process: Process) -> bool:
         """Whether it has more to do, and is not away for ever sooner or later."""
@@ -137,7 +183,11 @@ class EventDriver:
                     if self.observer:
                         self.observer.reported(process, effect)
                     self.exchanges.tell(process, time)
-                    self._resume_at(process, time)  # when all who are as far have reported, too
+                    self._look_whether_to_pause()
+                    if effect.round == self.pause_after:
+                        self.held.append(process)
+                    else:
+                        self._resume_at(process, time)  # when all who are as far have reported, too
                     return
                 case Now():
                     result = time

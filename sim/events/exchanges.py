@@ -88,6 +88,11 @@ class Exchanges:
         self._standings: defaultdict[int, Standing] = defaultdict(Standing)
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # on whom they wait
 
+    def go_on_from(self, round: int, peers: Iterable[int]) -> None:
+        """All of ``peers``, here and elsewhere, have completed ``round`` rounds."""
+        for k in peers:
+            self._standings[k].round = round
+
     # --- what peers say ---------------------------------------------------------------------------
 
     def begin(self, process: Process, pending: Pending) -> None:

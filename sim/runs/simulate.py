@@ -89,12 +89,23 @@ def drive(
     engine: Engine | None = None,
 ) -> EventDriver:
     """Run ``program`` from ``states`` under the event driver; returns the driver when done."""
+    driver = make_driver(experiment, states, program, observer, engine)
+    driver.run()
+    return driver
+
+
+def make_driver(
+    experiment: Experiment,
+    states: Mapping[int, PeerState],
+    program: Program,
+    observer: Observer | None = None,
+    engine: Engine | None = None,
+) -> EventDriver:
+    """The event driver of ``states``, which has not run yet."""
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
     network, deadline = Network(experiment), experiment.deadline
-    driver = EventDriver(peers, program, network, deadline, observer, engine)
-    driver.run()
-    return driver
+    return EventDriver(peers, program, network, deadline, observer, engine)
 
 
 def quality_log(experiment: Experiment, program: Program, path: Path) -> QualityLog | None:

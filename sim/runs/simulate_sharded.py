@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -14,11 +15,22 @@ from peer.effects import Report
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.peer import Peer
+from peer.runtime.signals import Stop
 from peer.state import PeerState
 from peer.state.recorder import Recorder, prepare_run_dir, write_experiment
 from sim.environment.network import Network
 from sim.records.quality_log import QualityLog
 from sim.records.reader import read_run
+from sim.runs.checkpoints import (
+    Checkpoints,
+    Interrupted,
+    Start,
+    Stops,
+    cut_records_back,
+    go_on,
+    nothing_to_go_on_from,
+    sound_rounds,
+)
 from sim.runs.simulate import Run, check_states, make_engine, make_states, quality_log
 from sim.runs.writer import describe, record, write_engine, write_peers
 from sim.sharding.collectives import Mesh, launch
@@ -35,6 +47,8 @@ def run_in_processes(
     run_dir: str | Path | None = None,
     name: str = "run",
     engine: str = "stacked",
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """Simulate an experiment in ``processes`` processes of this machine, its peers shared out.
 
@@ -43,16 +57,37 @@ def run_in_processes(
 
     Raises:
         UserError: the experiment says something that cannot be, or not in several processes.
+        Interrupted: ``stops`` asked for it.
     """
+    stops = stops or Stops()
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
     check_states(experiment)  # here, where a refusal is one line and nothing has been launched
-    folder = prepare_run_dir(run_dir, name)
-    quality_log(experiment, algorithms.find(experiment), folder)  # its judge is trained once, here
+    folder = prepare_run_dir(run_dir, name, shared=resume)
+    program = algorithms.find(experiment)
+    at = 0
+    if resume:
+        rounds = sound_rounds(folder, experiment.peers, range(experiment.peers), print)
+        if not rounds:
+            raise UserError(nothing_to_go_on_from(folder))
+        at = rounds[0]
+        cut_records_back(folder, at)
+    quality_log(experiment, program, folder)  # its judge is trained once, here
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    launch(_run_rank_of, processes, keys, base, str(folder), engine, device=experiment.device)
+    task = (keys, base, str(folder), engine, at, stops.every)
+    problem = None
+    try:
+        launch(_run_rank_of, processes, *task, device=experiment.device, stop=stops.asked)
+    except RuntimeError as caught:
+        problem = caught
+    summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
+    if stops.asked() and not all(path.exists() for path in summaries):
+        saved = sound_rounds(folder, experiment.peers, (), print) if problem is None else []
+        raise Interrupted(folder, next(iter(saved), None)) from problem
+    if problem is not None:
+        raise problem
     return _left(folder, experiment, time.monotonic() - began)
 
 
@@ -63,6 +98,8 @@ def run_as_rank(
     run_dir: str | Path | None = None,
     name: str = "run",
     engine: str = "stacked",
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """This process's part of a simulation that ``torchrun`` started; rank 0 names the folder.
 
@@ -71,19 +108,31 @@ def run_as_rank(
 
     Raises:
         UserError: one of the ranks cannot begin; every rank says so.
+        Interrupted: ``stops`` asked for it, here or at another rank.
     """
+    stops = stops or Stops()
     with mesh.as_one():
         make_engine(engine, 1)
         experiment = _fitting(experiment, mesh.size)
         placed = experiment.varied(device=str(mesh.device))
         states = _own_states(mesh, placed)
     with mesh.as_one():
-        own = prepare_run_dir(run_dir, name) if mesh.rank == 0 else ""
+        own = prepare_run_dir(run_dir, name, shared=resume) if mesh.rank == 0 else ""
     folder = Path(mesh.gather(str(own))[0])
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(experiment, folder)
     began = time.monotonic()
-    run_rank(mesh, placed, states, folder, engine)
+    at = 0
+    with mesh.as_one():
+        if resume:
+            own_rounds = sound_rounds(folder, experiment.peers, states.keys(), print)
+            common = set.intersection(*(set(json.loads(s)) for s in mesh.gather(str(own_rounds))))
+            if not common:
+                raise UserError(nothing_to_go_on_from(folder))
+            at = max(common)
+            if mesh.rank == 0:
+                cut_records_back(folder, at)
+    run_rank(mesh, placed, states, folder, engine, at, stops)
     mesh.wait()  # all have written what they leave
     return _left(folder, experiment, time.monotonic() - began)
 
@@ -94,8 +143,17 @@ def run_rank(
     states: Mapping[int, PeerState],
     folder: Path,
     engine: str,
+    at: int = 0,
+    stops: Stops | None = None,
 ) -> None:
-    """Simulate the peers of this rank from their ``states``, and write what they leave."""
+    """Simulate the peers of this rank from their ``states``, and write what they leave.
+
+    Where ``at`` is not 0, it goes on from that round's checkpoint of the run.
+    """
+    stops = stops or Stops()
+    with mesh.as_one():
+        go = go_on(folder, experiment, states, at, engine, stops.every) if at else Start()
+    stops.every = stops.every or go.every
     program = algorithms.find(experiment)
     computing = make_engine(engine, mesh.threads)
     began = time.monotonic()
@@ -127,8 +185,15 @@ def run_rank(
             computing,
             shared,
         )
-        driver.run()
-        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
+        go.prepare(driver, recorder, experiment.peers)
+
+        def taken() -> float:
+            judging = quality.judging if quality else 0.0
+            return go.seconds + time.monotonic() - began - judging
+
+        saving = (folder, experiment, recorder, driver, engine, stops, taken, mesh.rank)
+        Checkpoints(*saving).run(go, program.rounds)
+        seconds = taken()
         chosen = mesh.gather(json.dumps(describe(engine, computing)))
         if mesh.rank == 0:
             sections = {f"rank {r}": json.loads(said) for r, said in enumerate(chosen)}
@@ -154,9 +219,24 @@ class _Observer:
             self.quality.write(process, report.round)
 
 
-def _run_rank_of(mesh: Mesh, keys: Mapping[str, Any], base: str, folder: str, engine: str) -> None:
+def _run_rank_of(
+    mesh: Mesh,
+    keys: Mapping[str, Any],
+    base: str,
+    folder: str,
+    engine: str,
+    at: int,
+    every: int,
+) -> None:
+    stop = Stop()
+    stop.obey_signals()
+    stop.begun(lambda line: None, str)  # whoever launched this says what there is to say
     experiment = from_mapping(keys, folder=Path(base)).varied(device=str(mesh.device))
-    run_rank(mesh, experiment, _own_states(mesh, experiment), Path(folder), engine)
+    states = _own_states(mesh, experiment)
+    with contextlib.suppress(Interrupted):  # all ranks are; whoever launched them sees it
+        run_rank(
+            mesh, experiment, states, Path(folder), engine, at, Stops(every, stop.asked.is_set)
+        )
 
 
 def _own_states(mesh: Mesh, experiment: Experiment) -> dict[int, PeerState]:

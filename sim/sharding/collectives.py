@@ -187,10 +187,16 @@ def _joined(number: int, of: int, device: str, **settings: Any) -> Iterator[Mesh
             dist.destroy_process_group()
 
 
-def launch(task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu") -> None:
+def launch(
+    task: Callable[..., None],
+    processes: int,
+    *arguments: Any,
+    device: str = "cpu",
+    stop: Callable[[], bool] = bool,
+) -> None:
     """Run ``task(mesh, *arguments)`` in new processes of this machine; if one fails, none goes on.
 
-    Each has its part of ``device``, and of the processors.
+    Each has its part of ``device``, and of the processors. Once ``stop`` says so, all get SIGTERM.
 
     Raises:
         RuntimeError: one failed; the message holds what it said.
@@ -198,7 +204,14 @@ def launch(task: Callable[..., None], processes: int, *arguments: Any, device: s
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "ranks")
         try:
-            spawn(_begin, (processes, meeting, device, task, arguments), processes)  # type: ignore[no-untyped-call]
+            every = (processes, meeting, device, task, arguments)
+            context = spawn(_begin, every, processes, join=False)  # type: ignore[no-untyped-call]
+            told = False
+            while not context.join(timeout=0.2):
+                if stop() and not told:
+                    told = True
+                    for process in context.processes:
+                        process.terminate()
         except ProcessRaisedException as problem:
             raise RuntimeError(str(problem)) from None
 

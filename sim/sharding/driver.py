@@ -96,6 +96,16 @@ class ShardedDriver(EventDriver):
             return False
         return not any(self._waits(process) for process in self._ashore)
 
+    def _is_paused(self) -> bool:
+        return any(self.mesh.gather("yes" if self.held else ""))
+
+    def any_asked(self, asked: bool) -> bool:
+        """Whether any rank was; all ask at once."""
+        return any(self.mesh.gather("yes" if asked else ""))
+
+    def _look_whether_to_pause(self) -> None:
+        """When the ranks meet: it must be at the same round everywhere."""
+
     def _waits(self, process: Process) -> bool:
         """Whether a peer waits for one of another rank."""
         return process.pending is not None and not process.pending.open <= self.processes.keys()
@@ -133,13 +143,16 @@ class ShardedDriver(EventDriver):
         if self._keeps_time or not self._agenda:
             begin = min([begin, said.earliest, *(bag.earliest for bag in self._bags.values())])
         reached = self.shared.reached if self.shared else 0
+        pause = self.is_asked_to_pause()
         packed = {rank: pack_said(bag) for rank, bag in sorted(self._bags.items())}
         self._bags.clear()
-        answers, parcels = self.mesh.meet((begin, reached), packed)
+        answers, parcels = self.mesh.meet((begin, reached, pause, self._newest()), packed)
         for parcel in parcels.values():
             said.add(unpack_said(parcel))
         self.exchanges.hand_over(said)
-        begins, all_reached = zip(*answers, strict=True)
+        begins, all_reached, pauses, newest = zip(*answers, strict=True)
+        if any(pauses):
+            self._pause_by(int(max(newest)))
         if self.shared:
             self.shared.measure(int(min(all_reached)))
         return float(min(begins))

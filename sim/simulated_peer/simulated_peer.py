@@ -67,6 +67,7 @@ class Process:
     inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
     finished: bool = False
+    is_gone: bool = False  # away for ever; known once all others have waited for it
     bytes_in: int = 0
     bytes_out: int = 0
 
