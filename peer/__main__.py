@@ -30,7 +30,7 @@ from peer.runtime.preflight import check_everything
 from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
-from peer.runtime.resources import raise_descriptor_limit
+from peer.runtime.resources import name_this_user, raise_descriptor_limit
 from peer.state.checkpoint import PATTERN
 from peer.state.device import usable_device
 from peer.state.recorder import latest_run, next_free, prepare_run_dir
@@ -317,6 +317,7 @@ def main() -> None:
     STOP.obey_signals()
     speak_any_encoding()
     raise_descriptor_limit()
+    name_this_user()
     run_app(app)
 
 

@@ -182,6 +182,12 @@ class IoThread(threading.Thread):
                 case Hurry():
                     self.endpoint.hurry(command, now)
 
+    def _redial(self, neighbour: int) -> None:
+        try:
+            self.sockets.redial(neighbour)
+        except zmq.ZMQError as problem:  # no descriptor left: the link asks again after a while
+            self.log(f"peer {neighbour}: no connection can be made now ({problem.strerror})")
+
     def _pass_on(self) -> None:
         """Hand on what the endpoint tells."""
         events = self.endpoint.events
@@ -194,7 +200,7 @@ class IoThread(threading.Thread):
                 case Released() as released:
                     self.released.put(released)
                 case Redial(neighbour):
-                    self.sockets.redial(neighbour)
+                    self._redial(neighbour)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
                 case Note(line):

@@ -112,8 +112,8 @@ class Sockets:
 
     def redial(self, neighbour: int) -> None:
         """Make the connection to a neighbour anew: a refused or dead one does not mend itself."""
-        self.dealers[neighbour].close(0)
-        self.dealers[neighbour] = self._dial(neighbour)
+        old, self.dealers[neighbour] = self.dealers[neighbour], self._dial(neighbour)
+        old.close(0)  # only now: where no other can be made, it stays
 
     def send(self, neighbour: int, outbox: deque[tuple[bytes, memoryview | None]]) -> bool:
         """Send from ``outbox`` until it is empty (True) or the socket is full (False)."""

@@ -145,6 +145,11 @@ class PeerProcess:
             totals = checkpoint.totals
             self._totals = {name: totals[name] for name in self._totals}
             self._records = {name: totals[name] for name in self._records}
+        if self.state.round >= self.program.rounds:
+            self.log(
+                f"it has all its {self.program.rounds} rounds already; for more, say --set "
+                "algorithm.rounds=..."
+            )
         try:
             cut_back(self.folder / "metrics.jsonl", self.state.round)
         except OSError as problem:

@@ -1,8 +1,9 @@
-"""Descriptors: as many as may be, and some kept back for what must not fail."""
+"""What the machine may lack: descriptors (some are kept back), a name for the user."""
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import resource
 from collections.abc import Iterator
@@ -17,6 +18,17 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # some systems have a limit of their own
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def name_this_user() -> None:
+    """Let libraries that ask for the user's name get one: in a container there may be none.
+
+    Torch asks for it when its first optimizer is made, to name a folder of its own after.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user-{os.getuid()}"
 
 
 class Reserve:

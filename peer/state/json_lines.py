@@ -52,9 +52,8 @@ class JsonLines:
     def _append(self, line: bytes) -> None:
         before = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
-                os.write(self._file, line[written:])  # says why no more was
+            while line:  # what finds no room at last is an OSError
+                line = line[os.write(self._file, line) :]
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)  # no half line stays

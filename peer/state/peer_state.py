@@ -29,6 +29,9 @@ from peer.streams import Streams
 
 Module = Callable[[torch.Tensor], torch.Tensor]
 
+Orders = dict[str, tuple[np.ndarray, int]]
+"""By a shard's prefix, the order of its images, and how far into it draws are."""
+
 
 @dataclass
 class SavedState:
@@ -195,6 +198,27 @@ class PeerState:
         Raises:
             ValueError: ``saved`` is another peer's, or of another shape; the state is as it was.
         """
+        try:
+            facts, own, shards, of_nets = self._looked_at(saved)
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise ValueError(f"it lacks what belongs to a state ({problem})") from None
+        self.round = facts["round"]
+        self.streams.load(facts["streams"])
+        self.facts = facts["facts"]
+        self.tensors = own
+        if self.shard is not None:
+            self._shards = {
+                prefix: Shard(self.shard.pixels, self.shard.labels) for prefix in shards if prefix
+            }
+            for prefix, shard in {"": self.shard, **self._shards}.items():
+                shard.order, shard.position = shards[prefix]
+        for name, net in self.nets.items():
+            net.load(of_nets[name])
+
+    def _looked_at(
+        self, saved: SavedState
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor], Orders, dict[str, dict[str, torch.Tensor]]]:
+        """What :meth:`load` takes over: facts, own tensors, orders of shards, nets; all sound."""
         facts = _unpacked(saved.facts)
         if facts["peer"] != self.peer:
             raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
@@ -217,29 +241,15 @@ class PeerState:
             net.check(of_nets[name])
         if tensors:
             raise ValueError(f"nothing here is called {min(tensors)}")
-
-        self.round = facts["round"]
-        self.streams.load(facts["streams"])
-        self.facts = facts["facts"]
-        self.tensors = own
-        if self.shard is not None:
-            order, position = shards.pop("")
-            self.shard.order, self.shard.position = order, position
-            self._shards = {}
-            for prefix, (order, position) in shards.items():
-                shard = Shard(self.shard.pixels, self.shard.labels)
-                shard.order, shard.position = order, position
-                self._shards[prefix] = shard
-        for name, net in self.nets.items():
-            net.load(of_nets[name])
+        return facts, own, shards, of_nets
 
     def _shards_in(
         self, positions: Mapping[str, int] | None, tensors: dict[str, torch.Tensor]
-    ) -> dict[str, tuple[np.ndarray, int]]:
+    ) -> Orders:
         """The order and the position of every shard, by prefix; taken out of ``tensors``."""
         if (positions is None) != (self.shard is None):
             raise ValueError("one of the two holds data, and the other none")
-        found = {}
+        found: Orders = {}
         for prefix, position in (positions or {}).items():
             assert self.shard is not None
             order = tensors.pop(f"{prefix}shard/order").numpy().copy()
