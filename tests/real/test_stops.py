@@ -109,7 +109,8 @@ def test_a_network_stopped_together_loses_no_exchange(
     for k in range(3):
         folder = tmp_path / f"peer-{k}"
         assert json.loads((folder / "summary.json").read_text())["missing"] == {}
-        records = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
         assert [record["round"] for record in records] == list(range(1, ROUNDS + 1))
         seconds = [record["seconds"] for record in records]
         sent = [record["bytes_out"] for record in records]
