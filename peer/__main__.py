@@ -14,6 +14,7 @@ if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "peer":
 import json
 import shlex
 import threading
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +112,13 @@ def one(
     telling.start()
     try:
         ending = process.run()
+    except UserError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        at, saved = process.state.round, process.saver.newest
+        output.say(f"crashed in round {at + 1}; {_how_to_go_on(saved, command)}")
+        sys.exit(1)
     finally:
         process.finished.set()
         telling.join(timeout=5)
@@ -161,9 +169,10 @@ def _last_line(ending: Ending, process: PeerProcess, command: str) -> str:
     """What has become of the peer, and of what it learned."""
     if ending.completed:
         if ending.problem:
+            how = _how_to_go_on(ending.saved, command)
             return (
                 f"finished after round {ending.round}, but what it made could not be written "
-                f"({ending.problem}); make room, then: {command}"
+                f"({ending.problem}); {how}"
             )
         return f"finished after round {ending.round}; its generator is in {process.folder}"
     if ending.saved == ending.round:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,12 @@ from rich.console import Console
 
 from peer.experiment import Experiment, load
 from topology.errors import UserError
+
+LACKING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+    errno.EIO, errno.ENOMEM,
+}  # fmt: skip
+"""What a machine may lack: then there is nothing to be put right in what the user said."""
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -55,3 +62,11 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as problem:  # the system's, and ZeroMQ's, which are of another class
+        if getattr(problem, "errno", None) not in LACKING:
+            raise
+        path = getattr(problem, "filename", None)
+        where = f"{path}: " if path else ""
+        errors.print(f"error: {where}{getattr(problem, 'strerror', problem)}", style="red",
+                     markup=False)  # fmt: skip
+        sys.exit(1)

@@ -97,8 +97,7 @@ def run_command(
             words += ["--set", change]
         words += ["--device", device] if device else []
         console.print(
-            "stopped, and nothing was saved: values of several peers share a channel, and there a "
-            "simulation can only be gone on with from checkpoints that were planned (--checkpoint)"
+            f"stopped, and nothing was saved: {stopped.why}"
             if stopped.round is None
             else f"stopped after round {stopped.round}; go on with: {shlex.join(words)} --resume",
             markup=False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from peer.runtime.resources import Reserve
 from peer.state import PeerState
-from peer.state.checkpoint import save_state, saved_rounds
+from peer.state.checkpoint import checkpoint_path, save_state, saved_rounds
 
 
 class Saver:
@@ -47,7 +48,7 @@ class Saver:
         """Save the state as it is, between two rounds; returns in any case."""
         try:
             with self._reserve.lent():
-                save_state(self.state, self.folder, self.traits, totals)
+                self._write(totals)
         except OSError as problem:
             if not self.problem:
                 self.tell(
@@ -59,3 +60,15 @@ class Saver:
             if self.problem:
                 self.tell(f"the state after round {self.state.round} could be saved again")
             self.problem = ""
+
+    def _write(self, totals: Mapping[str, Any]) -> None:
+        """Save; where there is no room for another checkpoint, older ones make it."""
+        while True:
+            try:
+                save_state(self.state, self.folder, self.traits, totals)
+                return
+            except OSError as problem:
+                rounds = saved_rounds(self.folder)
+                if problem.errno not in (errno.ENOSPC, errno.EDQUOT) or len(rounds) < 2:
+                    raise
+                checkpoint_path(self.folder, rounds[-1]).unlink(missing_ok=True)

@@ -112,7 +112,7 @@ def save_state(
         OSError: it could not be written; the older ones are still there.
     """
     saved = state.dump()
-    path = _path(folder, state.round)
+    path = checkpoint_path(folder, state.round)
     metadata = {
         "facts": saved.facts.hex(),
         "traits": json.dumps(traits or {}),
@@ -123,7 +123,7 @@ def save_state(
     kept = [round for round in saved_rounds(folder) if round <= state.round][:KEPT]
     for round in saved_rounds(folder):
         if round not in kept:
-            _path(folder, round).unlink(missing_ok=True)
+            checkpoint_path(folder, round).unlink(missing_ok=True)
     return path
 
 
@@ -178,7 +178,7 @@ def newest_checkpoint(
     for round in saved_rounds(folder):
         if at not in (None, round):
             continue
-        path = _path(folder, round)
+        path = checkpoint_path(folder, round)
         checkpoint = read_checkpoint(path)
         if checkpoint is not None:
             return checkpoint
@@ -201,7 +201,8 @@ def saved_rounds(folder: Path) -> list[int]:
     return sorted(found, reverse=True)
 
 
-def _path(folder: Path, round: int) -> Path:
+def checkpoint_path(folder: Path, round: int) -> Path:
+    """Where the checkpoint of that round is, or would be."""
     return folder / f"checkpoint-{round:08d}.safetensors"
 
 

@@ -125,9 +125,9 @@ class EventDriver:
         """Whether nothing is left to do but what was put off."""
         return bool(self.held)
 
-    def any_asked(self, asked: bool) -> bool:
-        """Whether this or, in a pause, another process of the simulation was asked to stop."""
-        return asked
+    def any_asked(self, here: bool) -> bool:
+        """Whether something is so here or, asked of all in a pause, in another process."""
+        return here
 
     def _newest(self) -> int:
         """The round that nobody here is beyond."""

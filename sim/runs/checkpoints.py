@@ -25,6 +25,11 @@ from sim.environment.network import Network
 from sim.events.driver import EventDriver
 from topology.errors import UserError
 
+SHARED = (
+    "values of several peers share a channel, and there a simulation can only be gone on with from "
+    "checkpoints that were planned (--checkpoint)"
+)
+
 RECORDS = ("metrics*.jsonl", "network.jsonl", "quality*.jsonl")
 
 Tell = Callable[[str], None]
@@ -36,12 +41,14 @@ class Interrupted(Exception):
     Args:
         folder: the run's.
         round: after which it can be gone on with; None where it cannot.
+        why: in that case.
     """
 
-    def __init__(self, folder: Path, round: int | None) -> None:
-        super().__init__(folder, round)
+    def __init__(self, folder: Path, round: int | None, why: str = "") -> None:
+        super().__init__(folder, round, why)
         self.folder = folder
         self.round = round
+        self.why = why
 
 
 @dataclass
@@ -137,8 +144,15 @@ class Checkpoints:
             return following if following < rounds else None
 
         def paused(round: int) -> int | None:
-            self._save(round)
+            problem = ""
+            try:
+                self._save(round)
+            except OSError as caught:
+                problem = caught.strerror or str(caught)
+                print(f"round {round} cannot be saved ({problem}); the simulation goes on")
             if driver.any_asked(self.stops.asked()):
+                if driver.any_asked(bool(problem)):
+                    raise Interrupted(self.folder, None, f"it could not be saved ({problem})")
                 raise Interrupted(self.folder, round)
             return after(round) if self.stops.every else None
 
@@ -150,7 +164,7 @@ class Checkpoints:
         if not self.driver.network.is_shared:
             return self.stops.asked()
         if self.stops.asked() and not self.stops.every:
-            raise Interrupted(self.folder, None)
+            raise Interrupted(self.folder, None, SHARED)
         return False  # a pause that was not planned would change virtual times
 
     def _save(self, round: int) -> None:

@@ -22,6 +22,7 @@ from sim.environment.network import Network
 from sim.records.quality_log import QualityLog
 from sim.records.reader import read_run
 from sim.runs.checkpoints import (
+    SHARED,
     Checkpoints,
     Interrupted,
     Start,
@@ -85,7 +86,8 @@ def run_in_processes(
     summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
     if stops.asked() and not all(path.exists() for path in summaries):
         saved = sound_rounds(folder, experiment.peers, (), print) if problem is None else []
-        raise Interrupted(folder, next(iter(saved), None)) from problem
+        lost = SHARED if Network(experiment).is_shared else "its round could not be saved"
+        raise Interrupted(folder, next(iter(saved), None), lost) from problem
     if problem is not None:
         raise problem
     return _left(folder, experiment, time.monotonic() - began)

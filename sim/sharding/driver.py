@@ -99,9 +99,9 @@ class ShardedDriver(EventDriver):
     def _is_paused(self) -> bool:
         return any(self.mesh.gather("yes" if self.held else ""))
 
-    def any_asked(self, asked: bool) -> bool:
-        """Whether any rank was; all ask at once."""
-        return any(self.mesh.gather("yes" if asked else ""))
+    def any_asked(self, here: bool) -> bool:
+        """Whether it is so at any rank; all ask at once."""
+        return any(self.mesh.gather("yes" if here else ""))
 
     def _look_whether_to_pause(self) -> None:
         """When the ranks meet: it must be at the same round everywhere."""
