@@ -1,10 +1,20 @@
 """The command ``peer``: one peer, or all of them, or what they need before they start."""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
-import json
 import sys
+
+from peer.runtime.signals import STOPPED, Stop
+
+STOP = Stop()
+if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "peer":
+    STOP.obey_signals()  # before torch is imported, which takes seconds
+
+import json
+import shlex
 import threading
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,23 +22,18 @@ from typing import Annotated
 import typer
 
 import algorithms
-from peer.console import (
-    Baselines,
-    Device,
-    Report,
-    RunDir,
-    Set,
-    load_experiment,
-    run_app,
-    terminal,
-)
+from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app, terminal
 from peer.net.keys import keys_folder, make_keys
-from peer.runtime.launcher import up, with_free_ports
+from peer.runtime.launcher import common_round, up, with_free_ports
+from peer.runtime.output import Output, speak_any_encoding, tolerant
 from peer.runtime.preflight import check_data, check_everything
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
+from peer.runtime.progress import follow
+from peer.runtime.resources import name_this_user, raise_descriptor_limit
+from peer.state.checkpoint import PATTERN
 from peer.state.device import usable_device
-from peer.state.recorder import choose_run_dir, make_run_dir
+from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
 from topology.errors import UserError
 
 app = typer.Typer(
@@ -46,7 +51,20 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Option("--topology", help="The experiment file, the same everywhere.")]
 Keys = Annotated[Path | None, typer.Option("--keys", help="The folder of secret keys.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on from the last checkpoint, which must be there."),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Begin anew, in a new folder beside the run's.")
+]
+Anyway = Annotated[
+    bool,
+    typer.Option(
+        "--resume-anyway", help="Go on from another experiment's checkpoint, too, if it fits."
+    ),
+]
+ResumeAt = Annotated[int | None, typer.Option("--resume-at", hidden=True)]
 
 
 @app.callback(invoke_without_command=True)
@@ -63,6 +81,9 @@ def one(
     device: Device = None,
     keys: Keys = None,
     resume: Resume = False,
+    resume_anyway: Anyway = False,
+    resume_at: ResumeAt = None,
+    fresh: Fresh = False,
     status: Annotated[bool, typer.Option("--status", hidden=True)] = False,
 ) -> None:
     """Run one peer: on each Pi, in a container, in a terminal."""
@@ -70,41 +91,108 @@ def one(
         return
     if peer is None or file is None:
         raise UserError("peer: say which peer of which file: peer --id 3 --topology ring.yaml")
+    output = Output(
+        "" if status else f"peer {peer}", gone=lambda: STOP.ask("nobody reads any more")
+    )
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
-    folder = choose_run_dir(run_dir, file.stem, shared=True)
-    if not resume and (folder / f"peer-{peer}" / "metrics.jsonl").exists():
-        raise UserError(
-            f"--run-dir {folder}: peer {peer} has run there already; add --resume, or name another"
-        )
-    options = Options(keys, resume, watch_parent=status)
-    process = PeerProcess(experiment, peer, program, folder, _say, options)
+    folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
+    options = Options(keys, resume or resume_at is not None, resume_at, resume_anyway)
+    process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
     make_run_dir(folder)  # now that nothing can be refused any more
-    process.obey_signals()
+    command = _command(context, peer, file, changes, folder, device, keys)
+    STOP.begun(output.say, lambda: _how_to_go_on(process.saver.newest, command))
     if status:
-        threading.Thread(target=_print_status, args=(process,), daemon=True).start()
+        process.listen_to_parent()
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
-        _say(
-            f"peer {peer}: {program.name}, {program.rounds} rounds, with {neighbours}; to {folder}"
-        )
-    completed = process.run()
+        output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")
+    following = (process.status, program.rounds, process.finished, output, status)
+    telling = threading.Thread(target=follow, args=following, daemon=True)
+    telling.start()
+    try:
+        ending = process.run()
+    except UserError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        at, saved = process.state.round, process.saver.newest
+        output.say(f"crashed in round {at + 1}; {_how_to_go_on(saved, command)}")
+        sys.exit(1)
+    finally:
+        process.finished.set()
+        telling.join(timeout=5)
+        output.end()
     if status:
-        print(json.dumps(asdict(process.status)), flush=True)
-    else:
-        _say(f"finished after round {process.state.round}; its generator is in {process.folder}")
-    if not completed:
-        sys.exit(130)
+        output.put(json.dumps(asdict(process.status)))
+    last = _last_line(ending, process, command)
+    output.say(last.partition("; go on with: ")[0] if status else last)  # others are to go on, too
+    if not ending.completed:
+        sys.exit(STOPPED)
+    if ending.problem:
+        sys.exit(1)
+
+
+def _folder_for(run_dir: Path | None, name: str, resume: bool, fresh: bool) -> Path:
+    """Where a run writes: in the folder that is named, a new one, or that of the latest run."""
+    if fresh:
+        if resume:
+            raise UserError("--fresh begins anew and --resume goes on; say one of them")
+        if run_dir is not None and run_dir.exists():
+            run_dir = next_free(run_dir)
+    elif resume and run_dir is None:
+        run_dir = latest_run(name)
+        if run_dir is None:
+            raise UserError(f"--resume: there is no run runs/{name}-N here; name its --run-dir")
+    return choose_run_dir(run_dir, name, shared=True)
+
+
+def _command(
+    context: typer.Context,
+    peer: int,
+    file: Path,
+    changes: list[str] | None,
+    folder: Path,
+    device: str | None,
+    keys: Path | None,
+) -> str:
+    """The command that goes on with this peer's run."""
+    words = ["peer", "--id", str(peer), "--topology", str(file)]
+    for change in changes or []:
+        words += ["--set", change]
+    for option, value in (("--device", device), ("--keys", keys)):
+        words += [option, str(value)] if value is not None else []
+    return shlex.join([*words, "--run-dir", str(folder), "--resume"])
+
+
+def _last_line(ending: Ending, process: PeerProcess, command: str) -> str:
+    """What has become of the peer, and of what it learned."""
+    if ending.completed:
+        if ending.problem:
+            how = _how_to_go_on(ending.saved, command)
+            return (
+                f"finished after round {ending.round}, but what it made could not be written "
+                f"({ending.problem}); {how}"
+            )
+        return f"finished after round {ending.round}; its generator is in {process.folder}"
+    if ending.saved == ending.round:
+        return f"stopped after round {ending.round}; go on with: {command}"
+    if ending.round == 0:
+        again = command.removesuffix(" --resume")
+        return f"stopped before its first round was complete; begin again with: {again}"
+    lost = f" ({ending.problem})" if ending.problem else ""
+    how = _how_to_go_on(ending.saved, command)
+    return f"stopped after round {ending.round}, which could not be saved{lost}; {how}"
+
+
+def _how_to_go_on(saved: int | None, command: str) -> str:
+    if saved is None:
+        return f"nothing is saved yet; begin again with: {command.removesuffix(' --resume')}"
+    return f"round {saved} is saved; go on with: {command}"
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _print_status(process: PeerProcess) -> None:
-    """Print this peer's status twice a second, for ``peer up``."""
-    while not process.finished.wait(0.5):
-        print(json.dumps(asdict(process.status)), flush=True)
 
 
 @app.command("up")
@@ -115,21 +203,35 @@ def up_command(
     device: Device = None,
     keys: Keys = None,
     resume: Resume = False,
+    resume_anyway: Anyway = False,
+    fresh: Fresh = False,
     report: Report = True,
     baselines: Baselines = False,
 ) -> None:
     """Run every peer of the file as a process on this machine."""
-    console = terminal()
+    STOP.begun(lambda line: None, lambda: "its peers stop, each at the end of its round")
+    console = terminal(file=tolerant(lambda: STOP.ask("nobody reads any more")))
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
-    usable_device(experiment.device)  # so that the error comes once, not from every peer
+    usable_device(experiment.device)  # said once, not by every peer
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
-    folder = choose_run_dir(run_dir, file.stem, shared=resume)
+    folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
+    at = common_round(folder, experiment.peers, console.print)
+    extra = ["--keys", str(keys)] if keys else []
+    extra += ["--resume-anyway"] * resume_anyway
+    if at is not None:
+        extra += ["--resume-at", str(at)]
+        console.print(f"going on after round {at}, which all peers have saved in {folder}")
+    elif resume or any(folder.glob(f"peer-*/{PATTERN}")):
+        raise UserError(
+            f"--run-dir {folder}: there is no round that all peers have saved; begin anew with "
+            "--fresh"
+        )
     check_data(experiment, program)
     make_run_dir(folder)
-    extra = ["--keys", str(keys)] if keys else []
-    codes = up(experiment, folder, program.rounds, console, extra + ["--resume"] * resume)
+    codes = up(experiment, folder, program.rounds, console, extra, STOP)
+    STOP.let_go()
     if report and any(code == 0 for code in codes.values()):
         from sim.reporting.console import (
             show_report,  # judging and drawing load only where they are needed
@@ -139,7 +241,23 @@ def up_command(
     if any(code != 0 for code in codes.values()):
         failed = ", ".join(str(peer) for peer, code in codes.items() if code != 0)
         console.print(f"peers that did not finish: {failed} (see {folder / 'peers.log'})")
-        sys.exit(2 if 2 in codes.values() else 130 if 130 in codes.values() else 1)
+    if STOPPED in codes.values():
+        words = ["peer", "up", "--topology", str(file)]
+        for change in changes or []:
+            words += ["--set", change]
+        for option, value in (("--device", device), ("--keys", keys)):
+            words += [option, str(value)] if value is not None else []
+        again = shlex.join([*words, "--run-dir", str(folder)])
+        at = common_round(folder, experiment.peers, console.print)
+        console.print(
+            f"stopped before a round was complete; begin again with: {again}"
+            if at is None
+            else f"stopped after round {at}; go on with: {again} --resume",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if any(code != 0 for code in codes.values()):
+        sys.exit(2 if 2 in codes.values() else STOPPED if STOPPED in codes.values() else 1)
 
 
 @app.command("keys")
@@ -206,6 +324,10 @@ def profile_command(
 
 def main() -> None:
     """Entry point of the command ``peer``."""
+    STOP.obey_signals()
+    speak_any_encoding()
+    raise_descriptor_limit()
+    name_this_user()
     run_app(app)
 
 

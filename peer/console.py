@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import warnings
@@ -13,6 +14,12 @@ from rich.console import Console
 
 from peer.experiment import Experiment, load
 from topology.errors import InputNote, Isolation, UserError
+
+LACKING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+    errno.EIO, errno.ENOMEM,
+}  # fmt: skip
+"""What a machine may lack: then there is nothing to be put right in what the user said."""
 
 
 def terminal(**options: Any) -> Console:
@@ -72,6 +79,14 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
             sys.exit(3 if isinstance(problem, Isolation) else 2)
         except KeyboardInterrupt:
             sys.exit(130)
+        except Exception as problem:  # the system's, and ZeroMQ's, which are of another class
+            if getattr(problem, "errno", None) not in LACKING:
+                raise
+            path = getattr(problem, "filename", None)
+            where = f"{path}: " if path else ""
+            words = f"{where}{getattr(problem, 'strerror', problem)}"
+            errors.print(f"error: {one_line(words)}", style="red")
+            sys.exit(1)
 
 
 def one_line(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,11 +23,18 @@ from peer.console import (
     terminal,
 )
 from peer.experiment import Experiment
+from peer.runtime.signals import STOPPED, Stop
+from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.reporting.console import show_report
+from sim.runs.checkpoints import Interrupted, Stops
+from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
 from sim.sharding.collectives import join, world_size
+from topology.errors import UserError
+
+STOP = Stop()
 
 app = typer.Typer(
     help="""Simulate an experiment in this process, and look at what runs left.
@@ -60,13 +68,67 @@ def run_command(
     device: Device = None,
     report: Report = True,
     baselines: Baselines = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run from its last checkpoint.")
+    ] = False,
+    checkpoint: Annotated[
+        int,
+        typer.Option(
+            "--checkpoint", min=0, help="Save all peers every so many rounds; 0: when stopped."
+        ),
+    ] = 0,
 ) -> None:
-    """Run every peer of an experiment file, in this process or shared out over several."""
+    """Run every peer of an experiment file, in this process or shared out over several.
+
+    Ctrl-C stops it after the round at hand; --resume goes on from there.
+    """
     console = terminal()
     experiment = load_experiment(file, changes, device)
-    if processes > 1 or world_size() > 1:
-        _in_processes(experiment, file.stem, engine, processes, run_dir, console, report, baselines)
-        return
+    if resume and run_dir is None:
+        run_dir = latest_run(file.stem)
+        if run_dir is None:
+            raise UserError(
+                f"--resume: there is no run runs/{file.stem}-N here; name its --run-dir"
+            )
+    how = {
+        "run_dir": run_dir,
+        "name": file.stem,
+        "engine": engine,
+        "resume": resume,
+        "stops": Stops(checkpoint, STOP.asked.is_set),
+    }
+    STOP.obey_signals()
+    STOP.begun(console.print, lambda: "what it did is lost")
+    try:
+        if processes > 1 or world_size() > 1:
+            done = _in_processes(experiment, processes, console, how)
+        else:
+            done = _in_this_process(experiment, console, how)
+    except Interrupted as stopped:
+        if stopped.round is None:
+            line = f"stopped, and nothing was saved: {stopped.why}"
+        else:
+            words = ["sim", "run", str(file), "--engine", engine, "--run-dir", str(stopped.folder)]
+            words += ["--processes", str(processes)] * (processes > 1)
+            for change in changes or []:
+                words += ["--set", change]
+            words += ["--device", device] if device else []
+            command = shlex.join([*words, "--resume"])
+            line = f"stopped after round {stopped.round}; go on with: {command}"
+        console.print(line, highlight=False, soft_wrap=True)
+        sys.exit(STOPPED)
+    finally:
+        STOP.let_go()
+    if done is None:
+        return  # the first rank says what there is to say
+    if report:
+        show_report(done.path, console, seconds=done.seconds, baselines=baselines)
+    else:
+        console.print(f"the run is in {done.path}")
+
+
+def _in_this_process(experiment: Experiment, console: Console, how: dict[str, Any]) -> Run:
+    """With a bar that shows how far it is."""
     program = algorithms.find(experiment)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -76,55 +138,35 @@ def run_command(
     )
     bar = Progress(*columns, console=console)
     total = program.rounds * experiment.peers
-    task = bar.add_task(file.stem, total=total, round=0, rounds=program.rounds)
+    task = bar.add_task(how["name"], total=total, round=0, rounds=program.rounds)
 
     def progress(peer: int, round: int, measures: object) -> None:
-        bar.start()  # not before: whatever is refused is refused by now
+        if not bar.live.is_started:
+            bar.start()  # not before: whatever is refused is refused by now
+            bar.update(task, completed=(round - 1) * experiment.peers)  # before a resumed run
         bar.update(task, advance=1, round=round)
 
     try:
-        done = run(
-            experiment,
-            run_dir=run_dir,
-            name=file.stem,
-            engine=engine,
-            progress=progress,
-            report=False,
-        )
+        return run(experiment, progress=progress, report=False, **how)
     finally:
         if bar.live.is_started:
             bar.stop()
-    if report:
-        show_report(done.path, console, seconds=done.seconds, baselines=baselines)
-    else:
-        console.print(f"the run is in {done.path}")
 
 
 def _in_processes(
-    experiment: Experiment,
-    name: str,
-    engine: str,
-    processes: int,
-    run_dir: Path | None,
-    console: Console,
-    report: bool,
-    baselines: bool,
-) -> None:
-    """Several processes: new ones of this machine, or those that torchrun started."""
+    experiment: Experiment, processes: int, console: Console, how: dict[str, Any]
+) -> Run | None:
+    """Several processes: new ones of this machine, or those that torchrun started.
+
+    Returns:
+        The run; None where this process is a rank of it, and not the first.
+    """
     if world_size() > 1:
         with join(experiment.device) as communicator:
-            done = run_as_rank(communicator, experiment, run_dir=run_dir, name=name, engine=engine)
-        if communicator.rank > 0:
-            return
-    else:
-        with console.status(f"{experiment.peers} peers in {processes} processes"):
-            done = run_in_processes(
-                experiment, processes, run_dir=run_dir, name=name, engine=engine
-            )
-    if report:
-        show_report(done.path, console, seconds=done.seconds, baselines=baselines)
-    else:
-        console.print(f"the run is in {done.path}")
+            done = run_as_rank(communicator, experiment, **how)
+        return None if communicator.rank else done
+    with console.status(f"{experiment.peers} peers in {processes} processes"):
+        return run_in_processes(experiment, processes, **how)
 
 
 app.command("plot")(plot)

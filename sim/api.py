@@ -14,9 +14,19 @@ from peer.experiment import Experiment
 from peer.experiment.profiles import with_profiles
 from peer.state.recorder import Recorder, choose_run_dir, make_run_dir, write_experiment
 from sim.machine.cpu_affinity import cores
+from sim.runs.checkpoints import (
+    Checkpoints,
+    Start,
+    Stops,
+    cut_records_back,
+    go_on,
+    nothing_to_go_on_from,
+    sound_rounds,
+)
 from sim.runs.observer import LocalDisagreement, RoundCallback, RunObserver
-from sim.runs.simulate import Run, drive, make_engine, make_states, quality_log, resolve
+from sim.runs.simulate import Run, make_driver, make_engine, make_states, quality_log, resolve
 from sim.runs.writer import describe, write_engine, write_peers
+from topology.errors import UserError
 
 
 def run(
@@ -29,6 +39,8 @@ def run(
     threads: int | None = None,
     progress: RoundCallback | None = None,
     report: bool = True,
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """Simulate an experiment: every peer of it, in this process.
 
@@ -43,28 +55,50 @@ def run(
         threads: of the stacked engine; by default as many as there are cores.
         progress: is called for every round of every peer.
         report: judge the generators and write figures, ``summary.json`` and ``report.html``.
+        resume: go on with the run in ``run_dir`` from its last checkpoint.
+        stops: when to make checkpoints, and whether to stop; by default never.
 
     Raises:
-        UserError: the experiment says something that cannot be.
+        UserError: the experiment says something that cannot be, or there is nothing to go on from.
+        Interrupted: ``stops`` asked for it.
     """
+    stops = stops or Stops()
     computing = make_engine(engine, threads)
     if name is None:
         name = Path(experiment).stem if isinstance(experiment, str | Path) else "run"
     experiment = with_profiles(resolve(experiment, overrides))
-    folder = choose_run_dir(run_dir, name)
+    folder = choose_run_dir(run_dir, name, shared=resume)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)
     states = make_states(experiment, program=program)
+    start = Start()
+    if resume:
+        rounds = sound_rounds(folder, experiment.peers, states.keys(), print)
+        if not rounds:
+            raise UserError(nothing_to_go_on_from(folder))
+        start = go_on(folder, experiment, states, rounds[0], engine, stops.every)
+        stops.every = stops.every or start.every
     quality = quality_log(experiment, program, folder / "quality.jsonl")
     make_run_dir(folder)  # now that nothing can be refused any more
+    if resume:
+        cut_records_back(folder, start.round)
     began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         write_disagreement = partial(recorder.write_network, folder / "network.jsonl")
         disagreement = LocalDisagreement(len(states), write_disagreement)
         observer = RunObserver(recorder, disagreement, quality, progress)
-        driver = drive(experiment, states, program, observer, computing)
-        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
+        driver = make_driver(experiment, states, program, observer, computing)
+        start.prepare(driver, recorder, experiment.peers)
+
+        def taken() -> float:
+            judging = quality.judging if quality else 0.0
+            return start.seconds + time.monotonic() - began - judging
+
+        Checkpoints(folder, experiment, recorder, driver, engine, stops, taken).run(
+            start, program.rounds
+        )
+        seconds = taken()
         write_engine(folder, describe(engine, computing))
         write_peers(folder, driver.peers, program, recorder, seconds, cores())
     sent = sum(peer.bytes_out for peer in driver.peers.values())

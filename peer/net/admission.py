@@ -15,7 +15,7 @@ from peer.net.session import MISMATCH, NAMED, Claim
 from peer.net.wire import Envelope, Hello, Probe, Reject, Welcome, encode
 
 STRANGERS = 16
-"""Peers without a link to us, and processes with an id that is taken, that are named in the log."""
+"""Peers without a link to us that are named in the log, at most."""
 
 TAKEN = "taken"
 """Of a REJECT to a second process of one id: its place is taken."""
@@ -54,7 +54,7 @@ class Admission:
         self._has_said = False  # that there was something foreign
         self._neighbour_at: dict[bytes, int] = {}  # by the connection that its HELLO came by
         self._strangers: set[int] = set()
-        self._doubles: set[int] = set()  # sessions that claimed an id that was taken
+        self._doubles: set[int] = set()  # neighbours whose ids others claimed, told once
 
     def ignore(self, *, is_stale: bool = False) -> None:
         """Bytes from nobody we know: counted, said once, never answered.
@@ -136,8 +136,8 @@ class Admission:
         """Two processes have one id: the first keeps its place, and both are told."""
         reject = Reject(session, TAKEN, [])
         self._tell(Answer(connection, encode(link.me.session, 0, reject)))
-        if session not in self._doubles and len(self._doubles) < STRANGERS:
-            self._doubles.add(session)
+        if link.neighbour not in self._doubles:
+            self._doubles.add(link.neighbour)
             link.warn_of_double()
             line = (
                 f"a second process says that it is peer {link.neighbour}; the first keeps its "

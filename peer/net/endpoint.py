@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peer.effects import Moment
 from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.isolation import Isolated, IsolationWatch
 from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect
 from peer.net.transfer.chunks import Checksums, Payload
@@ -30,6 +31,9 @@ from topology.errors import UserError
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
 
+
+SILENT = 1.5
+"""Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
 
 # --- what goes in, beside bytes -------------------------------------------------------------------
 
@@ -62,6 +66,14 @@ class Finish:
 
     round: int
     patience: float
+    reason: str = "finished"  # one of peer.net.wire.REASONS
+
+
+@dataclass(frozen=True)
+class Hurry:
+    """We are to stop: exchanges wait ``seconds`` more, and not at all for who is silent."""
+
+    seconds: float
 
 
 # --- what comes out, beside bytes -----------------------------------------------------------------
@@ -106,14 +118,6 @@ class InPhase:
     phase: Phase
 
 
-@dataclass(frozen=True)
-class Isolated:
-    """No neighbour has been reached for so many seconds; from the beginning, if ``never``."""
-
-    seconds: float
-    never: bool
-
-
 Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note
 
 
@@ -122,6 +126,7 @@ class _Farewell:
     """How far we are in taking leave."""
 
     round: int
+    reason: str
     until: float
     is_said: bool = False
 
@@ -158,10 +163,8 @@ class Endpoint:
         self._has_exchanged = False  # the first exchange is over
         self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
         self._farewell: _Farewell | None = None
-        self._isolation = isolation if links else None
-        self._in_touch_at = now
-        self._never_in_touch = True
-        self._holds = False  # nothing is handed over any more: the run ends before it began
+        self._watch = IsolationWatch(self.links, now, isolation)
+        self._hurry_until = float("inf")  # to stop, we wait for nobody after that
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -185,8 +188,12 @@ class Endpoint:
 
     def finish(self, finish: Finish, now: float) -> None:
         """Begin to take leave."""
-        self._farewell = _Farewell(finish.round, now + finish.patience)
+        self._farewell = _Farewell(finish.round, finish.reason, now + finish.patience)
         self._take_leave(now)
+
+    def hurry(self, hurry: Hurry, now: float) -> None:
+        """Let no exchange wait long any more."""
+        self._hurry_until = now + hurry.seconds
 
     # --- bytes and time ---------------------------------------------------------------------------
 
@@ -249,7 +256,9 @@ class Endpoint:
         """Let time pass."""
         for link in self.links.values():
             link.tick(now)
-        self._look_around(now)
+        if self._farewell is None and (isolated := self._watch.look(now)) is not None:
+            self.events.append(isolated)
+        self._give_up_on_the_silent(now)
         self._listen_to_all(now)
         if self._failure is not None and now >= self._failure[0]:
             self.events.append(Failed(self._failure[1]))
@@ -258,7 +267,7 @@ class Endpoint:
 
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbours'."""
-        self._in_touch_at += seconds
+        self._watch.skip_time(seconds)
         for link in self.links.values():
             link.session.skip_time(seconds)
 
@@ -269,24 +278,6 @@ class Endpoint:
             if link.outbox and link.phase is not Phase.QUARANTINED:
                 yield neighbour, link.outbox
 
-    # --- whether anybody is there -----------------------------------------------------------------
-
-    def _look_around(self, now: float) -> None:
-        """Whether we are isolated: without any neighbour since the start, or for long."""
-        if self._isolation is None or self._farewell is not None:
-            return
-        phases = {link.phase for link in self.links.values()}
-        if phases & {Phase.UP, Phase.SUSPECT} or phases == {Phase.LEFT}:
-            self._in_touch_at = now
-            self._never_in_touch = False
-            return
-        start = next(iter(self.links.values())).timing.start_timeout
-        limit = start if self._never_in_touch else self._isolation
-        if now - self._in_touch_at >= limit:
-            self._isolation = None
-            self._holds = self._never_in_touch
-            self.events.append(Isolated(limit, self._never_in_touch))
-
     # --- the exchange at hand ---------------------------------------------------------------------
 
     def _hand_over(self) -> None:
@@ -294,7 +285,7 @@ class Endpoint:
 
         Where one neighbour alone is outstanding, its chunks are handed on as they come.
         """
-        if self._failure is not None or self._holds or self._outcome is None:
+        if self._failure is not None or self._watch.is_hopeless or self._outcome is None:
             return  # nothing is learned any more, and the reason follows; or nobody waits
         if not self._open:
             done, self._outcome = self._outcome, None
@@ -350,25 +341,33 @@ class Endpoint:
                     link.outbox.clear()  # what was meant for the old connection
                     link.session.greet(now)  # a HELLO comes first on every connection
                     self.events.append(Redial(neighbour))
-                case Mismatch(parts):
-                    self._mismatch(neighbour, parts, now)
+                case Mismatch() as mismatch:
+                    self._mismatch(neighbour, mismatch, now)
                 case Twice():
                     self._note(
                         f"peer {neighbour} tells us that another process has our id "
                         f"{link.me.peer} (we keep our place; stop the other)"
                     )
 
-    def _mismatch(self, neighbour: int, parts: tuple[str, ...], now: float) -> None:
+    def _mismatch(self, neighbour: int, mismatch: Mismatch, now: float) -> None:
         """Before anything was learned, another experiment next door is the user's to put right."""
         if not self._has_exchanged and self._failure is None:
             problem = UserError(
-                f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "
-                f"{', '.join(parts)} differ; give every peer the same file"
+                mismatch.words
+                or f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "
+                f"{', '.join(mismatch.parts)} differ; give every peer the same file"
             )
             self._failure = (now + GRACE, problem)  # the neighbour is told, too, before we are gone
 
     def _note(self, line: str) -> None:
         self.events.append(Note(line))
+
+    def _give_up_on_the_silent(self, now: float) -> None:
+        """Where we are to stop, settle the exchange at hand without those that say nothing."""
+        for neighbour in self._open if self._hurry_until < float("inf") else ():
+            link = self.links[neighbour]
+            if now >= self._hurry_until or link.session.detector.silence(now) >= SILENT:
+                link.give_up("we are stopping")
 
     # --- taking leave -----------------------------------------------------------------------------
 
@@ -381,8 +380,8 @@ class Endpoint:
             for link in self.links.values():
                 link.abandon()
                 if link.phase in (Phase.UP, Phase.SUSPECT):
-                    link.leave(farewell.round)
-            self._farewell = _Farewell(farewell.round, now + GRACE, is_said=True)
+                    link.leave(farewell.round, farewell.reason)
+            self._farewell = replace(farewell, until=now + GRACE, is_said=True)
             self._listen_to_all(now)  # what was given up is released
 
     def has_left(self, now: float) -> bool:

@@ -33,12 +33,13 @@ from peer.net.endpoint import (
     Endpoint,
     Failed,
     Finish,
+    Hurry,
     InPhase,
-    Isolated,
     Outcome,
     Part,
     Redial,
 )
+from peer.net.isolation import Isolated
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL
@@ -96,7 +97,7 @@ class IoThread(threading.Thread):
         self.status = Status(phases={k: link.phase.value for k, link in links})
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Begin | Finish | Hurry] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -108,11 +109,16 @@ class IoThread(threading.Thread):
         self._commands.put(Begin(parts, in_pieces))
         self.wake()
 
-    def finish(self, round: int, patience: float) -> None:
-        """Send what is still owed, say that we leave, and end the thread."""
-        self._commands.put(Finish(round, patience))
+    def finish(self, round: int, patience: float, reason: str = "finished") -> None:
+        """Send what is still owed, say that we leave and why, and end the thread."""
+        self._commands.put(Finish(round, patience, reason))
         self.wake()
         self.join()
+
+    def hurry(self, seconds: float) -> None:
+        """We are to stop: let no exchange wait long any more."""
+        self._commands.put(Hurry(seconds))
+        self.wake()
 
     def wake(self) -> None:
         """There is a command, or more of what is being sent."""
@@ -192,6 +198,8 @@ class IoThread(threading.Thread):
                     self.endpoint.begin(command, now)
                 case Finish():
                     self.endpoint.finish(command, now)
+                case Hurry():
+                    self.endpoint.hurry(command, now)
 
     def _pass_on(self, now: float) -> None:
         """Hand on what the endpoint tells."""

@@ -21,12 +21,20 @@ _Z85 = frozenset(Z85CHARS.decode())
 
 
 def keys_folder(given: str | Path | None = None) -> Path:
-    """Where secret keys live: what is given, ``$HEARSAY_KEYS``, or the user's configuration."""
+    """Where secret keys live: what is given, ``$HEARSAY_KEYS``, or the user's configuration.
+
+    A user without a home has it in the working directory.
+    """
     if given is not None:
         return Path(given)
     if from_environment := os.environ.get("HEARSAY_KEYS"):
         return Path(from_environment)
-    configuration = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    configuration = os.environ.get("XDG_CONFIG_HOME")
+    if not configuration:
+        try:
+            configuration = str(Path.home() / ".config")
+        except RuntimeError:  # neither $HOME nor an entry in the password file, as in a container
+            configuration = ".config"
     return Path(configuration) / "hearsay" / "keys"
 
 

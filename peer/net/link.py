@@ -99,6 +99,7 @@ class Link:
         )
         self._seq = 0
         self._their_seq = 0
+        self._farewell = ""  # what became of the neighbour, once it has left
 
     @property
     def phase(self) -> Phase:
@@ -145,14 +146,14 @@ class Link:
         self._use(t)
         self._give_up_in_time(now)
         if self.phase is Phase.LEFT:
-            self._end_sending(t, "it has finished")
+            self._end_sending(t, self._farewell)
 
     def _why_not(self, t: Moment) -> str:
         """Why the neighbour is done without from the beginning, if it is."""
         if self._receiver.refused == t:
             return "its value was corrupt"
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
-            return f"it is {self.phase.value}"
+            return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
         return ""
 
     def warn_of_double(self) -> None:
@@ -160,9 +161,16 @@ class Link:
         if self.session.number is not None:
             self._say(Reject(self.session.number, TWICE, []))
 
-    def leave(self, round: int) -> None:
-        """We have finished after so many rounds."""
-        self._say(Leave(round))
+    def leave(self, round: int, reason: str) -> None:
+        """We go after so many rounds; ``reason`` is one of :data:`peer.net.wire.REASONS`."""
+        self._say(Leave(round, reason))
+
+    def give_up(self, reason: str) -> None:
+        """Wait no more, in the exchange at hand, for this neighbour."""
+        if not self.exchange.is_settled:
+            if not self._sender.owes(self.exchange.t):
+                self._tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
+            self._do_without(reason)
 
     def abandon(self) -> None:
         """Stop sending what is still on its way."""
@@ -244,9 +252,10 @@ class Link:
                 self.session.ping(message, now)
             case Pong():
                 self.session.pong(message, now)
-            case Leave():
-                self.session.change(Phase.LEFT, "finished")
-                self._end("it has finished")
+            case Leave(round, reason):
+                self._farewell = f"it has {reason}"
+                self.session.change(Phase.LEFT, f"{reason} after round {round}")
+                self._end(self._farewell)
 
     def _note_gap(self) -> None:
         """The neighbour's sequence has a gap."""
@@ -336,9 +345,7 @@ class Link:
     def _give_up_in_time(self, now: float) -> None:
         reason = None if self.exchange.is_settled else self.session.absent_for_good(now)
         if reason is not None:
-            if not self._sender.owes(self.exchange.t):
-                self._tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
-            self._do_without(reason)
+            self.give_up(reason)
 
     def _tell_that_we_gave_up(self, t: Moment) -> None:
         if self.phase is not Phase.UNKNOWN:

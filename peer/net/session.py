@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from peer.data.description import Description, check_alike
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.failure_detector import FailureDetector, Timing
 from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Welcome
+from topology.errors import UserError
 
 
 class Phase(Enum):
@@ -45,9 +47,25 @@ class Identity:
     session: int  # random, one a process
     fingerprint: Mapping[str, str]
     signature: Mapping[str, str]
+    data: Description | None = None  # of private images
 
     def differing(self, hello: Hello | Probe) -> tuple[str, ...]:
-        """The parts in which another peer's experiment differs from ours."""
+        """The parts in which another peer's experiment, or data, differ from ours."""
+        return (*self._differing_parts(hello), *(["data"] if self.data_differ(hello) else []))
+
+    def data_differ(self, hello: Hello | Probe) -> str:
+        """How private images of another peer do not fit ours, as the line that a user gets."""
+        if self.data is None or not hello.data:
+            return ""
+        try:
+            check_alike({self.peer: self.data, hello.peer: Description.from_words(hello.data)})
+        except ValueError as problem:
+            return f"data: peer {hello.peer} describes its images in another way: {problem}"
+        except UserError as problem:
+            return str(problem)
+        return ""
+
+    def _differing_parts(self, hello: Hello | Probe) -> tuple[str, ...]:
         ours = {**self.fingerprint, **self.signature}
         theirs = hello.fingerprint | hello.signature
         parts = ours.keys() | theirs.keys()
@@ -72,6 +90,7 @@ class Mismatch:
     """The neighbour runs another experiment; ``parts`` are what differs."""
 
     parts: tuple[str, ...]
+    words: str = ""  # the line for the user, where parts alone do not say it
 
 
 class Claim(Enum):
@@ -173,7 +192,8 @@ class Session:
     def greet(self, now: float) -> None:
         """Say who we are."""
         fingerprint, signature = dict(self.me.fingerprint), dict(self.me.signature)
-        self._say(Hello(self.me.peer, fingerprint, signature, max(0, self.at.round)))
+        data = self.me.data.to_words() if self.me.data is not None else {}
+        self._say(Hello(self.me.peer, fingerprint, signature, max(0, self.at.round), data))
         self._hello_at = now + self._hello_after
         self._hello_after = min(2 * self._hello_after, 1.0)
 
@@ -189,7 +209,7 @@ class Session:
         differing = self.me.differing(hello)
         if differing:
             self._say(Reject(session, MISMATCH, list(differing[:NAMED])))
-            self.refuse(differing)
+            self.refuse(differing, self.me.data_differ(hello))
             return False
         self.detector.hear(now)
         if restarted:  # it knows nothing of us
@@ -212,11 +232,11 @@ class Session:
         self._up_if_mutual()
         return first
 
-    def refuse(self, parts: tuple[str, ...]) -> None:
+    def refuse(self, parts: tuple[str, ...], words: str = "") -> None:
         """It runs another experiment: nothing of it will be averaged."""
         if self.phase is not Phase.REFUSED:
             self.change(Phase.REFUSED, f"it runs another experiment: {', '.join(parts)} differ")
-            self._tell(Mismatch(parts))
+            self._tell(Mismatch(parts, words if parts == ("data",) else ""))
 
     def _up_if_mutual(self) -> None:
         """UP once we know the neighbour and it knows us."""

@@ -380,7 +380,7 @@ def _check(address: str, neighbour: int) -> None:
         scheme, host, port = split(address)
     except UserError:
         raise _no_address(address, neighbour) from None
-    if scheme == "tcp" and (not host or port is None):
+    if scheme != "inproc" and (scheme != "tcp" or not host or port is None):
         raise _no_address(address, neighbour)
 
 

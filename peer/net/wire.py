@@ -8,7 +8,7 @@ fit exactly is a :class:`WireError`; nothing else is ever raised for bytes from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgpack
@@ -38,6 +38,7 @@ class Hello:
     fingerprint: dict[str, str]  # the experiment's parts that all must agree on
     signature: dict[str, str]  # nets and their layouts
     round: int
+    data: dict[str, Any] = field(default_factory=dict)  # of private images: Description.to_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,10 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """I have finished after so many rounds, and everything I owed you is sent."""
+    """I go, after so many rounds, and everything I owed you is sent; and why I go."""
 
     round: int
+    reason: str  # one of REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Probe:
     peer: int
     fingerprint: dict[str, str]
     signature: dict[str, str]
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave | Probe
@@ -133,6 +136,9 @@ TYPES: tuple[type[Message], ...] = (
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort")
 """more: go on; whole: here and verified; late: I am past t; wait: no room yet; abort: not at t."""
+
+REASONS = ("finished", "stopped", "crashed")
+"""Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""
 
 _U64 = 2**64 - 1
 _U32 = 2**32 - 1
@@ -168,6 +174,22 @@ def _table(value: Any) -> dict[str, str]:
     return {_word(64)(key): _word(64)(word) for key, word in value.items()}
 
 
+def _description(value: Any) -> dict[str, Any]:
+    """Numbers, text and short lists of numbers; what they mean, the session looks at."""
+    if type(value) is not dict or len(value) > 8:
+        raise WireError("not a description of data")
+    for key, each in value.items():
+        _word(16)(key)
+        if type(each) is str:
+            _word(HEADER_LIMIT)(each)
+        elif type(each) is list and len(each) <= 3:
+            for number in each:
+                _integer(0, _U32)(number)
+        else:
+            _integer(-(2**31), _U32)(each)
+    return value
+
+
 def _moment(value: Any) -> Moment:
     if type(value) is not list or len(value) != 2:
         raise WireError("not a moment")
@@ -177,6 +199,12 @@ def _moment(value: Any) -> Moment:
 def _verdict(value: Any) -> str:
     if value not in VERDICTS or type(value) is not str:
         raise WireError("not a verdict")
+    return value
+
+
+def _reason(value: Any) -> str:
+    if value not in REASONS or type(value) is not str:
+        raise WireError("not a reason to leave")
     return value
 
 
@@ -196,10 +224,12 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "parts": _words,
     "fingerprint": _table,
     "signature": _table,
+    "data": _description,
     "verdict": _verdict,
+    "reason": _reason,
     "t": _moment,
 }
-_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in TYPES}
+_FIELDS = {kind: tuple(each.name for each in fields(kind)) for kind in TYPES}
 _NUMBERS = {kind: number for number, kind in enumerate(TYPES)}
 
 

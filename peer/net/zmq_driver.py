@@ -26,9 +26,15 @@ from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
 
+HURRY = 5.0
+"""Seconds that a peer that is to stop still waits for neighbours, so as to finish its round."""
+
+PATIENCE = 1.0
+"""Seconds in which a peer that was stopped, or crashed, sends what it owes."""
+
 
 class Stopped(Exception):
-    """The user asked the peer to stop, and it has waited long enough for a good moment."""
+    """Asked to stop before a round was completed: whatever was begun is dropped."""
 
 
 class ZmqDriver:
@@ -37,15 +43,19 @@ class ZmqDriver:
     Args:
         peer: the facade over the peer's state.
         io: an I/O thread, not yet started.
-        report: is called with each :class:`Report` (records, checkpoints).
-        stop: once set, the peer stops at the end of its round.
+        report: is called with each :class:`Report` (records, checkpoints); returns whether another
+            round is to follow.
+        stop: once set, neighbours are waited for no longer than it takes to finish the round.
+
+    Attributes:
+        began: rounds that the peer had completed when this driver took it over.
     """
 
     def __init__(
         self,
         peer: Peer,
         io: IoThread,
-        report: Callable[[Report], None],
+        report: Callable[[Report], bool],
         stop: threading.Event,
     ) -> None:
         self.peer = peer
@@ -53,23 +63,27 @@ class ZmqDriver:
         self.report = report
         self.stop = stop
         self._buffers = SendBuffers()
+        self.began = peer.state.round
+        self._hurries = False
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
 
         Raises:
             UserError: a neighbour runs another experiment.
-            Stopped: asked to stop while waiting for a neighbour.
+            Stopped: asked to stop while waiting for a neighbour in the very first round.
         """
         prepare_compute_thread(threads)
         self.io.start()
         running = program.start(self.peer)
         result: Any = None
+        reason = "crashed"
         try:
             while True:
                 try:
                     effect = running.send(result)
                 except StopIteration:
+                    reason = "finished"
                     return True
                 match effect:
                     case Combine():
@@ -77,8 +91,8 @@ class ZmqDriver:
                     case Exchange():
                         result = self._exchange(effect)
                     case Report():
-                        self.report(effect)
-                        if self._asked_to_stop():
+                        if not self.report(effect) and effect.round < program.rounds:
+                            reason = "stopped"
                             return False
                         result = None
                     case Now():
@@ -88,12 +102,13 @@ class ZmqDriver:
                         result = None
                     case _:
                         result = carry_out(effect, self.peer.state)
+        except Stopped:
+            reason = "stopped"
+            raise
         finally:
             running.close()
-            self.io.finish(self.peer.state.round, 1.0 if self._asked_to_stop() else patience)
-
-    def _asked_to_stop(self) -> bool:
-        return self.stop.is_set()
+            patience = PATIENCE if reason == "crashed" or self.stop.is_set() else patience
+            self.io.finish(self.peer.state.round, patience, reason)
 
     def _combine(self, effect: Combine) -> Any:
         """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
@@ -173,15 +188,16 @@ class ZmqDriver:
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
         """What came of the exchange, or what went wrong; what comes in pieces is combined."""
-        asked = None
         while True:
             try:
                 result = self.io.results.get(timeout=0.2)
             except queue.Empty:
-                if self._asked_to_stop():
-                    asked = asked or time.monotonic()
-                    if time.monotonic() - asked > 2.0:
-                        raise Stopped from None
+                if self.stop.is_set():
+                    if self.peer.state.round == self.began:
+                        raise Stopped from None  # where it began is on the disk, or made anew
+                    if not self._hurries:
+                        self._hurries = True
+                        self.io.hurry(HURRY)
                 continue
             match result:
                 case Arriving(neighbour, piece, others):

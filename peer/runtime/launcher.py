@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,58 @@ from rich.table import Table
 from rich.text import Text
 
 from peer.experiment import Experiment, from_mapping
+from peer.runtime.output import stamp
+from peer.runtime.progress import PROGRESS, REACHABLE, Pace, describe
+from peer.runtime.signals import STOPPED, Stop
+from peer.state.checkpoint import newest_checkpoint, saved_rounds
 from peer.state.recorder import write_experiment
+from topology.errors import UserError
+
+AGREED = 8.0
+"""Seconds in which all peers are to stop after the same round; then each does by itself."""
 
 GRACE = 15.0
-"""Seconds that a peer has to stop after it was asked to, before it is killed."""
+"""Seconds a peer has for leaving after it was asked to, before it is ended."""
 
 
 @dataclass
 class Child:
-    """One peer's process, and the last status that it sent."""
+    """One peer's process and what it last said of itself.
+
+    Attributes:
+        promise: the round that it will not go beyond, once it was asked for one.
+    """
 
     peer: int
     process: subprocess.Popen[str]
     status: dict[str, Any] = field(default_factory=dict)
+    promise: int | None = None
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process has not ended."""
+        return self.process.poll() is None
+
+    def tell(self, order: str) -> None:
+        """Give it an order (see :meth:`peer.runtime.process.PeerProcess.listen_to_parent`)."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # it is gone
+            self.process.stdin.write(order + "\n")
+            self.process.stdin.flush()
+
+
+def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
+    """The newest round that every peer has saved soundly; None where there is none."""
+    folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
+    while True:
+        rounds = [set(saved_rounds(folder)) for folder in folders]
+        common = set.intersection(*rounds)
+        if not common:
+            return None
+        newest = max(common)
+        if all(newest_checkpoint(folder, newest, tell) for folder in folders):
+            return newest  # else one is damaged, and is not among them any more
 
 
 def with_free_ports(experiment: Experiment) -> Experiment:
@@ -56,59 +97,107 @@ def up(
     rounds: int,
     console: Console,
     extra: list[str],
+    stop: Stop,
 ) -> dict[int, int]:
-    """Start every peer, show their status until all have ended, and return their exit codes.
+    """Start every peer, show them until all have ended; returns their exit codes.
 
-    Ctrl-C is passed on, once. A peer that does not stop in :data:`GRACE` seconds, or before a
-    second Ctrl-C, is killed. If this process dies, the peers notice it and stop.
+    Asked to stop, all stop after one round, the same for all: no exchange is lost. Where they
+    cannot in :data:`AGREED` seconds, each stops by itself; what is left after :data:`GRACE` seconds
+    is ended. No process is left behind: if this one dies, the peers see it and stop.
 
-    Args:
-        experiment: of all the peers.
-        run_dir: the folder that all write to.
-        rounds: how many the table shows a peer's round out of.
-        console: where the table is shown.
-        extra: arguments that every peer's command gets.
-
-    Returns:
-        By peer, its exit code.
+    Raises:
+        UserError: nothing can be written into ``run_dir``.
     """
-    write_experiment(experiment, run_dir)
+    try:
+        write_experiment(experiment, run_dir)
+        log = (run_dir / "peers.log").open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as problem:
+        raise UserError(f"--run-dir {run_dir}: cannot be written: {problem.strerror}") from None
+    is_live = console.is_terminal
     lines: deque[str] = deque(maxlen=8)
-    log = (run_dir / "peers.log").open("a", encoding="utf-8")
+
+    def say(line: str) -> None:
+        line = f"{stamp(not is_live)} {line}"
+        lines.append(line)
+        with contextlib.suppress(OSError):  # a full disk
+            log.write(line + "\n")
+            log.flush()
+        if not is_live:
+            console.print(line, highlight=False, soft_wrap=True)
+
+    stop.tell = say
     children = [_start(peer, run_dir, extra) for peer in range(experiment.peers)]
-    readers = [
-        threading.Thread(target=_read, args=(child, lines, log), daemon=True) for child in children
-    ]
+    readers = [threading.Thread(target=_read, args=(child, say), daemon=True) for child in children]
     for reader in readers:
         reader.start()
-    # When Ctrl-C came: noted, since an exception raised in a signal handler may be lost.
-    asked: list[float] = []
-
-    def ask(number: int, frame: object) -> None:
-        asked.append(time.monotonic())
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    passed_on = False
+    stopping = _Stopping(children, say)
+    live = Live(console=console, refresh_per_second=4, transient=False) if is_live else None
+    told = time.monotonic()
     try:
-        with Live(console=console, refresh_per_second=4, transient=False) as live:
-            while running := [c for c in children if c.process.poll() is None]:
+        with live or contextlib.nullcontext():
+            while any(child.runs for child in children):
+                if stop.asked.is_set():
+                    stopping.go_on()
+                if live is not None:
+                    live.update(_view(children, rounds, lines))
+                elif time.monotonic() - told >= PROGRESS:
+                    told = time.monotonic()
+                    for child in children:
+                        if child.runs:
+                            say(f"peer {child.peer}: {_in_a_line(child, rounds)}")
+                time.sleep(0.1)
+            if live is not None:
                 live.update(_view(children, rounds, lines))
-                if len(asked) > 1 or (asked and time.monotonic() - asked[0] > GRACE):
-                    _signal(running, signal.SIGKILL)
-                elif asked and not passed_on:
-                    passed_on = True
-                    _signal(running, signal.SIGINT)
-                time.sleep(0.25)
-            live.update(_view(children, rounds, lines))
-        console.print()  # the table does not end its last line
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         _end(children)
         for reader in readers:
             reader.join(timeout=5)
         log.close()
+    if live is not None:
+        console.print()  # what follows begins on a line of its own
     return {child.peer: child.process.returncode for child in children}
+
+
+class _Stopping:
+    """How the peers are stopped: after one round, else each by itself, else ended."""
+
+    def __init__(self, children: list[Child], say: Callable[[str], None]) -> None:
+        self.children = children
+        self.say = say
+        self._began: float | None = None
+        self._is_agreed = False
+        self._is_signalled = False
+
+    def go_on(self) -> None:
+        """Do what is to be done by now."""
+        now = time.monotonic()
+        running = [child for child in self.children if child.runs]
+        if self._began is None:
+            self._began = now
+            if not all(child.status for child in running):  # some have not begun: nothing is lost
+                self._signal(running, signal.SIGINT)
+                self._is_signalled = True
+            for child in running:
+                child.tell("promise")
+        promises = [child.promise for child in running if child.promise is not None]
+        if running and len(promises) == len(running) and not self._is_agreed:
+            self._is_agreed = True
+            self.say(f"all stop after round {max(promises)}")
+            for child in running:
+                child.tell(f"stop after {max(promises)}")
+        waited = now - self._began
+        if waited > AGREED and not self._is_signalled:
+            self._is_signalled = True
+            self.say("some are not as far yet: each stops at the end of its own round")
+            self._signal(running, signal.SIGINT)
+        if waited > GRACE:
+            self._signal(running, signal.SIGKILL)
+
+    @staticmethod
+    def _signal(children: list[Child], number: signal.Signals) -> None:
+        for child in children:
+            if child.runs:
+                child.process.send_signal(number)
 
 
 def _start(peer: int, run_dir: Path, extra: list[str]) -> Child:
@@ -116,41 +205,34 @@ def _start(peer: int, run_dir: Path, extra: list[str]) -> Child:
     command += ["--topology", str(run_dir / "experiment.yaml"), "--run-dir", str(run_dir)]
     process = subprocess.Popen(
         [*command, "--status", *extra],
-        stdin=subprocess.PIPE,  # closed when we die, which tells the peer
+        stdin=subprocess.PIPE,  # its end tells the peer that we are gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that Ctrl-C reaches it through us alone, once
+        start_new_session=True,  # Ctrl-C reaches it through us, once
     )
     return Child(peer, process)
 
 
-def _read(child: Child, lines: deque[str], log: Any) -> None:
-    """Read a peer's output: JSON lines are its status, all others are for the user."""
+def _read(child: Child, say: Callable[[str], None]) -> None:
+    """Follow what a peer says: status lines are JSON, everything else is for the user."""
     assert child.process.stdout is not None
     for line in child.process.stdout:
         line = line.rstrip()
         if line.startswith("{"):
-            try:
-                child.status = json.loads(line)
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if "promise" in found:
+                    child.promise = int(found["promise"])
+                else:
+                    child.status = found
                 continue
-            except ValueError:
-                pass
         if line:
-            labelled = f"peer {child.peer}: {line}"
-            lines.append(labelled)
-            log.write(labelled + "\n")
-            log.flush()
-
-
-def _signal(children: list[Child], number: signal.Signals) -> None:
-    for child in children:
-        if child.process.poll() is None:
-            child.process.send_signal(number)
+            say(f"peer {child.peer}: {line}")
 
 
 def _end(children: list[Child]) -> None:
-    """Kill the processes that still run, and wait for all."""
+    """End what still runs, each by its own process id."""
     for child in children:
         if child.process.poll() is None:
             child.process.kill()
@@ -164,12 +246,13 @@ def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
     table = Table(title=f"{len(children)} peers", title_justify="left")
     for heading in ("peer", "round", "loss D", "loss G", "links up", "in", "out", ""):
         justify: JustifyMethod = "left" if heading == "" else "right"
-        table.add_column(heading, justify=justify, no_wrap=True)
+        # where it is narrow, what is least needed gives way first
+        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")
     for child in children:
         status = child.status
         losses = status.get("losses", {})
         phases = status.get("phases", {})
-        up_now = sum(phase in ("up", "left") for phase in phases.values())
+        up_now = sum(phase in REACHABLE for phase in phases.values())
         table.add_row(
             str(child.peer),
             f"{status.get('round', 0)}/{rounds}",
@@ -183,6 +266,13 @@ def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
     return Group(table, Text("\n".join(lines), style="dim"))
 
 
+def _in_a_line(child: Child, rounds: int) -> str:
+    status = child.status
+    round = int(status.get("round", 0))
+    rate = child.pace.rate(time.monotonic(), round)
+    return describe(round, rounds, rate, status.get("losses", {}), status.get("phases", {}))
+
+
 def _condition(child: Child) -> Text:
     code = child.process.poll()
     if code is None:
@@ -192,10 +282,10 @@ def _condition(child: Child) -> Text:
         return Text("finished", style="green")
     if code < 0:
         return Text(f"killed ({signal.Signals(-code).name})", style="red")
-    return Text("stopped" if code == 130 else f"failed (exit code {code})", style="red")
+    return Text("stopped" if code == STOPPED else f"failed (exit code {code})", style="red")
 
 
-_GOOD = ("up", "left", "unknown")
+_GOOD = (*REACHABLE, "unknown")
 
 
 def _number(value: float | None) -> str:

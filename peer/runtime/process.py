@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peer.compute.compressed_combine import Coding
-from peer.data import load_source, partition
+from peer.data import Description, load_source, partition
 from peer.effects import Report
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
-from peer.net.endpoint import Endpoint, Isolated
+from peer.experiment.traits import traits
+from peer.net.endpoint import Endpoint
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
+from peer.net.isolation import Isolated
 from peer.net.keys import curve_secret, keys_folder, public_key
 from peer.net.link import Link
 from peer.net.session import Identity
@@ -27,10 +30,14 @@ from peer.net.sockets import Security, Sockets
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
 from peer.program import Program
+from peer.runtime.course import Course
+from peer.runtime.saver import Saver
+from peer.runtime.signals import Stop
 from peer.state import PeerState, make_state
-from peer.state.checkpoint import load_state, save_state
+from peer.state.checkpoint import load_state
 from peer.state.count_sketch import encode
-from peer.state.recorder import Recorder, sketcher, write_experiment, write_peer
+from peer.state.json_lines import cut_back
+from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import Isolation, UserError
 
 Log = Callable[[str], None]
@@ -38,17 +45,36 @@ Log = Callable[[str], None]
 
 @dataclass
 class Options:
-    """How one process runs, beside what the experiment says.
+    """How one process is to run, beside what the experiment says.
 
     Attributes:
-        keys: the folder of secret keys; the default one if None.
-        resume: whether to go on from the newest checkpoint.
-        watch_parent: whether to stop when standard input ends, as it does when ``peer up`` dies.
+        keys: the folder of secret keys.
+        resume: there must be a checkpoint to go on from; otherwise there may be.
+        resume_at: its round, where it is not to be the newest.
+        resume_anyway: from another experiment's, too, if the state fits.
     """
 
     keys: Path | None = None
     resume: bool = False
-    watch_parent: bool = False
+    resume_at: int | None = None
+    resume_anyway: bool = False
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a peer's run ended.
+
+    Attributes:
+        completed: it got to the last round.
+        round: rounds completed.
+        saved: the round of the newest state on the disk; None where there is none.
+        problem: why what it ends with is not on the disk; empty where it is.
+    """
+
+    completed: bool
+    round: int
+    saved: int | None
+    problem: str = ""
 
 
 class PeerProcess:
@@ -58,9 +84,10 @@ class PeerProcess:
         experiment: the same at every peer.
         peer: which one this is.
         program: what it runs.
-        run_dir: its own folder, ``peer-<id>``, is made there.
-        log: is called with each line for the user.
-        options: how the process runs.
+        run_dir: its own folder, ``peer-<id>``, is made there; a checkpoint in it is gone on from.
+        log: gets one line for everything worth telling, from any thread; it must not raise.
+        options: how it is to run.
+        stop: asks it to stop.
 
     Raises:
         UserError: the experiment cannot run here (id, data, keys, address in use...).
@@ -74,6 +101,7 @@ class PeerProcess:
         run_dir: Path,
         log: Log,
         options: Options,
+        stop: Stop | None = None,
     ) -> None:
         if not 0 <= peer < experiment.peers:
             raise UserError(
@@ -85,16 +113,50 @@ class PeerProcess:
         self.folder = run_dir / f"peer-{peer}"
         self.log = log
         self.state, self._source = load_peer(experiment, peer, program)
-        if options.resume and load_state(self.state, self.folder):
-            log(f"resumed after round {self.state.round}")
+        self._traits = traits(experiment, shard_digest(self.state))
+        self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
+        self._records: dict[str, Any] = {"missed": {}, "participants": []}
+        self._resume(options)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
-        self.stop = threading.Event()
+        self.stop = stop or Stop()
+        self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
+        self.course = Course(self.stop.asked, self.state.round)
+        self.saver = Saver(self.state, self.folder, self._traits, log)
         self.finished = threading.Event()
-        self.problem: UserError | None = None  # why it stopped, if nobody asked it to
         self.io = self._io_thread(options)
-        if options.watch_parent:
-            threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+        self.status.round = self.state.round
+
+    def _resume(self, options: Options) -> None:
+        """Go on from what is in the peer's folder, if there is anything."""
+        checkpoint = load_state(
+            self.state,
+            self.folder,
+            self._traits,
+            at=options.resume_at,
+            anyway=options.resume_anyway,
+            tell=self.log,
+        )
+        if checkpoint is None and options.resume:
+            at = "" if options.resume_at is None else f" of round {options.resume_at}"
+            raise UserError(
+                f"--resume: there is no checkpoint{at} in {self.folder}; leave --resume out to "
+                "begin, or name the run's --run-dir"
+            )
+        if checkpoint is not None:
+            self.log(f"resumed after round {self.state.round}, from {checkpoint.path}")
+            totals = checkpoint.totals
+            self._totals = {name: totals[name] for name in self._totals}
+            self._records = {name: totals[name] for name in self._records}
+        if self.state.round >= self.program.rounds:
+            self.log(
+                f"it has all its {self.program.rounds} rounds already; for more, say --set "
+                "algorithm.rounds=..."
+            )
+        try:
+            cut_back(self.folder / "metrics.jsonl", self.state.round)
+        except OSError as problem:
+            raise UserError(f"{self.folder}: cannot be written: {problem.strerror}") from None
 
     @property
     def status(self) -> Status:
@@ -143,91 +205,115 @@ class PeerProcess:
         if isolated.never:
             self.io.results.put(problem)  # instead of the first exchange
         else:
-            self.problem = problem
-            self.stop.set()  # at the end of the round, which does not wait for anybody
+            self.isolation = problem
+            self.stop.ask("no neighbour is there any more")
 
-    def run(self) -> bool:
-        """Run to the end.
-
-        Returns:
-            False where the user stopped it before.
+    def run(self) -> Ending:
+        """Run to the end, or until asked to stop.
 
         Raises:
-            UserError: a neighbour runs another experiment.
+            UserError: a neighbour runs another experiment, or nothing can be written.
+        Isolation: no neighbour is reached; what was learned with them is saved.
         """
         experiment, state = self.experiment, self.state
-        write_experiment(experiment, self.run_dir)
-        began = time.monotonic()
-        sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
         every, last = experiment.metrics.every, self.program.rounds
-        with Recorder(self.folder / "metrics.jsonl", every, last) as recorder:
+        try:
+            write_experiment(experiment, self.run_dir)
+            recorder = Recorder(self.folder / "metrics.jsonl", every, last, self.log)
+        except OSError as problem:
+            raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
+        recorder.go_on_from(state.peer, self._records)
+        began = time.monotonic()
+        before = dict(self._totals)
+        sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
 
-            def report(effect: Report) -> None:
-                wanted = recorder.wants(effect.round)
-                recorder.write(
-                    state.peer,
-                    effect.round,
-                    effect.measures,
-                    seconds=time.monotonic() - began,
-                    bytes_in=self.status.bytes_in,
-                    bytes_out=self.status.bytes_out,
-                    sketches={
-                        name: encode(sketch(state.nets[name].arena.vector))
-                        for name, sketch in (sketches.items() if wanted else ())
-                    },
-                )
-                self.status.round = effect.round
-                self.status.losses = dict(effect.measures["losses"])
-                if experiment.checkpoint and effect.round % experiment.checkpoint == 0:
-                    save_state(state, self.folder)
+        def count() -> None:
+            self._totals["seconds"] = before["seconds"] + time.monotonic() - began
+            self._totals["bytes_in"] = before["bytes_in"] + self.status.bytes_in
+            self._totals["bytes_out"] = before["bytes_out"] + self.status.bytes_out
 
-            driver = ZmqDriver(self.peer, self.io, report, self.stop)
+        def report(effect: Report) -> bool:
+            wanted = recorder.wants(effect.round)
+            count()
+            recorder.write(
+                state.peer,
+                effect.round,
+                effect.measures,
+                seconds=self._totals["seconds"],
+                bytes_in=self._totals["bytes_in"],
+                bytes_out=self._totals["bytes_out"],
+                sketches={
+                    name: encode(sketch(state.nets[name].arena.vector))
+                    for name, sketch in (sketches.items() if wanted else ())
+                },
+            )
+            self.status.round = effect.round
+            self.status.losses = dict(effect.measures["losses"])
+            goes_on = self.course.goes_on(effect.round)
+            due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
+            if due or not goes_on or effect.round >= last:
+                self.saver.save(self._totals | recorder.totals(state.peer))
+            return goes_on
+
+        with recorder:
+            driver = ZmqDriver(self.peer, self.io, report, self.stop.asked)
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
             except Stopped:
-                return False
-            if completed or experiment.checkpoint:
-                save_state(state, self.folder)
+                # the round at hand is given up: what is on the disk is where this process began
+                return Ending(False, driver.began, self.saver.newest)
+            count()
+            unwritten = self._leave_what_it_made(recorder)
+        self.finished.set()
+        if self.isolation is not None and not completed:
+            raise self.isolation
+        return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+
+    def _leave_what_it_made(self, recorder: Recorder) -> str:
+        """Write the generator and the summary; returns what is in the way, if anything is."""
+        state = self.state
+        try:
             write_peer(
                 state,
                 self.folder,
-                seconds=time.monotonic() - began,
-                bytes_in=self.status.bytes_in,
-                bytes_out=self.status.bytes_out,
+                seconds=self._totals["seconds"],
+                bytes_in=int(self._totals["bytes_in"]),
+                bytes_out=int(self._totals["bytes_out"]),
                 missing=recorder.missed(state.peer),
-                product=self.program.makes_product(state.peer, experiment.peers),
+                product=self.program.makes_product(state.peer, self.experiment.peers),
             )
-        self.finished.set()
-        if self.problem is not None and not completed:
-            raise self.problem
-        return completed
+        except OSError as problem:
+            return problem.strerror or str(problem)
+        return ""
 
-    def _watch_parent(self) -> None:
-        """Stop the peer when the process that started it is gone: standard input ends."""
-        while os.read(0, 1024):
-            pass
-        self.stop.set()
+    def listen_to_parent(self) -> None:
+        """Do as whoever started this peer says on standard input; stop when that ends.
 
-    def obey_signals(self) -> None:
-        """Stop the peer on Ctrl-C or SIGTERM: at the end of its round, at a second one at once."""
+        ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`Course`); ``stop after R``
+        tells what all peers agreed on.
+        """
 
-        def stop(number: int, frame: object) -> None:
-            if self.stop.is_set():
-                os._exit(128 + number)
-            self.log("stopping at the end of this round (again: at once)")
-            self.stop.set()
+        def listen() -> None:
+            with os.fdopen(os.dup(0), encoding="utf-8", errors="replace") as orders:
+                for order in orders:
+                    match order.split():
+                        case ["promise"]:
+                            self.log(json.dumps({"promise": self.course.promise()}))
+                        case ["stop", "after", round]:
+                            self.course.last(int(round))
+            self.stop.ask("whoever started this peer is gone")
 
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        threading.Thread(target=listen, name="parent", daemon=True).start()
 
 
-def identify(experiment: Experiment, state: PeerState, source: str) -> Identity:
+def identify(experiment: Experiment, state: PeerState, source: str | Description) -> Identity:
     """What a peer says of itself: a session of its own, and all that neighbours must agree on."""
     return Identity(
         state.peer,
         secrets.randbits(64),
-        experiment.fingerprint() | {"images": source},
+        experiment.fingerprint() | {"images": source if isinstance(source, str) else "own"},
         {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
+        None if isinstance(source, str) else source,
     )
 
 
@@ -245,12 +331,14 @@ def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | Non
     return Security(secret, public_key(secret).encode(), allowed)
 
 
-def load_peer(experiment: Experiment, peer: int, program: Program) -> tuple[PeerState, str]:
+def load_peer(
+    experiment: Experiment, peer: int, program: Program
+) -> tuple[PeerState, str | Description]:
     """Peer ``peer`` at round 0 with its own part of the data.
 
     Returns:
-        Its state, and a digest of the images that all peers must share; "own" where each has its
-        own.
+        Its state, and a digest of the images that all peers must share, or a description of them
+        where each has its own.
 
     Raises:
         UserError: the data are not there, or leave a peer without samples.
@@ -262,7 +350,8 @@ def load_peer(experiment: Experiment, peer: int, program: Program) -> tuple[Peer
     if peer in workers:
         parts = partition(experiment.data, images, len(workers), experiment.seed)
         indices = parts[workers.index(peer)]
-    own = experiment.data.partition.name == "own"
-    source = "own" if own else hashlib.blake2b(images.pixels.tobytes(), digest_size=8).hexdigest()
+    source: str | Description = Description.of(images)
+    if experiment.data.partition.name != "own":
+        source = hashlib.blake2b(images.pixels.tobytes(), digest_size=8).hexdigest()
     state = make_state(experiment, peer, images, indices, names=program.nets(peer))
     return state, source

@@ -40,6 +40,11 @@ class Net:
         optimizer.state[parameters] = self.moments
         return optimizer
 
+    @property
+    def kind(self) -> list[str]:
+        """Its arena's layout, as a digest, and its optimizer: what a saved net must agree with."""
+        return [self.arena.layout.signature(), self.spec.name]
+
     def copy(self) -> Net:
         """The same net in an arena of its own."""
         arena = self.arena.copy(torch.empty_like(self.arena.vector))
@@ -65,6 +70,25 @@ class Net:
         for name, counter in self.arena.counters.items():
             tensors[f"buffer.{name}"] = counter.detach().cpu().clone()
         return tensors
+
+    def check(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Whether :meth:`load` can take these values, to the last.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        vector, counters = self.arena.vector, self.arena.counters
+        moments = {name for name in tensors if name.startswith("optimizer.")}
+        expected = {"arena": vector.shape}
+        expected |= {f"buffer.{name}": counter.shape for name, counter in counters.items()}
+        if tensors.keys() - moments != expected.keys():
+            raise ValueError("it has other buffers")
+        for name, shape in expected.items():
+            if tensors[name].shape != shape:
+                raise ValueError(f"its {name} has another shape")
+        for name in moments:
+            if tensors[name].shape not in ((), self.arena.parameters.shape):
+                raise ValueError(f"its {name} has another shape")
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take over the values that :meth:`dump` returned."""

@@ -29,6 +29,9 @@ from peer.streams import Streams
 
 Module = Callable[[torch.Tensor], torch.Tensor]
 
+Orders = dict[str, tuple[np.ndarray, int]]
+"""By a shard's prefix, the order of its images, and how far into it draws are."""
+
 
 @dataclass
 class SavedState:
@@ -41,6 +44,11 @@ class SavedState:
 
     tensors: dict[str, torch.Tensor]
     facts: bytes
+
+    @property
+    def round(self) -> int:
+        """Rounds completed."""
+        return int(_unpacked(self.facts)["round"])
 
 
 @dataclass
@@ -172,6 +180,7 @@ class PeerState:
             "round": self.round,
             "streams": self.streams.dump(),
             "facts": self.facts,
+            "nets": {name: net.kind for name, net in self.nets.items()},
         }
         if self.shard is not None:
             shards = {"": self.shard, **self._shards}
@@ -183,36 +192,93 @@ class PeerState:
     def load(self, saved: SavedState) -> None:
         """Take over what :meth:`dump` gave; this state was just made from the same experiment.
 
+        Everything is looked at before anything is changed.
+
         Raises:
-            ValueError: ``saved`` is another peer's, or of another shape.
+            ValueError: ``saved`` is another peer's, or of another shape; the state is as it was.
         """
-        facts = msgpack.unpackb(saved.facts, strict_map_key=False)
-        if facts["peer"] != self.peer:
-            raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
+        try:
+            facts, own, shards, of_nets = self._looked_at(saved)
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise ValueError(f"it lacks what belongs to a state ({problem})") from None
         self.round = facts["round"]
         self.streams.load(facts["streams"])
         self.facts = facts["facts"]
-        self.tensors = {
-            name.removeprefix("own/"): tensor.clone().to(self.device)
-            for name, tensor in saved.tensors.items()
-            if name.startswith("own/")
-        }
+        self.tensors = own
         if self.shard is not None:
             self._shards = {
-                prefix: Shard(self.shard.pixels, self.shard.labels)
-                for prefix in facts["positions"]
-                if prefix
+                prefix: Shard(self.shard.pixels, self.shard.labels) for prefix in shards if prefix
             }
             for prefix, shard in {"": self.shard, **self._shards}.items():
-                shard.order = saved.tensors[f"{prefix}shard/order"].numpy().copy()
-                shard.position = facts["positions"][prefix]
+                shard.order, shard.position = shards[prefix]
         for name, net in self.nets.items():
-            own = {
-                key.removeprefix(f"{name}/"): value
-                for key, value in saved.tensors.items()
-                if key.startswith(f"{name}/")
-            }
-            net.load(own)
+            net.load(of_nets[name])
+
+    def _looked_at(
+        self, saved: SavedState
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor], Orders, dict[str, dict[str, torch.Tensor]]]:
+        """What :meth:`load` takes over: facts, own tensors, orders of shards, nets; all sound."""
+        facts = _unpacked(saved.facts)
+        if facts["peer"] != self.peer:
+            raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
+        kinds = {name: net.kind for name, net in self.nets.items()}
+        for name in sorted(kinds.keys() | facts["nets"].keys()):
+            there, here = facts["nets"].get(name), kinds.get(name)
+            if there != here:
+                raise ValueError(f"its {name} is {_kind(there)}, and here it is {_kind(here)}")
+        tensors = dict(saved.tensors)
+        own = {
+            name.removeprefix("own/"): tensors.pop(name).clone().to(self.device)
+            for name in saved.tensors
+            if name.startswith("own/")
+        }
+        streams = Streams(self.streams.seed, self.peer)
+        streams.load(facts["streams"])
+        shards = self._shards_in(facts.get("positions"), tensors)
+        of_nets = {name: _part(tensors, name) for name in self.nets}
+        for name, net in self.nets.items():
+            net.check(of_nets[name])
+        if tensors:
+            raise ValueError(f"nothing here is called {min(tensors)}")
+        return facts, own, shards, of_nets
+
+    def _shards_in(
+        self, positions: Mapping[str, int] | None, tensors: dict[str, torch.Tensor]
+    ) -> Orders:
+        """The order and the position of every shard, by prefix; taken out of ``tensors``."""
+        if (positions is None) != (self.shard is None):
+            raise ValueError("one of the two holds data, and the other none")
+        found: Orders = {}
+        for prefix, position in (positions or {}).items():
+            assert self.shard is not None
+            order = tensors.pop(f"{prefix}shard/order").numpy().copy()
+            count = len(self.shard)
+            if order.shape not in ((0,), (count,)) or not 0 <= position <= len(order):
+                raise ValueError(f"it is of {len(order)} images, and here are {count}")
+            if not np.array_equal(np.sort(order), np.arange(len(order))):
+                raise ValueError("its order of the images is none")
+            found[prefix] = (order, position)
+        return found
+
+
+def _unpacked(facts: bytes) -> dict[str, Any]:
+    try:
+        found = msgpack.unpackb(facts, strict_map_key=False)
+        if {"peer", "round", "streams", "facts", "nets"} <= found.keys():
+            return dict(found)
+    except Exception:  # msgpack raises a dozen kinds; all mean the same
+        pass
+    raise ValueError("it is no peer's state")
+
+
+def _part(tensors: dict[str, torch.Tensor], net: str) -> dict[str, torch.Tensor]:
+    """What belongs to ``net``, by its own names; taken out of ``tensors``."""
+    names = [name for name in tensors if name.startswith(f"{net}/")]
+    return {name.removeprefix(f"{net}/"): tensors.pop(name) for name in names}
+
+
+def _kind(kind: Any) -> str:
+    return "not there" if kind is None else f"of layout {kind[0]}, trained by {kind[1]}"
 
 
 def make_state(

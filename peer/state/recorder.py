@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from peer.experiment import Experiment
 from peer.experiment.yaml_file import write_mapping
@@ -16,6 +20,7 @@ from peer.gan.arena import module_with
 from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
 from peer.state.count_sketch import CountSketch
+from peer.state.json_lines import JsonLines
 from topology.errors import UserError
 
 
@@ -26,14 +31,16 @@ class Recorder:
         path: the file; it is appended to, so that a resumed run goes on in it.
         every: rounds between two records of a peer.
         last: the run's last round, which is always recorded.
+        tell: gets a line when records cannot be written for a time.
     """
 
-    def __init__(self, path: Path, every: int, last: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, path: Path, every: int, last: int, tell: Callable[[str], None] = print
+    ) -> None:
         self.path = path
         self.every = every
         self.last = last
-        self._file = path.open("a", encoding="utf-8")
+        self._lines = JsonLines(path, tell)
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
 
@@ -70,14 +77,23 @@ class Recorder:
             record["participants"] = self._participants.pop(peer)
         if sketches:
             record["sketches"] = dict(sketches)
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._lines.write(record)
 
     @staticmethod
     def write_network(path: Path, round: int, disagreement: Mapping[str, float]) -> None:
         """Record the disagreement of the whole network, which only a simulation can see."""
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"round": round, "disagreement": dict(disagreement)}) + "\n")
+
+    def totals(self, peer: int) -> dict[str, Any]:
+        """What has been added up of that peer's rounds, in types that JSON knows."""
+        return {"missed": self.missed(peer), "participants": self._participants.get(peer, [])}
+
+    def go_on_from(self, peer: int, totals: Mapping[str, Any]) -> None:
+        """Take over what :meth:`totals` gave: the run is resumed where it was asked for."""
+        self._missed[peer] = Counter({int(k): int(n) for k, n in totals["missed"].items()})
+        if totals["participants"]:
+            self._participants[peer] = [list(each) for each in totals["participants"]]
 
     def missed(self, peer: int) -> dict[str, int]:
         """Rounds in which each neighbour stayed away, by neighbour."""
@@ -92,7 +108,7 @@ class Recorder:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 def round_to(value: float, digits: int) -> float:
@@ -116,6 +132,16 @@ def arena_digest(state: PeerState) -> str:
     return digest.hexdigest()
 
 
+def shard_digest(state: PeerState) -> str:
+    """A digest of the peer's own images and their classes; ``none`` where it holds no data."""
+    if state.shard is None:
+        return "none"
+    digest = hashlib.blake2b(state.shard.pixels.cpu().contiguous().numpy().data, digest_size=8)
+    if state.shard.labels is not None:
+        digest.update(np.ascontiguousarray(state.shard.labels).data)
+    return digest.hexdigest()
+
+
 def label_counts(state: PeerState) -> dict[str, int] | None:
     """How many images of each class the peer holds; None where the data have no labels."""
     if state.shard is None or state.shard.labels is None:
@@ -130,8 +156,10 @@ def are_numbers(names: Sequence[str]) -> bool:
 
 def write_experiment(experiment: Experiment, run_dir: Path) -> None:
     """Write the resolved experiment to the run directory."""
-    text = write_mapping(experiment.resolved())
-    write_whole(run_dir / "experiment.yaml", text.encode())
+    content = write_mapping(experiment.resolved()).encode()
+    path = run_dir / "experiment.yaml"
+    if not (path.exists() and path.read_bytes() == content):
+        write_whole(path, content)
 
 
 def write_peer(
@@ -188,11 +216,7 @@ def choose_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = Fals
         UserError: it holds a run already, or cannot be a folder.
     """
     if run_dir is None:
-        runs = Path("runs")
-        number = 1
-        while (runs / f"{name}-{number}").exists():
-            number += 1
-        return runs / f"{name}-{number}"
+        return next_free(Path("runs") / name)
     folder = Path(run_dir)
     try:
         taken = not shared and (folder / "experiment.yaml").exists()
@@ -215,9 +239,11 @@ def make_run_dir(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # better known now than after the first round
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
-        raise UserError(f"--run-dir {folder}: cannot be made: {reason}") from None
+        raise UserError(f"--run-dir {folder}: cannot be written: {reason}") from None
     return folder
 
 
@@ -228,3 +254,21 @@ def prepare_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = Fal
         UserError: it holds a run already, or cannot be made.
     """
     return make_run_dir(choose_run_dir(run_dir, name, shared=shared))
+
+
+def next_free(stem: Path) -> Path:
+    """``stem-1``, or the first of those that follow that is not there yet."""
+    number = 1
+    while (free := stem.with_name(f"{stem.name}-{number}")).exists():
+        number += 1
+    return free
+
+
+def latest_run(name: str) -> Path | None:
+    """The newest ``runs/<name>-<n>``; None where there is none."""
+    numbered = [
+        (int(number), path)
+        for path in Path("runs").glob(f"{glob.escape(name)}-*")
+        if (number := path.name.removeprefix(f"{name}-")).isdecimal()
+    ]
+    return max(numbered)[1] if numbered else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 _KEPT = 4096  # busy intervals kept; a transfer at a time before them finds the channel free
 
@@ -21,6 +22,14 @@ class Channel:
         self.bytes_a_second = mbit_s * 1e6 / 8
         self._starts: list[float] = []  # of busy intervals, disjoint and in order
         self._ends: list[float] = []
+
+    def dump(self) -> list[list[float]]:
+        """When it is busy, for :meth:`load`."""
+        return [list(self._starts), list(self._ends)]
+
+    def load(self, dumped: Sequence[Sequence[float]]) -> None:
+        """Be busy as :meth:`dump` said."""
+        self._starts, self._ends = (list(times) for times in dumped)
 
     def carry(self, now: float, nbytes: float) -> float:
         """Register a transfer of ``nbytes`` from ``now`` on; returns when it is complete."""

@@ -6,7 +6,7 @@ Every random number follows from (seed, link, moment), never from the order of e
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from peer.effects import Moment
@@ -172,6 +172,29 @@ class NetworkModel:
             if down <= now < up:
                 now = up
         return now
+
+    def dump(self) -> dict[str, list[list[float]]]:
+        """When each channel is busy, in types that JSON knows, for :meth:`load`."""
+        return {name: channel.dump() for name, channel in self._channels() if channel is not None}
+
+    def load(self, dumped: Mapping[str, Sequence[Sequence[float]]]) -> None:
+        """Be as busy as :meth:`dump` said."""
+        for name in dumped:
+            kind, *ends = name.split()
+            if kind == "link":
+                self._link(int(ends[0]), int(ends[1]))  # links have no channel before their use
+        for name, channel in self._channels():
+            if channel is not None and name in dumped:
+                channel.load(dumped[name])
+
+    def _channels(self) -> Iterator[tuple[str, Channel | None]]:
+        """All that there are so far, each with a name of its own."""
+        yield "common", self._channel
+        for kind, channels in (("uplink", self._uplinks), ("downlink", self._downlinks)):
+            for peer, channel in channels.items():
+                yield f"{kind} {peer}", channel
+        for (sender, receiver), channel in self._directions.items():
+            yield f"link {sender} {receiver}", channel
 
     def _duplex_charge(self, sender: int, receiver: int, wanted: Collection[int]) -> float:
         """By what its bytes are multiplied, where a value in the other direction slows it down."""

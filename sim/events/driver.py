@@ -28,6 +28,7 @@ from sim.engines.eager import Engine, OneByOne
 from sim.environment.network import NetworkModel
 from sim.events.event_queue import EventQueue
 from sim.events.exchanges import Exchanges
+from sim.events.pauses import Pauses
 from sim.events.synchroniser import SingleProcess, Synchroniser
 from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer, Value
 from sim.simulated_peer.snapshots import Snapshot
@@ -56,6 +57,7 @@ class EventDriver:
         peers: the same peers, as they are simulated.
         queue: events to come.
         exchanges: what the peers wait for, and the messages between them.
+        pauses: after which round the peers wait for each other (see :meth:`run`).
     """
 
     def __init__(
@@ -74,15 +76,28 @@ class EventDriver:
         self.synchroniser: Synchroniser = synchroniser or SingleProcess()
         self.peers = {k: SimulatedPeer(peer, program.start(peer)) for k, peer in peers.items()}
         self.queue = EventQueue()
+        self.pauses = Pauses(self.peers)
         self.exchanges = Exchanges(self.peers, network, deadline, self.queue, self._settled)
 
-    def run(self) -> None:
-        """Carry out everything, in the order of virtual time."""
+    def run(self, paused: Callable[[int], int | None] | None = None) -> None:
+        """Carry out everything, in the order of virtual time.
+
+        Peers that have completed the round of a pause wait until all others have. Then nothing is
+        under way any more, so that the peers' states are the whole state of the simulation, and
+        ``paused`` is called.
+
+        Args:
+            paused: takes the round, and returns the round of the next pause, if there is one.
+        """
         for peer in self.peers.values():
-            self._resume_at(peer, 0.0)
+            if not peer.is_gone:
+                self._resume_at(peer, peer.now)
         gc.freeze()  # else every collection would search all objects of ten thousand peers again
         try:
-            self.synchroniser.run(self.queue, self.exchanges)
+            self.synchroniser.run(self.queue, self.exchanges, self.pauses)
+            while self.synchroniser.any_process(bool(self.pauses.held)):
+                self._pause(paused)
+                self.synchroniser.run(self.queue, self.exchanges, self.pauses)
         finally:
             gc.unfreeze()
             for peer in self.peers.values():
@@ -92,6 +107,17 @@ class EventDriver:
         stuck = [peer.id for peer in self.peers.values() if self._should_have_finished(peer)]
         if stuck:
             raise RuntimeError(f"peers {stuck} wait for something that nobody will do")
+
+    def _pause(self, paused: Callable[[int], int | None] | None) -> None:
+        """Call ``paused`` where all peers have completed a round; then they go on."""
+        assert paused is not None
+        assert self.pauses.after is not None
+        held = {peer.id for peer in self.pauses.held}
+        for peer in self.peers.values():
+            self.engine.flush(peer)
+            peer.is_gone = not peer.finished and peer.id not in held
+        for peer in self.pauses.release(paused(self.pauses.after)):
+            self._resume_at(peer, peer.now)
 
     def _should_have_finished(self, peer: SimulatedPeer) -> bool:
         """Whether it has more to do, and no absence keeps it from that for ever."""
@@ -135,8 +161,13 @@ class EventDriver:
                     if self.observer:
                         self.observer.reported(peer, effect)
                     self.exchanges.announce(peer, time)
-                    # As an event of its own: all peers that are as far report before one goes on.
-                    self._resume_at(peer, time)
+                    self.pauses.completed(effect.round)
+                    self.synchroniser.round_completed(self.pauses)
+                    if effect.round == self.pauses.after:
+                        self.pauses.held.append(peer)
+                    else:
+                        # As an event of its own: all that are as far report before one goes on.
+                        self._resume_at(peer, time)
                     return
                 case Now():
                     result = time

@@ -51,6 +51,11 @@ class Exchanges:
         self._progress: defaultdict[int, NeighbourProgress] = defaultdict(NeighbourProgress)
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # by whom they wait for
 
+    def go_on_from(self, round: int, peers: Iterable[int]) -> None:
+        """Know that ``peers``, in this process or others, have completed ``round`` rounds."""
+        for k in peers:
+            self._progress[k].round = round
+
     def is_blocked_on_remote(self, peer: int) -> bool:
         """Whether a peer of this process waits for one of another process."""
         pending = self.peers[peer].pending

@@ -80,6 +80,24 @@ def drive(
 ) -> EventDriver:
     """Run ``program`` from ``states`` under the event driver; returns the driver when done.
 
+    Arguments are those of :func:`make_driver`.
+    """
+    driver = make_driver(experiment, states, program, observer, engine, network, synchroniser)
+    driver.run()
+    return driver
+
+
+def make_driver(
+    experiment: Experiment,
+    states: Mapping[int, PeerState],
+    program: Program,
+    observer: Observer | None = None,
+    engine: Engine | None = None,
+    network: NetworkModel | None = None,
+    synchroniser: Synchroniser | None = None,
+) -> EventDriver:
+    """The event driver of ``program`` from ``states``, which has not run yet.
+
     Args:
         experiment: says which graph, network, faults and deadline.
         states: of the peers in this process, by id.
@@ -92,11 +110,7 @@ def drive(
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
     network = network or NetworkModel(experiment)
-    driver = EventDriver(
-        peers, program, network, experiment.deadline, observer, engine, synchroniser
-    )
-    driver.run()
-    return driver
+    return EventDriver(peers, program, network, experiment.deadline, observer, engine, synchroniser)
 
 
 def quality_log(experiment: Experiment, program: Program, path: Path) -> QualityLog | None:

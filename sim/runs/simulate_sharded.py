@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -13,21 +14,32 @@ from peer.compute.execute import prepare_compute_thread
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.program import Program
+from peer.runtime.signals import Stop
 from peer.state import PeerState
 from peer.state.recorder import (
     Recorder,
     choose_run_dir,
     make_run_dir,
-    prepare_run_dir,
     write_experiment,
 )
 from sim.environment.network import NetworkModel
 from sim.records.reader import read_run
+from sim.runs.checkpoints import (
+    SHARED,
+    Checkpoints,
+    Interrupted,
+    Start,
+    Stops,
+    cut_records_back,
+    go_on,
+    nothing_to_go_on_from,
+    sound_rounds,
+)
 from sim.runs.observer import RunObserver
 from sim.runs.simulate import (
     Run,
     check_states,
-    drive,
+    make_driver,
     make_engine,
     make_states,
     prepare_judge,
@@ -48,6 +60,8 @@ def run_in_processes(
     run_dir: str | Path | None = None,
     name: str = "run",
     engine: str = "stacked",
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """Simulate an experiment in ``processes`` processes of this machine, its peers shared out.
 
@@ -56,18 +70,38 @@ def run_in_processes(
 
     Raises:
         UserError: the experiment says something that cannot be, or not in several processes.
+        Interrupted: ``stops`` asked for it.
     """
+    stops = stops or Stops()
     make_engine(engine, 1)
     experiment = _fitting(experiment, processes)
     program = algorithms.find(experiment)
-    folder = choose_run_dir(run_dir, name)
+    folder = choose_run_dir(run_dir, name, shared=resume)
     check_states(experiment, program)  # here: no process has been launched yet, so it fails once
+    at = 0
+    if resume:
+        rounds = sound_rounds(folder, experiment.peers, range(experiment.peers), print)
+        if not rounds:
+            raise UserError(nothing_to_go_on_from(folder))
+        at = rounds[0]
     prepare_judge(experiment, program)
     make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    launch(_run_launched_rank, processes, keys, base, str(folder), engine, device=experiment.device)
+    task = (keys, base, str(folder), engine, at, stops.every)
+    problem = None
+    try:
+        launch(_run_launched_rank, processes, *task, device=experiment.device, stop=stops.asked)
+    except RuntimeError as caught:
+        problem = caught
+    summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
+    if stops.asked() and not all(path.exists() for path in summaries):
+        saved = sound_rounds(folder, experiment.peers, (), print) if problem is None else []
+        lost = SHARED if NetworkModel(experiment).is_shared else "its round could not be saved"
+        raise Interrupted(folder, next(iter(saved), None), lost) from problem
+    if problem is not None:
+        raise problem
     return _read_result(folder, experiment, time.monotonic() - began)
 
 
@@ -78,6 +112,8 @@ def run_as_rank(
     run_dir: str | Path | None = None,
     name: str = "run",
     engine: str = "stacked",
+    resume: bool = False,
+    stops: Stops | None = None,
 ) -> Run:
     """This process's part of a simulation that ``torchrun`` started; rank 0 names the folder.
 
@@ -86,7 +122,9 @@ def run_as_rank(
 
     Raises:
         UserError: one of the ranks cannot begin; every rank says so.
+        Interrupted: ``stops`` asked for it, here or on another rank.
     """
+    stops = stops or Stops()
     with communicator.raising_together():
         make_engine(engine, 1)
         experiment = _fitting(experiment, communicator.size)
@@ -94,12 +132,20 @@ def run_as_rank(
         program = algorithms.find(placed)
         states = _own_states(communicator, placed, program)
     with communicator.raising_together():
-        own = prepare_run_dir(run_dir, name) if communicator.rank == 0 else ""
+        own = choose_run_dir(run_dir, name, shared=resume) if communicator.rank == 0 else ""
     folder = Path(communicator.all_gather(str(own))[0])
-    folder.mkdir(parents=True, exist_ok=True)
+    at = 0
+    if resume:
+        rounds = sound_rounds(folder, experiment.peers, states.keys(), print)
+        sound_everywhere = [set(json.loads(s)) for s in communicator.all_gather(str(rounds))]
+        at = max(set.intersection(*sound_everywhere), default=0)
+        if not at:
+            raise UserError(nothing_to_go_on_from(folder))
+    with communicator.raising_together():
+        make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
-    run_rank(communicator, placed, program, states, folder, engine)
+    run_rank(communicator, placed, program, states, folder, engine, at, stops)
     communicator.barrier()  # until all have written what their peers leave
     return _read_result(folder, experiment, time.monotonic() - began)
 
@@ -111,8 +157,26 @@ def run_rank(
     states: Mapping[int, PeerState],
     folder: Path,
     engine: str,
+    at: int = 0,
+    stops: Stops | None = None,
 ) -> None:
-    """Simulate the peers of this rank from their ``states``, and write what they leave."""
+    """Simulate the peers of this rank from their ``states``, and write what they leave.
+
+    Where ``at`` is not 0, they go on from the run's checkpoint of that round.
+
+    Raises:
+        UserError: they cannot.
+        Interrupted: ``stops`` asked for it, here or on another rank.
+    """
+    stops = stops or Stops()
+    start = Start()
+    if at:
+        with communicator.raising_together():
+            start = go_on(folder, experiment, states, at, engine, stops.every)
+        if communicator.rank == 0:
+            cut_records_back(folder, at)
+        communicator.barrier()  # before any rank records more
+    stops.every = stops.every or start.every
     computing = make_engine(engine, communicator.threads)
     began = time.monotonic()
     rank = communicator.rank
@@ -132,8 +196,19 @@ def run_rank(
     synchroniser = ConservativeSynchroniser(communicator, graph, network, shared)
     with recorder:
         observer = RunObserver(recorder, shared, quality)
-        driver = drive(experiment, states, program, observer, computing, network, synchroniser)
-        seconds = time.monotonic() - began - (quality.judging if quality else 0.0)
+        driver = make_driver(
+            experiment, states, program, observer, computing, network, synchroniser
+        )
+        start.prepare(driver, recorder, experiment.peers)
+
+        def taken() -> float:
+            judging = quality.judging if quality else 0.0
+            return start.seconds + time.monotonic() - began - judging
+
+        Checkpoints(folder, experiment, recorder, driver, engine, stops, taken, rank).run(
+            start, program.rounds
+        )
+        seconds = taken()
         sections = communicator.all_gather(json.dumps(describe(engine, computing)))
         if rank == 0:
             chosen = {f"rank {r}": json.loads(section) for r, section in enumerate(sections)}
@@ -142,14 +217,25 @@ def run_rank(
 
 
 def _run_launched_rank(
-    communicator: Communicator, keys: Mapping[str, Any], base: str, folder: str, engine: str
+    communicator: Communicator,
+    keys: Mapping[str, Any],
+    base: str,
+    folder: str,
+    engine: str,
+    at: int,
+    every: int,
 ) -> None:
     """What :func:`launch` runs: the rank of an experiment that arrives as its keys."""
+    stop = Stop()
+    stop.obey_signals()
+    stop.begun(lambda line: None, str)  # whoever launched this says what there is to say
     device = str(communicator.device)
     experiment = from_mapping(keys, folder=Path(base)).varied(device=device)
     program = algorithms.find(experiment)
     states = _own_states(communicator, experiment, program)
-    run_rank(communicator, experiment, program, states, Path(folder), engine)
+    stops = Stops(every, stop.asked.is_set)
+    with contextlib.suppress(Interrupted):  # on all ranks; whoever launched them tells the user
+        run_rank(communicator, experiment, program, states, Path(folder), engine, at, stops)
 
 
 def _own_states(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+from torch.multiprocessing.spawn import ProcessException, spawn
 
 from sim.machine.cpu_affinity import schedule_as_batch, share_of_cores
 from topology.errors import UserError
@@ -195,19 +195,33 @@ def _joined(
             dist.destroy_process_group()
 
 
-def launch(task: Callable[..., None], ranks: int, *arguments: Any, device: str = "cpu") -> None:
+def launch(
+    task: Callable[..., None],
+    ranks: int,
+    *arguments: Any,
+    device: str = "cpu",
+    stop: Callable[[], bool] = bool,
+) -> None:
     """Run ``task(communicator, *arguments)`` in new processes; if one fails, all are ended.
 
-    Each has its part of ``device``, and of this machine's processors.
+    Each has its part of ``device``, and of this machine's processors. Once ``stop`` says so, each
+    gets SIGTERM.
 
     Raises:
-        RuntimeError: one failed; the message holds its traceback.
+        RuntimeError: one failed; the message holds its traceback, or the signal that ended it.
     """
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = str(Path(folder) / "ranks")
         try:
-            spawn(_run_task, (ranks, rendezvous, device, task, arguments), ranks)  # type: ignore[no-untyped-call]
-        except ProcessRaisedException as problem:
+            all_arguments = (ranks, rendezvous, device, task, arguments)
+            context = spawn(_run_task, all_arguments, ranks, join=False)  # type: ignore[no-untyped-call]
+            is_told = False
+            while not context.join(timeout=0.2):
+                if stop() and not is_told:
+                    is_told = True
+                    for process in context.processes:
+                        process.terminate()
+        except ProcessException as problem:
             raise RuntimeError(str(problem)) from None
 
 

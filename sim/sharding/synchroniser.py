@@ -32,6 +32,7 @@ from sim.environment.network import NetworkModel
 from sim.events.batch import Batch
 from sim.events.event_queue import EventQueue
 from sim.events.exchanges import Exchanges
+from sim.events.pauses import Pauses
 from sim.sharding.collectives import Communicator
 from sim.sharding.disagreement import SharedDisagreement
 from sim.sharding.messages import pack_batch, unpack_batch
@@ -69,7 +70,7 @@ class ConservativeSynchroniser:
         self._boundary_peers = [k for k in own if self._neighbour_ranks[k]]
         self._outgoing: defaultdict[int, Batch] = defaultdict(Batch)  # by rank
 
-    def run(self, queue: EventQueue, exchanges: Exchanges) -> None:
+    def run(self, queue: EventQueue, exchanges: Exchanges, pauses: Pauses) -> None:
         """Process every event of this rank, and deliver every message, until no rank has any."""
         earliest = 0.0  # of all ranks' time stamps; in lockstep, the LBTS
         while earliest < math.inf:
@@ -77,7 +78,14 @@ class ConservativeSynchroniser:
                 queue.run_until(earliest)
             else:
                 self._run_freely(queue, exchanges, earliest)
-            earliest = self._synchronise(queue, exchanges)
+            earliest = self._synchronise(queue, exchanges, pauses)
+
+    def round_completed(self, pauses: Pauses) -> None:
+        """Nothing yet: ranks agree on a pause when they synchronise, after the same round."""
+
+    def any_process(self, here: bool) -> bool:
+        """Whether it is so on any rank; collective."""
+        return any(self.communicator.all_gather("yes" if here else ""))
 
     def _run_freely(self, queue: EventQueue, exchanges: Exchanges, earliest: float) -> None:
         """Process events up to ``earliest``, then later ones, as far as this rank can advance.
@@ -126,8 +134,11 @@ class ConservativeSynchroniser:
             for rank in self._neighbour_ranks[update.peer]:
                 self._outgoing[rank].updates.append(update)
 
-    def _synchronise(self, queue: EventQueue, exchanges: Exchanges) -> float:
+    def _synchronise(self, queue: EventQueue, exchanges: Exchanges, pauses: Pauses) -> float:
         """Exchange messages with the other ranks and deliver all of them.
+
+        Where any rank is asked to pause, all plan it for the first round that no peer of any rank
+        has completed.
 
         Returns:
             The earliest time stamp of any rank's events, and (in lockstep, or where a rank has no
@@ -142,11 +153,14 @@ class ConservativeSynchroniser:
         reached = self.shared.reached if self.shared else 0
         packed = {rank: pack_batch(each) for rank, each in sorted(self._outgoing.items())}
         self._outgoing.clear()
-        answers, messages = self.communicator.all_to_all((earliest, reached), packed)
+        numbers = (earliest, reached, pauses.is_asked(), pauses.soonest)
+        answers, messages = self.communicator.all_to_all(numbers, packed)
         for message in messages.values():
             batch.extend(unpack_batch(message))
         exchanges.deliver(batch)
-        earliest_of_all, reached_by_all = zip(*answers, strict=True)
+        earliest_of_all, reached_by_all, asked, soonest = zip(*answers, strict=True)
+        if any(asked):
+            pauses.pause_by(int(max(soonest)))
         if self.shared:
             self.shared.measure(int(min(reached_by_all)))
         return float(min(earliest_of_all))

@@ -81,6 +81,7 @@ class SimulatedPeer:
             sender and moment.
         snapshots: values of its nets that are still on their way somewhere.
         finished: whether the coroutine has ended.
+        is_gone: whether the peer is away for ever; known once all others have waited for it.
         bytes_in: received since the start.
         bytes_out: sent since the start.
     """
@@ -92,6 +93,7 @@ class SimulatedPeer:
     inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
     finished: bool = False
+    is_gone: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
 

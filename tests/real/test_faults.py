@@ -72,7 +72,8 @@ def test_ctrl_c_is_passed_on_and_nobody_stays(processes: Processes) -> None:
     file = processes.write(keys)
     up = processes.start("-m", "peer", "up", "--topology", file, "--run-dir", "run", "--no-report")
     run = processes.folder / "run"
-    while not all((run / f"peer-{k}" / "metrics.jsonl").exists() for k in (0, 1)):
+    metrics = [run / f"peer-{k}" / "metrics.jsonl" for k in (0, 1)]
+    while not all(path.exists() and path.read_text() for path in metrics):
         assert up.poll() is None
         time.sleep(0.05)
     children = children_of(up.pid)

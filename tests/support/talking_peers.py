@@ -59,6 +59,8 @@ class ThreadCommunicator:
         table.barrier.wait()  # until all have read, before one writes again
         return answers, received
 
+    all_gather = Communicator.all_gather
+
 
 @dataclass
 class Talk:

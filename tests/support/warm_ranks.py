@@ -23,9 +23,14 @@ class WarmRanks:
         self._thread: threading.Thread | None = None
 
     def launch(
-        self, task: Callable[..., None], processes: int, *arguments: Any, device: str = "cpu"
+        self,
+        task: Callable[..., None],
+        processes: int,
+        *arguments: Any,
+        device: str = "cpu",
+        stop: Callable[[], bool] = bool,
     ) -> None:
-        assert (processes, device) == (RANKS, "cpu")
+        assert (processes, device, stop()) == (RANKS, "cpu", False)
         if self._thread is None:
             self._begin()
         for tasks in self._tasks:
@@ -61,5 +66,5 @@ def _work(communicator: Communicator, tasks: list[Any], answers: Any) -> None:
     while (given := tasks[communicator.rank].get()) is not None:
         task, arguments = given
         task(communicator, *arguments)
-        communicator.wait()  # none answers for itself where another fails
+        communicator.barrier()  # none answers for itself where another fails
         answers.put(None)

@@ -73,7 +73,8 @@ def _number_of(peer: int, address: str) -> tuple[str, str]:
 
 
 def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool, str]:
-    probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature))
+    data = me.data.to_words() if me.data is not None else {}
+    probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature), data)
     until = time.monotonic() + PATIENCE
     asked = False
     while time.monotonic() < until:
@@ -92,6 +93,8 @@ def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool,
                 return True, f"runs, and is at round {answer.round}"
             if isinstance(answer, Reject) and answer.code == MISMATCH:
                 parts = ", ".join(answer.parts)
+                if parts == "data":
+                    return False, "data: its classes, or its images' shape, are others than ours"
                 return False, f"experiment: {parts} differ; give every peer the same file"
         time.sleep(0.02)
     contact = sockets.contacts[peer]

@@ -297,7 +297,12 @@ def test_garbage_is_counted_said_once_and_disturbs_nobody(headers: list[bytes]) 
 def test_a_connection_that_nobody_greeted_by_says_nothing() -> None:
     alone = Alone()
     alone.connect(1)
-    for message in (Ping(A, 1), Welcome(1000, 0), Reject(1000, "mismatch", ["seed"]), Leave(3)):
+    for message in (
+        Ping(A, 1),
+        Welcome(1000, 0),
+        Reject(1000, "mismatch", ["seed"]),
+        Leave(3, "finished"),
+    ):
         assert not of_kind(InPhase, alone.hear(message, b"new", 1001))
     assert alone.endpoint.admission.foreign == 4
     assert alone.frames() == {}
@@ -324,7 +329,7 @@ def test_later_messages_must_be_the_authenticated_neighbours(authenticated: int)
         alone.hear(greeting(k), b"to %d" % k, 1000 + k, k)
         alone.hear(Welcome(1000, 0), b"to %d" % k, 1000 + k, k)
     alone.frames()
-    assert not of_kind(InPhase, alone.hear(Leave(1), b"to 1", 1001, authenticated))
+    assert not of_kind(InPhase, alone.hear(Leave(1, "finished"), b"to 1", 1001, authenticated))
     alone.hear(Ping(A, 1), b"to 1", 1001, authenticated)
     assert alone.endpoint.admission.foreign == 2
     assert alone.frames() == {}
@@ -341,7 +346,7 @@ def test_in_plain_text_a_second_claimant_of_a_living_neighbours_id_is_ignored() 
     assert [type(m) for m in alone.said(1)] == [Ping]  # the first is asked whether it is there
     alone.begin(A, 1)
     alone.frames()
-    assert not of_kind(Outcome, alone.hear(Leave(1), b"thief", 6666))
+    assert not of_kind(Outcome, alone.hear(Leave(1, "finished"), b"thief", 6666))
     (outcome,) = of_kind(Outcome, alone.hear_value(1, A))  # by the connection that it greeted by
     assert bytes(outcome.received[1]) == value_of(1, 0, NET)
 
@@ -360,7 +365,9 @@ def test_a_restarted_neighbour_is_let_in_once_the_old_process_does_not_answer(
     assert InPhase(1, Phase.UNKNOWN) in events
     assert InPhase(1, Phase.UP) in alone.hear(Welcome(1000, 0), b"again", 2001, authenticated)
     assert alone.endpoint.links[2].session.number == 1002
-    assert not of_kind(InPhase, alone.hear(Leave(1), b"to 1", 1001, authenticated))  # the old one's
+    assert not of_kind(
+        InPhase, alone.hear(Leave(1, "finished"), b"to 1", 1001, authenticated)
+    )  # the old one's
 
 
 moments = st.builds(Moment, st.integers(-1, 2), st.integers(-1, 2))
@@ -372,7 +379,8 @@ lies = st.one_of(
     st.builds(Chunk, moments, small, st.sampled_from([0, zlib.crc32(b"\0" * CHUNK)])),
     st.builds(Ack, moments, small, st.sampled_from(["more", "whole", "late", "wait", "abort"])),
     st.builds(Nack, moments, small), st.builds(Ping, moments, small),
-    st.builds(Pong, moments, small), st.builds(Leave, small),
+    st.builds(Pong, moments, small),
+    st.builds(Leave, small, st.sampled_from(["finished", "stopped", "crashed"])),
     st.builds(Welcome, st.sampled_from([1000, 7]), small),
     st.builds(Reject, st.just(7), st.just("mismatch"), st.just(["seed"])),
 )  # fmt: skip
@@ -484,22 +492,22 @@ def test_what_is_owed_is_sent_before_we_leave() -> None:
     alone = owing(patience=4.0)
     alone.wait(2.5)  # 2 has said nothing, and is offered our value again
     said = {k: alone.said(k) for k in (1, 2)}
-    assert Leave(7) not in said[1] + said[2]
+    assert Leave(7, "finished") not in said[1] + said[2]
     assert not alone.endpoint.has_left(alone.now)
     events = alone.hear_from(2, Ack(A, 2, "whole"))
     assert of_kind(Released, events) == [Released(2, A, in_flight=False)]
     assert not alone.endpoint.has_left(alone.now)  # it is said, but has not left
     frames = alone.frames()
     for k in (1, 2):
-        assert decode(frames[k][-1][0]).message == Leave(7)
-    assert Leave(7) not in [decode(header).message for header, _ in frames.get(3, [])]
+        assert decode(frames[k][-1][0]).message == Leave(7, "finished")
+    assert Leave(7, "finished") not in [decode(header).message for header, _ in frames.get(3, [])]
     assert alone.endpoint.has_left(alone.now)
 
 
 def test_patience_ends_and_what_was_owed_is_released() -> None:
     alone = owing(patience=4.0)
     assert not of_kind(Released, alone.wait(4.0 - TICK))
-    assert Leave(7) not in [decode(header).message for header, _ in alone.frames()[2]]
+    assert Leave(7, "finished") not in [decode(header).message for header, _ in alone.frames()[2]]
     events = alone.wait(3 * TICK)
     assert of_kind(Released, events) == [Released(2, A, in_flight=True)]
     assert not alone.endpoint.has_left(alone.now)
@@ -507,8 +515,8 @@ def test_patience_ends_and_what_was_owed_is_released() -> None:
     assert not alone.endpoint.has_left(alone.now)  # nobody takes what we say
     alone.wait(5 * TICK)
     assert alone.endpoint.has_left(alone.now)
-    assert Leave(7) in alone.said(1)
-    assert Leave(7) in alone.said(2)
+    assert Leave(7, "finished") in alone.said(1)
+    assert Leave(7, "finished") in alone.said(2)
 
 
 def test_a_release_at_the_end_of_patience_is_told_before_we_have_left() -> None:

@@ -106,7 +106,7 @@ def delivered(scripted: Scripted) -> None:
 
 
 def without(scripted: Scripted) -> None:
-    scripted.say(Leave(1))
+    scripted.say(Leave(1, "finished"))
 
 
 CAUSED: dict[Cause, Callable[[Scripted], None]] = {

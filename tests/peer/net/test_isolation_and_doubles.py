@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
+from peer.data import Description, Images
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
-from peer.net.endpoint import Begin, Endpoint, Failed, Finish, Isolated, Outcome, Part
+from peer.net.endpoint import Begin, Endpoint, Failed, Finish, Outcome, Part
 from peer.net.failure_detector import Timing
+from peer.net.isolation import Isolated
 from peer.net.link import Link
 from peer.net.session import Identity, Phase
 
@@ -44,8 +47,15 @@ class Cable:
         self.processes: list[Process] = []
         self.curve = False
 
-    def add(self, peer: int, session: int, others: dict[int, str], place: str) -> Process:
-        me = Identity(peer, session, {"seed": "0"}, {})
+    def add(
+        self,
+        peer: int,
+        session: int,
+        others: dict[int, str],
+        place: str,
+        data: Description | None = None,
+    ) -> Process:
+        me = Identity(peer, session, {"seed": "0"}, {}, data)
         links = {k: Link(me, k, SIZES, TIMING, True, self.now) for k in others}
         endpoint = Endpoint(links, others, self.now, isolation=20.0)
         self.processes.append(Process(peer, place, endpoint))
@@ -83,7 +93,7 @@ class Cable:
 def begin(process: Process, t: Moment) -> None:
     payload = memoryview(bytes(400))
     parts = {k: Part(t, "net", payload) for k in process.endpoint.links}
-    process.endpoint.begin(Begin(parts), process.endpoint._in_touch_at)
+    process.endpoint.begin(Begin(parts), process.endpoint._watch._in_touch_at)
 
 
 def pair(cable: Cable) -> tuple[Process, Process]:
@@ -172,3 +182,45 @@ def test_a_process_that_was_started_anew_is_no_second_one(curve: bool) -> None:
     assert a.endpoint.links[1].session.number == 555
     assert a.endpoint.links[1].phase is Phase.UP
     assert not any("second" in line or "not of this network" in line for line in a.lines())
+
+
+# --- private data ---------------------------------------------------------------------------------
+
+
+def described(names: tuple[str, ...], shape: tuple[int, int, int] = (1, 8, 8)) -> Description:
+    count = 4 * len(names)
+    pixels = np.zeros((count, *shape), dtype=np.float32)
+    labels = np.arange(count) % len(names)
+    return Description.of(Images(pixels, labels, class_names=names))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (
+            described(("cat", "dog"), (3, 8, 8)),
+            "data.path: peer 0 has images of 8x8 with 1 channel, and peer 1 of 8x8 with 3 channels",
+        ),
+        (described(("cat", "horse")), "data.classes: [cat, dog, horse]"),
+        (described(("dog", "cat")), "list all classes in one order at every peer"),
+    ],
+)
+def test_private_data_that_mean_something_else_end_the_run_at_both_ends(
+    theirs: Description, words: str
+) -> None:
+    cable = Cable()
+    a = cable.add(0, 100, {1: "b"}, "a", described(("cat", "dog")))
+    b = cable.add(1, 101, {0: "a"}, "b", theirs)
+    cable.run(5.0)
+    for process in (a, b):
+        (failed,) = process.of(Failed)
+        assert str(failed.problem).startswith("data.path: peer ")
+    assert words in str(a.of(Failed)[0].problem)
+
+
+def test_private_data_that_mean_the_same_are_swapped() -> None:
+    cable = Cable()
+    a = cable.add(0, 100, {1: "b"}, "a", described(("cat", "dog")))
+    b = cable.add(1, 101, {0: "a"}, "b", described(("cat", "dog")))
+    cable.run(3.0)
+    assert a.endpoint.links[1].phase is b.endpoint.links[0].phase is Phase.UP

@@ -493,7 +493,13 @@ def test_messages_of_another_session_are_ignored() -> None:
     scripted = Scripted()
     scripted.begin(A)
     scripted.heard()
-    for message in (scripted.offer(A), Ack(A, 0, "abort"), Nack(A, 0), Leave(3), Ping(A, 1)):
+    for message in (
+        scripted.offer(A),
+        Ack(A, 0, "abort"),
+        Nack(A, 0),
+        Leave(3, "finished"),
+        Ping(A, 1),
+    ):
         scripted.say(message, session=99)
     assert scripted.heard() == []
     assert scripted.settled() == []
@@ -511,7 +517,7 @@ def test_nothing_is_heard_before_a_hello() -> None:
     scripted = Scripted(greet=False)
     scripted.begin(A)
     scripted.send(A)
-    scripted.say(Leave(3))
+    scripted.say(Leave(3, "finished"))
     assert scripted.settled() == []
     assert scripted.link.phase is Phase.UNKNOWN
     assert all(isinstance(m, Hello) for m in scripted.heard())
@@ -544,7 +550,7 @@ def test_a_value_of_one_who_left_does_not_keep_ours_in_memory() -> None:
     scripted.send(A)
     scripted.say(Ack(A, 2, "whole"))
     scripted.send(B)
-    scripted.say(Leave(1))
+    scripted.say(Leave(1, "finished"))
     scripted.begin(B)
     scripted.wait(1.0)
     assert [s.t for s in scripted.settled()] == [A, B]

@@ -91,7 +91,7 @@ def test_who_only_sends_is_settled_once_and_without_a_value_when_it_is_there() -
     [
         (Ack(A, 0, "late"), "it went on without us"),
         (Ack(A, 0, "abort"), "it gave this exchange up"),
-        (Leave(3), "it has finished"),
+        (Leave(3, "finished"), "it has finished"),
     ],
 )
 def test_who_only_sends_is_told_that_it_is_not_wanted(answer: Message, reason: str) -> None:
@@ -289,7 +289,7 @@ anything = st.one_of(
                                                               "abort"])),
     st.builds(Nack, small, st.integers(0, 4)),
     st.builds(Ping, small, st.integers(0, 3)),
-    st.just(Leave(1)),
+    st.just(Leave(1, "finished")),
     st.just("restart"),
     st.just("begin"),
     st.sampled_from([0.1, 3.0, 70.0]),

@@ -151,7 +151,7 @@ class Actor:
         if self.leaves and self.finished and not owes and not self.gone:
             self.gone = True
             for link in self.links.values():
-                link.leave(99)
+                link.leave(99, "finished")
         for k in self.links:
             self.world.flush(self.me.peer, k)
 
@@ -905,7 +905,7 @@ def test_one_restarted_at_once_is_believed_when_the_old_process_falls_silent() -
     restarted = world.now
     world.start(identity(1, session=77), skip=done)
     world.run(15.0, until=lambda: world.actors[0].links[1].session.number == 77)
-    assert 3.0 < world.now - restarted < 8.0
+    assert Timing().retry <= world.now - restarted < 8.0  # asked, and given that time to answer
     world.run(100.0)
     assert world.values(1)[-20:] == [{0: True}] * 20
 

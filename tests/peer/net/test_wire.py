@@ -17,6 +17,7 @@ from peer.net import wire
 from peer.net.wire import (
     HEADER_LIMIT,
     MAGIC,
+    REASONS,
     TYPES,
     VERDICTS,
     VERSION,
@@ -64,7 +65,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Nack: st.builds(Nack, moments, u32),
     Ping: st.builds(Ping, moments, u64),
     Pong: st.builds(Pong, moments, u64),
-    Leave: st.builds(Leave, u32),
+    Leave: st.builds(Leave, u32, st.sampled_from(REASONS)),
     Probe: st.builds(Probe, u32, tables, tables),
 }
 messages = st.one_of(*STRATEGIES.values())
@@ -79,7 +80,7 @@ EXAMPLES: tuple[Message, ...] = (
     Nack(Moment(4, 1), 2),
     Ping(BEFORE_ALL, 5),
     Pong(Moment(0, 0), 5),
-    Leave(2500),
+    Leave(2500, "stopped"),
     Probe(3, {"graph": "abc"}, {"model:generator": "def"}),
 )
 
@@ -120,7 +121,7 @@ def test_every_type_has_a_strategy_and_a_name_on_the_wire() -> None:
     assert set(STRATEGIES) == set(TYPES) == {type(message) for message in EXAMPLES}
     assert set(typing.get_args(Message)) == set(TYPES)
     numbers = [header_of(message)[2] for message in EXAMPLES]
-    assert numbers == list(range(10))  # the order is part of the protocol: it may only grow
+    assert numbers == list(range(11))  # the order is part of the protocol: it may only grow
 
 
 def test_moments_come_back_as_moments_that_compare() -> None:
@@ -138,14 +139,14 @@ def test_the_header_is_a_flat_msgpack_list() -> None:
 
 
 def test_another_magic_is_refused() -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     for magic in ("Hearsay", "", b"hearsay", None, 1, ["hearsay"]):
         with pytest.raises(WireError, match="not a hearsay header"):
             decode(msgpack.packb([magic, *parts[1:]]))
 
 
 def test_another_version_is_refused_and_named() -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     for version in (0, 2, 1.0, True, "1", None, [1]):
         parts[1] = version
         with pytest.raises(WireError, match="protocol version"):
@@ -163,7 +164,7 @@ def test_a_deeply_nested_version_is_refused_like_any_other() -> None:
 
 @pytest.mark.parametrize("number", [-1, len(TYPES), 255, 2**63, 1.0, True, "0", None])
 def test_an_unknown_type_is_refused(number: Any) -> None:
-    parts = header_of(Leave(1))
+    parts = header_of(Leave(1, "finished"))
     parts[2] = number
     with pytest.raises(WireError):
         decode(msgpack.packb(parts))
@@ -200,7 +201,7 @@ def test_what_we_say_is_never_longer_than_what_is_heard() -> None:
 
 def _wrong_values(value: Any) -> Iterator[Any]:
     """Values that no field like ``value`` may have."""
-    yield from (None, b"bytes", 1.5, float("nan"), -(2**63), {"a": 1}, [[]], [1, 2, 3])
+    yield from (None, b"bytes", 1.5, float("nan"), -(2**63), {"a": b"1"}, [[]], [1, 2, 3])
     yield msgpack.ExtType(5, b"?")
     yield msgpack.Timestamp(1)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -249,6 +250,8 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
         (EXAMPLES[4], "crc32", U32 + 1),
         (EXAMPLES[5], "verdict", "More"),
         (EXAMPLES[5], "verdict", ["more"]),
+        (EXAMPLES[9], "reason", "Finished"),
+        (EXAMPLES[9], "reason", ["finished"]),
     ],
 )
 def test_a_value_beyond_its_range_is_refused(message: Message, field: str, wrong: Any) -> None:

@@ -1,0 +1,52 @@
+"""A simulation over several processes, stopped by a signal and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from tests.real.conftest import SMALL, processes  # noqa: F401
+from tests.support.processes import Processes
+
+KEYS = SMALL | {
+    "peers": 4,
+    "algorithm": {"name": "diffusion", "rounds": 120},
+    "network": {"delay": 0.3, "jitter": 0.5},
+    "metrics": {"every": 20},
+}
+
+
+def test_a_signal_stops_all_processes_after_one_round_and_resume_goes_on(
+    processes: Processes,  # noqa: F811
+) -> None:
+    file = processes.write(KEYS)
+    arguments = (file, "--run-dir", "run", "--no-report", "--processes", "2")
+    whole = processes.start("-m", "sim", file, "--run-dir", "whole", "--no-report")
+    first = processes.start("-m", "sim", *arguments)
+    metrics = processes.folder / "run" / "metrics-0.jsonl"
+    while not metrics.exists() or not metrics.read_text():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    said = first.communicate(timeout=120)[0]
+    assert first.returncode == 130, said
+    points = sorted((processes.folder / "run").glob("simulation-*.json"))
+    rounds = {json.loads(path.read_text())["round"] for path in points}
+    assert len(points) == 2
+    (round,) = rounds
+    assert 0 < round < 120
+    assert f"stopped after round {round}; go on with: sim run" in said
+    again = processes.start("-m", "sim", *arguments, "--resume")
+    said = again.communicate(timeout=200)[0]
+    assert again.returncode == 0, said
+    assert whole.wait(timeout=200) == 0
+    for k in range(4):
+        ends = [
+            json.loads((processes.folder / run / f"peer-{k}" / "summary.json").read_text())
+            for run in ("run", "whole")
+        ]
+        assert ends[0]["rounds"] == ends[1]["rounds"] == 120
+        assert ends[0]["bytes_out"] == ends[1]["bytes_out"]
+        assert ends[0]["missing"] == ends[1]["missing"] == {}
+        assert ends[0]["arena_blake2b"] == ends[1]["arena_blake2b"]
