@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from peer.state.checkpoint import saved_rounds
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import Processes, until
 
@@ -99,6 +100,10 @@ def test_peers_do_not_outlive_the_command_that_started_them(processes: Processes
     while any(alive(child) for child in children):
         assert time.monotonic() < limit, "they go on although nobody watches"
         time.sleep(0.1)
+    for k in (0, 1):
+        saved = saved_rounds(run / f"peer-{k}")
+        records = (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
+        assert len(records) == (saved[0] if saved else 0)  # nothing that was learned is lost
 
 
 def children_of(parent: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import time
 
@@ -49,4 +50,34 @@ def test_a_signal_stops_all_processes_after_one_round_and_resume_goes_on(
         assert ends[0]["rounds"] == ends[1]["rounds"] == 120
         assert ends[0]["bytes_out"] == ends[1]["bytes_out"]
         assert ends[0]["missing"] == ends[1]["missing"] == {}
+        assert ends[0]["arena_blake2b"] == ends[1]["arena_blake2b"]
+
+
+def test_ctrl_c_stops_one_process_and_its_line_goes_on(processes: Processes) -> None:  # noqa: F811
+    keys = KEYS | {"algorithm": {"name": "diffusion", "rounds": 10**6}}
+    file = processes.write(keys)
+    first = processes.start("sim", file, "--run-dir", "run", "--no-report")
+    metrics = processes.folder / "run" / "metrics.jsonl"
+    while not metrics.exists() or not metrics.read_text():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=120)[0]
+    assert first.returncode == 130, said
+    (point,) = (processes.folder / "run").glob("simulation-*.json")
+    round = json.loads(point.read_text())["round"]
+    command = f"sim run {file} --engine event --run-dir run --resume"
+    last = f"stopped after round {round}; go on with: {command}"
+    assert said.splitlines()[-1] == last
+    more = ("--set", f"algorithm.rounds={round + 5}", "--no-report")
+    again = processes.start("sim", *shlex.split(command)[1:], *more)
+    assert again.wait(timeout=200) == 0
+    whole = processes.start("sim", file, "--run-dir", "whole", *more)
+    assert whole.wait(timeout=200) == 0
+    for k in range(4):
+        ends = [
+            json.loads((processes.folder / run / f"peer-{k}" / "summary.json").read_text())
+            for run in ("run", "whole")
+        ]
+        assert ends[0]["rounds"] == round + 5
         assert ends[0]["arena_blake2b"] == ends[1]["arena_blake2b"]

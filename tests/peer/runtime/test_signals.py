@@ -1,0 +1,99 @@
+"""Signals: before there is anything to save, while there is, and again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+WAITING = """
+import sys, time
+from peer.runtime import signals
+stop = signals.Stop()
+stop.obey_signals()
+assert not {"torch", "numpy", "networkx"} & sys.modules.keys()
+if "begun" in sys.argv:
+    stop.begun(lambda line: print(line + "\\n", end="", flush=True), lambda: "round 100 is saved")
+print("ready", flush=True)
+while not stop.asked.wait(0.01):
+    pass
+print(f"asked: {stop.why}\\n", end="", flush=True)
+time.sleep(20)
+"""
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    made: list[subprocess.Popen[str]] = []
+    yield made
+    for process in made:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def start(started: list, *words: str, before: str = "") -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", before + WAITING, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    started.append(process)
+    assert line(process) == "ready"
+    return process
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip()
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_before_it_began_it_ends_and_says_so(number: signal.Signals, started: list) -> None:
+    process = start(started)
+    process.send_signal(number)
+    assert line(process) == f"{number.name}: stopped before anything was trained"
+    assert process.wait(timeout=20) == 130
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_while_it_trains_it_is_asked(number: signal.Signals, started: list) -> None:
+    process = start(started, "begun")
+    process.send_signal(number)
+    said = {line(process), line(process)}
+    assert said == {f"{number.name}: stopping at the end of this round", f"asked: {number.name}"}
+    process.send_signal(number)  # as a terminal, or whatever stands between, may do
+    time.sleep(0.3)
+    assert process.poll() is None
+    time.sleep(1.0)
+    process.send_signal(signal.SIGHUP)  # a terminal that closes is not impatient
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert line(process) == "SIGTERM again: ended at once; round 100 is saved"
+    assert process.wait(timeout=20) == 130
+
+
+def test_what_nohup_ignores_stays_ignored(started: list) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    process = start(started, "begun", before=ignoring)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert "SIGTERM" in line(process)
+    assert "SIGTERM" in line(process)
