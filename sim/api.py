@@ -62,8 +62,8 @@ def run(
     program = algorithms.find(experiment)
     states = make_states(experiment)
     quality = quality_log(experiment, program, folder / "quality.jsonl")
-    make_run_dir(folder)  # now that nothing can be refused any more
     began = time.monotonic()
+    make_run_dir(folder)  # now that nothing can be refused any more
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         observer = RunObserver(experiment, states, recorder, folder, progress, quality)
