@@ -79,10 +79,10 @@ def run(
         start = go_on(folder, experiment, states, rounds[0], engine, stops.every)
         stops.every = stops.every or start.every
     quality = quality_log(experiment, program, folder / "quality.jsonl")
+    began = time.monotonic()
     make_run_dir(folder)  # now that nothing can be refused any more
     if resume:
         cut_records_back(folder, start.round)
-    began = time.monotonic()
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
         write_disagreement = partial(recorder.write_network, folder / "network.jsonl")

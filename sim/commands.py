@@ -113,7 +113,6 @@ def compare_command(
         console.print(
             f"{outcome.system} (seed {outcome.seed}): covers {outcome.covered}, "
             f"CFID {format_distance(outcome.cfid)}, {outcome.seconds:.0f} s",
-            markup=False,
             style="dim",
         )
 
