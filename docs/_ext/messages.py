@@ -88,6 +88,8 @@ def _template(node: ast.expr, local: dict[str, ast.expr]) -> str:
             return f"‹{_word(value)}›"
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _template(left, local) + _template(right, local)
+        case ast.BoolOp(op=ast.Or(), values=[*_, last]):  # what is said where nothing better is
+            return _template(last, local)
         case ast.Name(id=name) if name in local:
             return _template(local[name], {})
     return ""
