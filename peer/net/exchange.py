@@ -9,7 +9,8 @@ SENDING    we want nothing in return, and wait until our value is there
 SETTLED    nothing more is waited for: the next exchange may begin
 =========  =====================================================================================
 
-What changes the state, and to which (an empty place: it cannot happen, or changes nothing):
+What changes the state, and to which. In an empty place, BEGIN and BEGIN_ONE_WAY are the caller's
+fault, and the others change nothing:
 
 =========  =========  =========  =========  =========  =========  ========
 state      BEGIN      BEGIN_     STREAM     VALUE      DELIVERED  WITHOUT

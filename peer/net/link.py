@@ -143,7 +143,7 @@ class Link:
             outgoing = self._sender.add(t, net, codec, payload, checksums)
             if self.phase is Phase.UP:
                 self._sender.offer(outgoing, now)
-        self._use(t)
+        self._use(t)  # what a neighbour sent before it left is still used
         self._give_up_in_time(now)
         if self.phase is Phase.LEFT:
             self._end_sending(t, self._farewell)
@@ -232,8 +232,6 @@ class Link:
                 self._note_gap()
             self._their_seq = seq + 1
         if isinstance(message, Welcome | Reject):
-            if session == self.session.number and seq == self._their_seq:
-                self._their_seq = seq + 1
             self._answered(message, now)
             return
         if not known:
@@ -300,9 +298,8 @@ class Link:
 
     def _undone(self, t: Moment, reason: str) -> None:
         """The neighbour will not take our value for ``t``, nor send its own."""
-        is_news = self._sender.owes(t) or not self._receiver.buffers.has_whole(t)
         self._end_sending(t, reason)
-        if self.exchange.awaits(t) and is_news:
+        if self.exchange.awaits(t):
             self._do_without(reason)
 
     # --- what is said to the neighbour ------------------------------------------------------------

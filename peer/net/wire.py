@@ -135,7 +135,8 @@ TYPES: tuple[type[Message], ...] = (
     Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort")
-"""more: go on; whole: here and verified; late: I am past t; wait: no room yet; abort: not at t."""
+"""more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I
+do without your value for t, and you are not to use mine."""
 
 REASONS = ("finished", "stopped", "crashed")
 """Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""

@@ -58,7 +58,7 @@ class ConservativeSynchroniser:
     ) -> None:
         self.communicator = communicator
         self.network = network
-        self.shared = shared
+        self.disagreement = shared
         self.is_lockstep = network.is_shared or not network.is_reliable
         self._rank_of = rank_of = partition_peers(graph, communicator.size)
         self._others = set(range(communicator.size)) - {communicator.rank}
@@ -102,11 +102,12 @@ class ConservativeSynchroniser:
     def _can_advance(self, queue: EventQueue, exchanges: Exchanges) -> bool:
         """Whether this rank takes its next turn without synchronising.
 
-        It does not while values are queued for other ranks, which may be blocked on them; nor while
+        It does not while values are queued for other ranks, which may be blocked on them (nobody is
+        blocked on a withdrawal or on how far a peer is while all values arrive); nor while
         a boundary peer is blocked on a remote one: the other peers of the rank then wait, too, to
         take their next step stacked with it.
         """
-        if not queue or (self.shared and self.shared.is_behind):
+        if not queue or (self.disagreement and self.disagreement.is_behind):
             return False
         if any(batch.transmissions for batch in self._outgoing.values()):
             return False
@@ -147,10 +148,11 @@ class ConservativeSynchroniser:
         batch = exchanges.collect_batch()
         self._queue_for_others(batch)
         earliest = queue.next_time
+        # Without an event left, a rank must not end while one is still to come of a message.
         if self.is_lockstep or not queue:
             effects = (each.earliest_effect for each in (batch, *self._outgoing.values()))
             earliest = min(earliest, *effects)
-        reached = self.shared.reached if self.shared else 0
+        reached = self.disagreement.reached if self.disagreement else 0
         packed = {rank: pack_batch(each) for rank, each in sorted(self._outgoing.items())}
         self._outgoing.clear()
         numbers = (earliest, reached, pauses.is_asked(), pauses.soonest)
@@ -161,6 +163,6 @@ class ConservativeSynchroniser:
         earliest_of_all, reached_by_all, asked, soonest = zip(*answers, strict=True)
         if any(asked):
             pauses.pause_by(int(max(soonest)))
-        if self.shared:
-            self.shared.measure(int(min(reached_by_all)))
+        if self.disagreement:
+            self.disagreement.measure(int(min(reached_by_all)))
         return float(min(earliest_of_all))

@@ -116,7 +116,7 @@ class Receiver:
             self._ask_for_the_rest()
             return None
         if not incoming.is_next(chunk, body, self.checksum):
-            return self._corrupt(incoming, "a chunk of its value does not match its checksum")
+            return self._corrupt(incoming, "a chunk of its value is not as it was sent")
         streams = self.streams(incoming, exchange)
         if streams:
             self._tell(Piece(chunk.t, incoming.end, body))

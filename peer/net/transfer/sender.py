@@ -105,7 +105,8 @@ class Sender:
         """The neighbour wants our value for ``t`` from chunk ``index``; we are at ``at``."""
         outgoing = self._sending.get(t)
         if outgoing is None:
-            # asked before our value arrived, it is no news; it may still owe us its own
+            # Asked before our value arrived, it needs no answer: told "late", the neighbour would
+            # withdraw its own value, which we may still await.
             if t <= at and t not in self._arrived:
                 self._say(Ack(t, 0, "late"), None)
         elif index < outgoing.count:
