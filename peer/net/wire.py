@@ -16,7 +16,7 @@ import msgpack
 from peer.effects import Moment
 
 MAGIC = "hearsay"
-VERSION = 1
+VERSION = 2
 HEADER_LIMIT = 2048
 """Bytes of a header, at most."""
 
