@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS := -n 2 --dist worksteal
 
-.PHONY: demo test lint types docs all-tests clean
+.PHONY: demo test coverage lint types docs all-tests clean
 
 demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each holds two
 	rm -rf runs/demo
 	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines
 
-test: .venv/ready  ## the tests that every change must pass, and what they cover
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --cov
+test: .venv/ready  ## the tests that every change must pass
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(COVERAGE)
+
+coverage: COVERAGE := --cov
+coverage: test  ## the same tests, and how much they run of the code: no less than pyproject says
 
 all-tests: .venv/ready  ## the long ones, too
 	$(BIN)/python -m pytest $(WORKERS)

@@ -78,6 +78,9 @@ def _run_peer(
     os.dup2(writing.fileno(), 1)
     os.dup2(writing.fileno(), 2)
     writing.close()
+    # Streams of its own: those of the server that it was forked from were opened on other files.
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     if machine is not None:
         machine.enter()
     os.chdir(folder)
