@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peer.experiment import Experiment
-from peer.experiment.traits import traits
+from peer.experiment.traits import differences, traits
 from peer.state import PeerState
 from peer.state.checkpoint import KEPT, load_state, newest_checkpoint, save_state, write_json
 from peer.state.json_lines import cut_back
@@ -205,6 +205,31 @@ def sound_rounds(
     return found
 
 
+def check_same_run(
+    folder: Path, experiment: Experiment, round: int, engine: str, every: int
+) -> None:
+    """Refuse what :func:`go_on` would refuse, but for other images, without making any peer.
+
+    Raises:
+        UserError: it was another experiment, or would not go on as it would have without the stop.
+    """
+    mine = _read(folder)[round]
+    was, planned = mine[0]["engine"], int(mine[0]["every"])
+    if was != engine:
+        raise UserError(f"--resume: the run's engine was '{was}'; say --engine {was}")
+    if every not in (0, planned) and NetworkModel(experiment).is_shared:
+        raise UserError(
+            f"--checkpoint {every}: the run pauses every {planned} rounds, and where values "
+            "share a channel, other pauses would change its times"
+        )
+    k, at = next(iter(mine[0]["peers"].items()))
+    found = newest_checkpoint(folder / f"peer-{k}", int(at))
+    assert found is not None, f"peer {k} was there a moment ago"
+    different = differences(found.traits, traits(experiment, found.traits["images"]))
+    if different:
+        raise UserError(f"--resume: {folder} is of another experiment: {'; '.join(different)}")
+
+
 def go_on(
     folder: Path,
     experiment: Experiment,
@@ -226,10 +251,8 @@ def go_on(
     Raises:
         UserError: it was another experiment, or would not go on as it would have without the stop.
     """
+    check_same_run(folder, experiment, round, engine, every)
     mine = _read(folder)[round]
-    was = mine[0]["engine"]
-    if was != engine:
-        raise UserError(f"--resume: the run's engine was '{was}'; say --engine {was}")
     start = Start(round, int(mine[0]["every"]), max(of["seconds"] for of in mine))
     for of in mine:
         start.network = {**start.network, **of["network"]}
@@ -240,11 +263,6 @@ def go_on(
         assert found is not None, f"peer {k} was there a moment ago"
         peers[k] = found.totals
     start.peers = peers
-    if NetworkModel(experiment).is_shared and every not in (0, start.every):
-        raise UserError(
-            f"--checkpoint {every}: the run pauses every {start.every} rounds, and where values "
-            "share a channel, other pauses would change its times"
-        )
     return start
 
 

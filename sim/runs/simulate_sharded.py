@@ -30,6 +30,7 @@ from sim.runs.checkpoints import (
     Interrupted,
     Start,
     Stops,
+    check_same_run,
     cut_records_back,
     go_on,
     nothing_to_go_on_from,
@@ -84,6 +85,7 @@ def run_in_processes(
         if not rounds:
             raise UserError(nothing_to_go_on_from(folder))
         at = rounds[0]
+        check_same_run(folder, experiment, at, engine, stops.every)  # here, as above
     prepare_judge(experiment, program)
     make_run_dir(folder)
     write_experiment(experiment, folder)

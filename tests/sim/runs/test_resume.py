@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import sim
+from peer.experiment import from_mapping
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
+from sim.runs.simulate_sharded import run_in_processes
 from topology.errors import UserError
 
 TINY: dict[str, Any] = {
@@ -178,6 +180,23 @@ def test_another_experiment_is_refused_and_nothing_to_resume_is_said(tmp_path: P
     more = sim.run(longer, run_dir=tmp_path / "run", report=False, resume=True)
     whole = sim.run(longer, run_dir=tmp_path / "whole", report=False)
     assert more.arena_blake2b == whole.arena_blake2b
+
+
+def test_several_processes_refuse_another_experiment_and_leave_the_run_as_it_was(
+    tmp_path: Path,
+) -> None:
+    """Before any process is launched: in one line, not in a rank's traceback."""
+    run = tmp_path / "run"
+    stopped(TINY, run, 10)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for changes, engine, words in (
+        ({"seed": 6}, "event", "of another experiment: seed: 5 there, 6 here"),
+        ({}, "stacked", "the run's engine was 'event'"),
+    ):
+        experiment = from_mapping(TINY | changes)
+        with pytest.raises(UserError, match=words):
+            run_in_processes(experiment, 2, run_dir=run, engine=engine, resume=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_a_signal_stops_all_processes_after_one_round_and_resume_goes_on(
 def test_ctrl_c_stops_one_process_and_its_line_goes_on(processes: Processes) -> None:  # noqa: F811
     keys = KEYS | {"algorithm": {"name": "diffusion", "rounds": 10**6}}
     file = processes.write(keys)
-    first = processes.start("sim", file, "--run-dir", "run", "--no-report")
+    first = processes.start("-m", "sim", file, "--run-dir", "run", "--no-report")
     metrics = processes.folder / "run" / "metrics.jsonl"
     while not metrics.exists() or not metrics.read_text():
         assert first.poll() is None, first.communicate()[0]
@@ -70,9 +70,9 @@ def test_ctrl_c_stops_one_process_and_its_line_goes_on(processes: Processes) -> 
     last = f"stopped after round {round}; go on with: {command}"
     assert said.splitlines()[-1] == last
     more = ("--set", f"algorithm.rounds={round + 5}", "--no-report")
-    again = processes.start("sim", *shlex.split(command)[1:], *more)
+    again = processes.start("-m", "sim", *shlex.split(command)[1:], *more)
     assert again.wait(timeout=200) == 0
-    whole = processes.start("sim", file, "--run-dir", "whole", *more)
+    whole = processes.start("-m", "sim", file, "--run-dir", "whole", *more)
     assert whole.wait(timeout=200) == 0
     for k in range(4):
         ends = [
