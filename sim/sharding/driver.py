@@ -97,11 +97,12 @@ class ShardedDriver(EventDriver):
         return not any(self._waits(process) for process in self._ashore)
 
     def _is_paused(self) -> bool:
-        return any(self.mesh.gather("yes" if self.held else ""))
+        return self.any_asked(bool(self.held))
 
     def any_asked(self, here: bool) -> bool:
         """Whether it is so at any rank; all ask at once."""
-        return any(self.mesh.gather("yes" if here else ""))
+        answers, _ = self.mesh.meet((float(here),), {})
+        return any(answer for (answer,) in answers)
 
     def _look_whether_to_pause(self) -> None:
         """When the ranks meet: it must be at the same round everywhere."""
