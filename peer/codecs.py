@@ -49,7 +49,8 @@ class Codec(Protocol):
         """The n floats in ``encoded``, all finite.
 
         Raises:
-            CodecError: it has another size, or holds what :meth:`encode` never writes.
+            CodecError: it has another length, holds scales or places that cannot be, or a number
+                that is not finite.
         """
 
 

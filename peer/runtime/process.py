@@ -213,7 +213,7 @@ class PeerProcess:
 
         Raises:
             UserError: a neighbour runs another experiment, or nothing can be written.
-        Isolation: no neighbour is reached; what was learned with them is saved.
+            Isolation: no neighbour is reached; what was learned with them is saved.
         """
         experiment, state = self.experiment, self.state
         every, last = experiment.metrics.every, self.program.rounds
@@ -261,6 +261,8 @@ class PeerProcess:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
             except Stopped:
                 # the round at hand is given up: what is on the disk is where this process began
+                if self.isolation is not None:
+                    raise self.isolation from None
                 return Ending(False, driver.began, self.saver.newest)
             count()
             unwritten = self._leave_what_it_made(recorder)
