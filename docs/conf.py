@@ -57,6 +57,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"peer\.(experiment\.(schema|parts)|gan\.arena|state\.peer_state)\..*"),
     ("py:func", r"one_peer_exponential|random_matching"),
     ("py:func", r"sim\.records\.run_metrics\..*"),
+    ("py:.*", r"sim\.runs\.checkpoints\..*|Interrupted"),
 ]
 
 # A property's docstring says what it is; napoleon would read "n_k: how many" as a type.

@@ -35,7 +35,7 @@ def build_graph(
     Args:
         spec: a family's name (see :data:`topology.FAMILIES`; case and underscores are forgiven),
             or one of ``{family: name, ...its parameters}``, ``{edges: [[0, 1], ...]}`` and
-            ``{file: path}``, see :mod:`topology.graph_files`.
+            ``{file: path}``, see ``topology/graph_files.py``.
         peers: how many peers there are; with one, every family is that peer alone.
         seed: of the random families, and nothing else draws; ``seed`` among a random family's
             parameters takes its place.
