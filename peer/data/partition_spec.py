@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from peer.data.classes import clean_name
 from peer.settings import Settings
 from topology.errors import UserError
+from topology.names import suggestion
 
 ClassSets = Sequence[Sequence[int | str]]
 
@@ -184,9 +184,8 @@ def choose(key: str, given: object, choices: Iterable[str]) -> str:
     names = list(choices)
     if isinstance(given, str) and given in names:
         return given
-    nearest = get_close_matches(str(given).lower(), names, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise UserError(f"{key}: unknown {given!r}; {hint}choose from {', '.join(names)}")
+    hint = suggestion(str(given), names) or ";"
+    raise UserError(f"{key}: unknown {given!r}{hint} choose from {', '.join(names)}")
 
 
 def _check_classes(key: str, noun: str, sets: ClassSets) -> None:

@@ -9,9 +9,7 @@ import re
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -36,6 +34,7 @@ from peer.data.partition_spec import (
     choose,
     parse_partition,
 )
+from peer.settings import Settings
 from topology.errors import UserError
 
 __all__ = [
@@ -99,7 +98,7 @@ def _count_or_names(value: object) -> object:
     return tuple(names)
 
 
-class DataSpec(BaseModel):
+class DataSpec(Settings):
     """Where images come from, and how they are shared out among the peers that hold data.
 
     Attributes:
@@ -128,8 +127,6 @@ class DataSpec(BaseModel):
         UserError: an unknown name, or keys that contradict each other.
         pydantic.ValidationError: an unknown key, or a value of the wrong type.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: SourceName = "digits"
     path: str | None = None
