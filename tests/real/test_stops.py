@@ -21,7 +21,8 @@ from peer.runtime.launcher import common_round
 from peer.runtime.process import Ending, Options, PeerProcess
 from peer.state.checkpoint import saved_rounds
 from peer.state.recorder import arena_digest
-from tests.real.conftest import SMALL, Processes, free_addresses, until
+from tests.real.conftest import SMALL, free_addresses
+from tests.support.processes import Processes, until
 
 ROUNDS = 60
 KEYS = {
@@ -157,12 +158,18 @@ def in_round(folder: Path, peer: int, round: int, process: subprocess.Popen[str]
         time.sleep(0.02)
 
 
+def start_peer(processes: Processes, file: Path, peer: int) -> subprocess.Popen[str]:
+    """``peer --id``, imports and all: a signal may come before they are done."""
+    run = str(processes.folder / "run")
+    return processes.start("-m", "peer", "--id", str(peer), "--topology", file, "--run-dir", run)
+
+
 def test_sigterm_while_a_neighbour_is_silent(processes: Processes) -> None:
     """The round is finished without it, saved, and the last line says how to go on."""
     keys = SMALL | {"peers": 2, "graph": "path", "addresses": free_addresses(2)}
     keys |= {"algorithm": {"name": "diffusion", "rounds": 10**6}, "checkpoint": 10**6}
     file = processes.write(keys)
-    peers = [processes.peer(file, k) for k in (0, 1)]
+    peers = [start_peer(processes, file, k) for k in (0, 1)]
     run = processes.folder / "run"
     in_round(run, 0, 20, peers[0])
     peers[1].send_signal(signal.SIGSTOP)
@@ -185,7 +192,7 @@ def test_sigterm_while_a_neighbour_is_silent(processes: Processes) -> None:
 
 def test_a_stop_before_anything_is_loaded_ends_it_at_once(processes: Processes) -> None:
     file = processes.write(SMALL | {"peers": 1, "data": {"partition": "all"}})
-    process = processes.peer(file, 0)
+    process = start_peer(processes, file, 0)
     time.sleep(0.4)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=60)[0]
@@ -202,7 +209,7 @@ def test_a_reader_that_goes_away_is_a_stop(processes: Processes) -> None:
     keys = SMALL | {"peers": 1, "data": {"partition": "all"}, "addresses": free_addresses(1)}
     keys |= {"algorithm": {"name": "diffusion", "rounds": 10**6}, "checkpoint": 10**6}
     file = processes.write(keys)
-    process = processes.peer(file, 0)
+    process = start_peer(processes, file, 0)
     until(process, "rounds, with")
     run = processes.folder / "run"
     in_round(run, 0, 5, process)
@@ -220,7 +227,7 @@ def test_peer_up_stopped_by_a_signal_goes_on_with_the_same_bits(
     number: signal.Signals, processes: Processes, undisturbed: dict[int, str]
 ) -> None:
     file = processes.write(SMALL | KEYS)
-    arguments = ("peer", "up", "--topology", file, "--run-dir", "run", "--no-report")
+    arguments = ("-m", "peer", "up", "--topology", file, "--run-dir", "run", "--no-report")
     run = processes.folder / "run"
     up = processes.start(*arguments)
     in_round(run, 0, 5, up)

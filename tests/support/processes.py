@@ -81,6 +81,7 @@ def _run_peer(
     # Streams of its own: those of the server that it was forked from were opened on other files.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    _hear_hangups()
     if machine is not None:
         machine.enter()
     os.chdir(folder)
@@ -88,6 +89,11 @@ def _run_peer(
     os.environ.update(environment)
     sys.argv = ["peer", *arguments]
     peer.__main__.main()
+
+
+def _hear_hangups() -> None:
+    """A process under test hears SIGHUP, though the tests may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Processes:
@@ -111,6 +117,8 @@ class Processes:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            preexec_fn=_hear_hangups,
         )
         self.started.append(process)
         return process
@@ -142,9 +150,10 @@ class Processes:
             process.stdout.close()
 
 
-def until(process: ForkedPeer, words: str) -> str:
+def until(process: ForkedPeer | subprocess.Popen[str], words: str) -> str:
     """Read a process's lines up to the first that has ``words`` in it; returns all of them."""
     said = ""
+    assert process.stdout is not None
     for line in process.stdout:
         said += line
         if words in line:

@@ -102,5 +102,5 @@ def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_a_neighbours_address_that_is_no_file_is_said_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^addresses: ipc://there of peer 1 is no address"):
+    with pytest.raises(UserError, match=r"^addresses: ipc://there names no file; say ipc:///"):
         Sockets("tcp://127.0.0.1:0", {1: "ipc://there"}, None)

@@ -149,4 +149,4 @@ def test_a_run_that_saved_nothing_begins_again(command: Command, tmp_path: Path)
 def test_a_folder_that_cannot_be_written_is_one_line(command: Command, tmp_path: Path) -> None:
     code, said = command("--run-dir", "one.yaml")
     assert code == 2
-    assert said == "error: --run-dir one.yaml: cannot be written: File exists\n"
+    assert said == "error: --run-dir one.yaml: is a file; name a folder\n"

@@ -14,6 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
+UNHINDERED = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+"""Also where these tests themselves run under nohup, which would be inherited."""
+
 WAITING = """
 import sys, time
 from peer.runtime import signals
@@ -44,7 +47,7 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 
 def start(started: list, *words: str, before: str = "") -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", before + WAITING, *words],
+        [sys.executable, "-c", (before or UNHINDERED) + WAITING, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

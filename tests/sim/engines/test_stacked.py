@@ -68,7 +68,7 @@ def test_peers_train_on_batches_of_their_own() -> None:
         "1": 8, "2": 16, "3": 8, "4": 16,
     }  # fmt: skip
     assert_close(stacked, end(keys, None))
-    together = [kind for kind, way in engine.ways.items() if way.stacked]
+    together = [kind for kind, tuner in engine.tuners.items() if tuner.stacked]
     assert {kind[5] for kind in together if kind[0] is Train} == {8, 16}
 
 
