@@ -42,7 +42,7 @@ from peer.net.endpoint import (
 from peer.net.isolation import Isolated
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
-from peer.net.session import FINAL
+from peer.net.session import FINAL, Phase
 from peer.net.sockets import Sockets
 from peer.net.transfer.send_buffers import Released
 from peer.net.wire import WireError
@@ -55,6 +55,11 @@ STANDSTILL = 1.0
 
 AT_ONCE = 64
 """Messages that are received in one turn, at most."""
+
+_FINAL_WORDS = {
+    Phase.REFUSED: "it runs another experiment; give every peer the same file",
+    Phase.QUARANTINED: "it sent values that cannot be used, again and again",
+}
 
 Log = Callable[[str], None]
 
@@ -228,9 +233,9 @@ class IoThread(threading.Thread):
     ) -> None:
         """Find out why each neighbour is not reached, and tell; this thread goes on meanwhile."""
         refused = {
-            k: link.session.phase.value
+            k: _FINAL_WORDS[link.phase]
             for k, link in self.endpoint.links.items()
-            if link.session.phase in FINAL
+            if link.phase in FINAL
         }
         contacts = dict(self.sockets.contacts)
         unknown = dict(self.dialler.unknown)
