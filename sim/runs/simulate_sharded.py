@@ -99,7 +99,9 @@ def run_in_processes(
         problem = caught
     summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
     if stops.asked() and not all(path.exists() for path in summaries):
-        saved = sound_rounds(folder, experiment.peers, (), print) if problem is None else []
+        if problem is not None:
+            print(f"a process failed while it stopped: {problem}")
+        saved = sound_rounds(folder, experiment.peers, range(experiment.peers), print)
         lost = SHARED if NetworkModel(experiment).is_shared else "its round could not be saved"
         raise Interrupted(folder, next(iter(saved), None), lost) from problem
     if problem is not None:

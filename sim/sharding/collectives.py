@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, spawn
 
 from sim.machine.cpu_affinity import schedule_as_batch, share_of_cores
@@ -181,16 +182,21 @@ def join(device: str = "cpu") -> Iterator[Communicator]:
 
 @contextmanager
 def _joined(
-    local_rank: int, local_size: int, device: str, **settings: Any
+    local_rank: int, local_size: int, device: str, url: str = "env://", **which: int
 ) -> Iterator[Communicator]:
-    """Be one of this machine's ``local_size`` ranks; ``settings`` are ``init_process_group``'s."""
+    """Be one of this machine's ``local_size`` ranks, which find each other at ``url``."""
     with share_of_cores(local_rank, local_size) as threads:
-        dist.init_process_group("gloo", timeout=TIMEOUT, **settings)
+        store, rank, size = next(rendezvous(url, timeout=TIMEOUT, **which))
+        dist.init_process_group("gloo", timeout=TIMEOUT, store=store, rank=rank, world_size=size)
         # While another thread holds its lock, gloo's receiving thread spins. If it preempted just
         # that thread, both would stand still until the kernel's next tick.
         schedule_as_batch("gloo_tcp_loop")
         try:
             yield Communicator(torch.device(device_of_rank(device, local_rank)), threads)
+            # Whoever closed its connections now could break those over which another rank still
+            # receives the last collective's result; the store has none between ranks.
+            store.set(f"done {rank}", "")
+            store.wait([f"done {other}" for other in range(size)])
         finally:
             dist.destroy_process_group()
 
@@ -211,9 +217,9 @@ def launch(
         RuntimeError: one failed; the message holds its traceback, or the signal that ended it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        rendezvous = str(Path(folder) / "ranks")
+        meeting_point = str(Path(folder) / "ranks")
         try:
-            all_arguments = (ranks, rendezvous, device, task, arguments)
+            all_arguments = (ranks, meeting_point, device, task, arguments)
             context = spawn(_run_task, all_arguments, ranks, join=False)  # type: ignore[no-untyped-call]
             is_told = False
             while not context.join(timeout=0.2):
@@ -228,11 +234,11 @@ def launch(
 def _run_task(
     rank: int,
     ranks: int,
-    rendezvous: str,
+    meeting_point: str,
     device: str,
     task: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    settings = {"init_method": f"file://{rendezvous}", "rank": rank, "world_size": ranks}
-    with _joined(rank, ranks, device, **settings) as communicator:
+    url = f"file://{meeting_point}"
+    with _joined(rank, ranks, device, url, rank=rank, world_size=ranks) as communicator:
         task(communicator, *arguments)

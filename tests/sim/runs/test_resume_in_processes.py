@@ -37,7 +37,8 @@ def test_a_signal_stops_all_processes_after_one_round_and_resume_goes_on(
     assert len(points) == 2
     (round,) = rounds
     assert 0 < round < 120
-    assert f"stopped after round {round}; go on with: sim run" in said
+    assert f"stopped after round {round}; go on with: sim run" in said, said
+    assert "failed" not in said, said
     again = processes.start("-m", "sim", *arguments, "--resume")
     said = again.communicate(timeout=200)[0]
     assert again.returncode == 0, said
