@@ -31,7 +31,7 @@ from peer.data import DataSpec, load_source
 from peer.experiment import load
 from peer.experiment.profiles import read_profile
 from peer.gan.build import make_gan
-from sim.metrics.samples import load_generators
+from peer.quality.samples import load_generators
 from topology import build_graph, build_schedule, check_weights
 from topology.errors import InputNote, UserError
 

@@ -244,7 +244,9 @@ def _end(children: list[Child]) -> None:
 
 def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
     table = Table(title=f"{len(children)} peers", title_justify="left")
-    for heading in ("peer", "round", "loss D", "loss G", "links up", "in", "out", ""):
+    scored = [child.status["score"]["measure"].upper() for child in children if _scored(child)]
+    headings = ["peer", "round", "loss D", "loss G", *scored[:1], "links up", "in", "out", ""]
+    for heading in headings:
         justify: JustifyMethod = "left" if heading == "" else "right"
         # where it is narrow, what is least needed gives way first
         table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")
@@ -258,6 +260,7 @@ def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
             f"{status.get('round', 0)}/{rounds}",
             _number(losses.get("discriminator")),
             _number(losses.get("generator")),
+            *([_distance(child)] if scored else []),
             f"{up_now}/{len(phases)}",
             _bytes(status.get("bytes_in", 0)),
             _bytes(status.get("bytes_out", 0)),
@@ -270,7 +273,8 @@ def _in_a_line(child: Child, rounds: int) -> str:
     status = child.status
     round = int(status.get("round", 0))
     rate = child.pace.rate(time.monotonic(), round)
-    return describe(round, rounds, rate, status.get("losses", {}), status.get("phases", {}))
+    state = status.get("losses", {}), status.get("phases", {}), status.get("score")
+    return describe(round, rounds, rate, *state)
 
 
 def _condition(child: Child) -> Text:
@@ -286,6 +290,17 @@ def _condition(child: Child) -> Text:
 
 
 _GOOD = (*REACHABLE, "unknown")
+
+
+def _scored(child: Child) -> bool:
+    return bool(child.status.get("score"))
+
+
+def _distance(child: Child) -> str:
+    """To the network's images, by the peer's newest score."""
+    score = child.status.get("score") or {}
+    value = score.get(score.get("measure"))
+    return "" if value is None else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:
