@@ -73,7 +73,7 @@ def _number_of(peer: int, address: str) -> tuple[str, str]:
 
 
 def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool, str]:
-    data = me.data.to_words() if me.data is not None else {}
+    data = me.data.statement.to_words() if me.data is not None else {}
     probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature), data)
     until = time.monotonic() + PATIENCE
     asked = False
