@@ -187,19 +187,27 @@ class Agreement:
 
     def objection(self, peer: int, said: Statement) -> str:
         """Why nothing can be learned with that peer, as a user gets it; empty where it can."""
-        if peer == self.me:
-            return ""
-        mine = self.statement
         try:
-            check_alike({self.me: self.own, peer: said.data}, classes=False)
-            has_labels = not said.is_agreed or said.data.classes > 0
-            refuse_mixture({self.me: not mine.is_agreed or mine.data.classes > 0, peer: has_labels})
+            self._compare(peer, said)
         except UserError as problem:
             return str(problem)
+        return ""
+
+    def _compare(self, peer: int, said: Statement) -> None:
+        """Refuse a peer whose images, or classes, do not fit ours.
+
+        Raises:
+            UserError: naming both peers, and in what they differ.
+        """
+        if peer == self.me:
+            return
+        mine, has_labels = self.statement, not said.is_agreed or said.data.classes > 0
+        check_alike({self.me: self.own, peer: said.data}, classes=False)
+        refuse_mixture({self.me: not mine.is_agreed or mine.data.classes > 0, peer: has_labels})
         theirs = self._names_of(said)
         too_many = theirs is None or not mine.data.is_small
         if mine.data.digest == said.data.digest:
-            return ""
+            return
         if mine.is_agreed and said.is_agreed:
             fits = too_many = False
         elif said.is_agreed:
@@ -213,12 +221,12 @@ class Agreement:
             fits = self._joined(said) is not None
             too_many = True
         if fits:
-            return ""
+            return
         why = f"their names fill more than {MOST_BYTES} bytes, too many to tell: "
-        why = why if too_many else ""
-        return (
-            f"data.path: peer {self.me} {_what(self.me, mine)}, and peer {peer} "
-            f"{_what(peer, said)}; {why}list all classes in one order at every peer, "
+        here, there = _what(self.me, mine), _what(peer, said)
+        raise UserError(
+            f"data.path: peer {self.me} {here}, and peer {peer} {there}; "
+            f"{why if too_many else ''}list all classes in one order at every peer, "
             f"{listed([mine.data, said.data])}"
         )
 

@@ -67,7 +67,7 @@ class PeerState:
         batch: images in a mini-batch, where an effect names no other number.
         device: where its tensors are.
         peers: how many there are in the experiment.
-        classes: how many classes the source has; 0 where it has no labels.
+        classes: how many classes all peers have together; 0 where the images have no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
