@@ -109,7 +109,7 @@ class Peer:
 
     @property
     def classes(self) -> int:
-        """How many classes the source has; 0 where it has no labels."""
+        """How many classes all peers have together; 0 where the images have no labels."""
         return self.state.classes
 
     @property

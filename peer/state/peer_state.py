@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from peer.codecs import Compression
+from peer.data.classes import fit_classes
 from peer.data.sources import Images
 from peer.experiment import Experiment
 from peer.gan import Gan, Loss
@@ -26,6 +27,7 @@ from peer.state.device import usable_device
 from peer.state.net import Net
 from peer.state.shard import Shard
 from peer.streams import Streams
+from topology.errors import UserError
 
 Module = Callable[[torch.Tensor], torch.Tensor]
 
@@ -65,7 +67,7 @@ class PeerState:
         batch: images in a mini-batch, where an effect names no other number.
         device: where its tensors are.
         peers: how many there are in the experiment.
-        classes: how many classes the source has; 0 where it has no labels.
+        classes: how many classes all peers have together; 0 where the images have no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
@@ -178,6 +180,7 @@ class PeerState:
         facts: dict[str, Any] = {
             "peer": self.peer,
             "round": self.round,
+            "classes": list(self.class_names),
             "streams": self.streams.dump(),
             "facts": self.facts,
             "nets": {name: net.kind for name, net in self.nets.items()},
@@ -201,6 +204,8 @@ class PeerState:
             facts, own, shards, of_nets = self._looked_at(saved)
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"it lacks what belongs to a state ({problem})") from None
+        if facts.get("classes"):
+            self.take_classes(facts["classes"])
         self.round = facts["round"]
         self.streams.load(facts["streams"])
         self.facts = facts["facts"]
@@ -213,6 +218,26 @@ class PeerState:
                 shard.order, shard.position = shards[prefix]
         for name, net in self.nets.items():
             net.load(of_nets[name])
+
+    def take_classes(self, names: Sequence[str]) -> None:
+        """Number the classes of its images as ``names`` does, whether or not all occur here.
+
+        Raises:
+            ValueError: an image's class is not among them; the state is as it was.
+        """
+        if tuple(names) == self.class_names:
+            return
+        own = None if self.shard is None else self.shard.labels
+        if own is not None:
+            where = f"peer {self.peer}"
+            try:
+                labels, _ = fit_classes(own, self.class_names, tuple(names), where)
+            except UserError as problem:
+                raise ValueError(str(problem)) from None
+            for shard in (self.shard, *self._shards.values()):
+                assert shard is not None
+                shard.labels = labels
+        self.class_names, self.classes = tuple(names), len(names)
 
     def _looked_at(
         self, saved: SavedState
