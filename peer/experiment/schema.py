@@ -53,8 +53,9 @@ class Experiment(Settings):
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
     optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
-    loss: Literal["bce_ns", "bce_sat", "lsgan"] = Field(
-        "bce_ns", description="Minimax, non-saturating or saturating, or least squares."
+    loss: Literal["bce_ns", "bce_sat", "lsgan", "hinge", "wgan"] = Field(
+        "bce_ns",
+        description="Minimax, non-saturating or saturating; least squares; hinge; Wasserstein.",
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
     batch: int = Field(64, ge=2, description="Images a mini-batch.")

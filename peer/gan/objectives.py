@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from peer.gan.losses import Loss
+from peer.gan.losses import LOSSES, Loss
 from peer.gan.samplewise import of_both
 from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
+from topology.errors import UserError
 
 Net = Callable[[torch.Tensor], torch.Tensor]
 
@@ -84,7 +85,12 @@ def _regularised(
     respect to the images, per sample; the parameters' gradient goes through both (double
     back-propagation). The reported loss is without Omega, so that losses can be compared. With
     batch-norm in D, which couples samples, per-sample gradients are approximate.
+
+    Raises:
+        UserError: the loss has no Omega.
     """
+    if loss.penalty is None:
+        raise UserError(no_regulariser(loss))
     assert discriminator is not None
     assert batch.real is not None
     fake = _fakes(generator, batch)
@@ -93,6 +99,15 @@ def _regularised(
     if (judge := as_pixel_judge(discriminator)) is not None:
         value = pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)
     return Value(value + batch.gamma / 2 * loss.penalty(*logits, *norms), value)
+
+
+def no_regulariser(loss: Loss) -> str:
+    """What to say where the regulariser is asked for of a loss that has none."""
+    having = ", ".join(name for name, each in LOSSES.items() if each.penalty is not None)
+    return (
+        f"loss: '{loss.name}' has no regulariser (Roth et al. 2017; {having} have one); set "
+        "algorithm.regulariser.gamma to 0, or choose one of these losses"
+    )
 
 
 def _with_norms(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

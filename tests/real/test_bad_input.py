@@ -70,7 +70,7 @@ def refused(
         ({"peers": 2000, "data": {"source": "digits"}}, "peer"),
         ({"addresses": "tcp://127.0.0.1:4000"}, "several peers would be at"),
         ({"seed": -1}, "seed"),
-        ({"loss": "wgan"}, "loss"),
+        ({"loss": "wgann"}, "loss"),
         (
             {"devices": "raspbery-pi-4"},
             "did you mean 'raspberry-pi-4'? (built in: raspberry-pi-4",
