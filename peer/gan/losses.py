@@ -11,10 +11,12 @@ gradient penalty or by spectral normalisation, as nothing in the loss itself see
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.functional import relu, softplus
+
+from peer.gan.penalties import Penalties
 
 Omega = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -31,6 +33,7 @@ class Loss:
         penalty: (phi(x), phi(G(z)), ||grad phi(x)||^2, ||grad phi(G(z))||^2), each (batch, 1), ->
             Omega, a scalar: the regulariser of Roth et al. 2017 (arXiv:1705.09367) for this loss's
             f-divergence; None for a loss that belongs to none.
+        penalties: of the discriminator's gradients, which the experiment adds.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Loss:
     fake: Callable[[torch.Tensor], torch.Tensor]
     generator: Callable[[torch.Tensor], torch.Tensor]
     penalty: Omega | None = None
+    penalties: Penalties = field(default_factory=Penalties)
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """(phi(x) (batch, 1), phi(G(z)) (batch, 1)) -> scalar."""

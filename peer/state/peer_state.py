@@ -118,7 +118,7 @@ class PeerState:
         batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams, drawn in the order real, cuts, z.
+        """One mini-batch from this peer's own streams, drawn in the order real, cuts, eps, z.
 
         Each pair of nets has streams of its own, so that training one does not move another's
         draws.
@@ -138,9 +138,31 @@ class PeerState:
         if sees_data and self.gan.judges_pixels:
             cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
+        if sees_data:
+            given |= self._draw_for_penalties(prefix, count)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
         return Batch(**given)
+
+    def _draw_for_penalties(self, prefix: str, count: int) -> dict[str, Any]:
+        """What the penalties of D's objective take, by field of :class:`Batch`; D's step counts."""
+        penalties = self.loss.penalties
+        given: dict[str, Any] = {}
+        if penalties.gradient_penalty:
+            eps = self.streams[prefix + "eps"].random(count, dtype=np.float32)  # (batch,)
+            given["eps"] = torch.from_numpy(eps).to(self.device)
+        if penalties.r1:
+            step = self.r1_step(prefix)
+            self.facts.setdefault("r1_steps", {})[prefix] = (step + 1) % penalties.r1_every
+            weight = penalties.r1_weight(step)
+            if weight is not None:
+                given["r1"] = weight
+        return given
+
+    def r1_step(self, prefix: str) -> int:
+        """D's steps since the lazy penalty R1 was due, that one included; 0 where it is due."""
+        steps: dict[str, int] = self.facts.get("r1_steps", {})
+        return steps.get(prefix, 0)
 
     def draw_real(
         self, prefix: str = "", batch: int | None = None, into: torch.Tensor | None = None

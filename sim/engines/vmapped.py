@@ -55,7 +55,8 @@ def kind_of(task: Task) -> Hashable | None:
             shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
             is_proximal = proximal is not None and proximal.mu != 0
             drawn = batch or state.batch
-            return type(effect), net, objective, shapes, is_proximal, drawn, len(state.nets)
+            r1 = _r1_phase(state, effect)
+            return type(effect), net, objective, shapes, is_proximal, drawn, len(state.nets), r1
         case Step(net):
             return Step, net
         case Generate(net, x) | Evaluate(net, x):
@@ -64,6 +65,14 @@ def kind_of(task: Task) -> Hashable | None:
             return VJP, net, inputs.shape, cotangent.shape, keep
         case _:
             return None
+
+
+def _r1_phase(state: PeerState, effect: Train | Gradient) -> int:
+    """What peers must have in common for the lazy penalty R1 to be due at the same steps."""
+    if not OBJECTIVES[effect.objective].sees_data:
+        return 0
+    step = state.r1_step(NetName.parse(effect.net).prefix)
+    return step if isinstance(effect, Train) and effect.steps > 1 else min(step, 1)
 
 
 def _shape(value: Any) -> Hashable:
