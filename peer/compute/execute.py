@@ -40,12 +40,12 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             results = []
             for _ in range(steps):
                 results.append(_gradient(state, effect))
-                state.nets[net].step()
+                state.nets[net].step(state.round)
             return StepResult.mean(results)
         case Gradient():
             return _gradient(state, effect)
         case Step(net):
-            return state.nets[net].step()
+            return state.nets[net].step(state.round)
         case Generate(net, z):
             with torch.no_grad(), _seeded_generator(state):
                 return state.nets[net].module(z)

@@ -38,6 +38,7 @@ from peer.gan.models.shapes import Shape
 from peer.gan.net_name import PAIR, NetName
 from peer.gan.optimizers import make_optimizer
 from peer.gan.penalties import Penalties, couples_samples
+from peer.gan.schedules import Schedule
 from peer.settings import Settings
 from topology.errors import UserError, note
 from topology.names import suggestion
@@ -61,7 +62,9 @@ class Experiment(Settings):
     )
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
-    optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
+    optimizer: OptimizerSpec = Field(
+        description="An element-wise torch optimizer, and the schedule of its rate; or one a net."
+    )
     loss: LossKey = Field(
         default_factory=LossSpec,
         description="A loss's name, or {name: wgan, gradient_penalty: 10}.",
@@ -196,6 +199,15 @@ class Experiment(Settings):
         of_role: NamedSpec = getattr(self.optimizer, NetName.parse(net).role)
         return of_role
 
+    def schedule_for(self, net: str) -> Schedule:
+        """How the learning rate of the net called ``net`` changes over the algorithm's rounds.
+
+        Raises:
+            UserError: there is no such schedule, or it does not fit the rounds.
+        """
+        optimizer = self.optimizer_for(net)
+        return Schedule.of(optimizer.settings, self.algorithm.settings.get("rounds"))
+
     def fingerprint(self) -> dict[str, str]:
         """A digest of each part that all peers must agree on, as hexadecimal, by the part's name.
 
@@ -322,6 +334,7 @@ def _check(experiment: Experiment) -> None:
     for role in PAIR:
         optimizer = experiment.optimizer_for(role)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+        experiment.schedule_for(role)
     if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
         raise UserError(
             "compression: choco keeps copies at both ends of fixed links, and this graph changes; "

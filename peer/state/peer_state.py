@@ -333,7 +333,8 @@ def make_state(
     for name in names:
         initial = gan.arenas[NetName.parse(name).role]
         new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
-        nets[name] = Net(initial.copy(new), experiment.optimizer_for(name))
+        optimizer, schedule = experiment.optimizer_for(name), experiment.schedule_for(name)
+        nets[name] = Net(initial.copy(new), optimizer, schedule)
     shard = None
     if indices is not None:
         labels = None if images.labels is None else images.labels[indices]

@@ -105,7 +105,8 @@ def _train(tasks: Sequence[Task], workspace: Workspace) -> list[StepResult]:
         active = [i for i, task in enumerate(tasks) if _steps(task) > step]
         chosen = [tasks[i] for i in active]
         results, gradients = _gradients(chosen, workspace)
-        workspace.optimizer([_net(task) for task in chosen]).step(gradients.unbind())
+        rounds = [task.state.round for task in chosen]
+        workspace.optimizer([_net(task) for task in chosen]).step(gradients.unbind(), rounds)
         for i, result in zip(active, results, strict=True):
             found[i].append(result)
     return [StepResult.mean(of) for of in found]
@@ -125,7 +126,8 @@ def _keep_gradients(tasks: Sequence[Task], workspace: Workspace) -> list[StepRes
 
 def _step_all(tasks: Sequence[Task], workspace: Workspace) -> list[None]:
     nets = [_net(task) for task in tasks]
-    workspace.optimizer(nets).step([net.arena.gradient for net in nets])
+    rounds = [task.state.round for task in tasks]
+    workspace.optimizer(nets).step([net.arena.gradient for net in nets], rounds)
     return [None] * len(tasks)
 
 

@@ -45,6 +45,9 @@ CASES: dict[str, dict[str, Any]] = {
     "penalties of both kinds": {
         "loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}
     },
+    "cosine, warm-up": {
+        "optimizer": {"name": "adam", "lr": 0.01, "schedule": "cosine", "warmup": 2}
+    },
     "two peers": {"peers": 2, "graph": "path"},
     "one peer, centralised": {"peers": 1, "data": {"source": "digits", "partition": "all"}},
 }
