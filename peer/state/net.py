@@ -66,6 +66,13 @@ class Net:
         self.arena.parameters.grad = self.arena.gradient
         self.optimizer.step()
 
+    def begin_anew(self, initial: Arena) -> None:
+        """Take the values of ``initial``, of the same layout, and forget the moments."""
+        self.arena.vector.copy_(initial.vector)
+        for name, counter in self.arena.counters.items():
+            counter.copy_(initial.counters[name])
+        self.moments.clear()
+
     def dump(self) -> dict[str, torch.Tensor]:
         """Copies of the arena, the optimizer's moments, and integer buffers, by name."""
         tensors = {"arena": self.arena.vector.detach().cpu().clone()}

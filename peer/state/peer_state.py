@@ -7,6 +7,7 @@ variables. A peer rebuilt from its state between two rounds goes on with the sam
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -71,6 +72,10 @@ class PeerState:
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
         class_names: of the classes, for what a person reads; empty where there are none.
+        recall: gives the newest checkpoint, where the driver writes any.
+        skipped: by net, steps of the round at hand that were not finite, and not taken
+            (:mod:`peer.compute.guard`).
+        went_back: in the round at hand, to what the nets went back because of that.
     """
 
     peer: int
@@ -88,6 +93,9 @@ class PeerState:
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    recall: Callable[[], SavedState | None] = lambda: None
+    skipped: Counter[str] = field(default_factory=Counter)
+    went_back: str = ""
     _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix
 
     def copy(self) -> PeerState:
@@ -100,6 +108,7 @@ class PeerState:
             shard=copy.copy(self.shard),
             streams=streams,
             facts=copy.deepcopy(self.facts),
+            skipped=Counter(self.skipped),
             tensors={name: tensor.clone() for name, tensor in self.tensors.items()},
             _shards={prefix: copy.copy(shard) for prefix, shard in self._shards.items()},
         )

@@ -48,6 +48,10 @@ CASES: dict[str, dict[str, Any]] = {
     "cosine, warm-up": {
         "optimizer": {"name": "adam", "lr": 0.01, "schedule": "cosine", "warmup": 2}
     },
+    "steps that overflow and are skipped": {
+        "loss": "lsgan",
+        "optimizer": {"name": "sgd", "lr": 1e12},
+    },
     "two peers": {"peers": 2, "graph": "path"},
     "one peer, centralised": {"peers": 1, "data": {"source": "digits", "partition": "all"}},
 }
