@@ -14,6 +14,7 @@ from typing import Any
 from algorithms.registry import ALGORITHMS, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
+from peer.gan.objectives import no_regulariser
 from peer.program import Program
 from peer.quality.prepared import with_moments
 from topology.errors import UserError
@@ -45,6 +46,7 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
     if check:
         _check_server(server, experiment)
         _check_links(name, config, experiment)
+        _check_regulariser(config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
@@ -58,6 +60,14 @@ def _check_server(server: int | None, experiment: Experiment) -> None:
         )
     if server is not None and experiment.peers < 2:
         raise UserError("peers: 1 is the server alone; an algorithm with a server needs workers")
+
+
+def _check_regulariser(config: Any, experiment: Experiment) -> None:
+    """Refuse a loss without the regulariser that the algorithm's settings ask for (Oasis)."""
+    gamma = getattr(getattr(config, "regulariser", None), "gamma", 0)
+    loss = experiment.loss_functions()
+    if gamma and loss.penalty is None:
+        raise UserError(no_regulariser(loss))
 
 
 def _check_links(name: str, config: Any, experiment: Experiment) -> None:

@@ -379,6 +379,12 @@ class Peer:
             "missing": sorted(self._missing),
             **self._facts,
         }
+        if self.state.skipped:
+            measures["skipped"] = dict(sorted(self.state.skipped.items()))
+        if self.state.went_back:
+            measures["went_back"] = self.state.went_back
+        self.state.skipped.clear()
+        self.state.went_back = ""
         self._results.clear()
         self._missing.clear()
         self._facts.clear()

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from peer.gan.net_name import PAIR
 from peer.settings import Settings
@@ -27,6 +35,47 @@ class NamedSpec(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Everything but the name."""
         return dict(self.model_extra or {})
+
+
+LossName = Literal["bce_ns", "bce_sat", "lsgan", "hinge", "wgan"]
+
+
+class LossSpec(Settings):
+    """What both nets minimise: a loss, and penalties of the discriminator's gradients."""
+
+    name: LossName = Field(
+        "bce_ns",
+        description="Minimax, non-saturating or saturating; least squares; hinge; Wasserstein.",
+    )
+    gradient_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="lambda of (|grad D| - 1)^2 between real and fake images; 10 in its paper.",
+    )
+    r1: float = Field(0.0, ge=0, description="gamma of gamma/2 |grad D|^2 at real images; 0: none.")
+    r1_every: int = Field(
+        1, ge=1, description="R1 in every so many steps of D only, times as many."
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The name alone where nothing else is said, as it was before there were penalties."""
+        said: dict[str, Any] = handler(self)
+        default = type(self).model_fields
+        kept = {
+            key: said[key] for key in said if key == "name" or said[key] != default[key].default
+        }
+        return kept["name"] if kept.keys() == {"name"} else kept
+
+
+def _with_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+LossKey = Annotated[
+    LossSpec, BeforeValidator(_with_name, json_schema_input_type=LossName | LossSpec)
+]
+"""``loss:``, a name or a mapping."""
 
 
 class OptimizerSpec(Settings):

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,14 @@ from peer.data.spec import DataSpec
 from peer.experiment.addresses import ipc_path, is_ipc
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
-from peer.experiment.parts import FaultSpec, MetricsSpec, NamedSpec, OptimizerSpec
+from peer.experiment.parts import (
+    FaultSpec,
+    LossKey,
+    LossSpec,
+    MetricsSpec,
+    NamedSpec,
+    OptimizerSpec,
+)
 from peer.experiment.validation import validated
 from peer.experiment.yaml_file import read_mapping
 from peer.gan.build import Gan, make_gan
@@ -29,8 +37,10 @@ from peer.gan.losses import LOSSES, Loss
 from peer.gan.models.shapes import Shape
 from peer.gan.net_name import PAIR, NetName
 from peer.gan.optimizers import make_optimizer
+from peer.gan.penalties import Penalties, couples_samples
+from peer.gan.schedules import Schedule
 from peer.settings import Settings
-from topology.errors import UserError
+from topology.errors import UserError, note
 from topology.names import suggestion
 
 
@@ -52,9 +62,12 @@ class Experiment(Settings):
     )
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
-    optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
-    loss: Literal["bce_ns", "bce_sat", "lsgan"] = Field(
-        "bce_ns", description="Minimax, non-saturating or saturating, or least squares."
+    optimizer: OptimizerSpec = Field(
+        description="An element-wise torch optimizer, and the schedule of its rate; or one a net."
+    )
+    loss: LossKey = Field(
+        default_factory=LossSpec,
+        description="A loss's name, or {name: wgan, gradient_penalty: 10}.",
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
     batch: int = Field(64, ge=2, description="Images a mini-batch.")
@@ -150,8 +163,10 @@ class Experiment(Settings):
         return self.listen.format(id=peer, port=self.port + peer)
 
     def loss_functions(self) -> Loss:
-        """The pair of losses that ``loss`` names."""
-        return LOSSES[self.loss]
+        """The pair of losses that ``loss`` names, with its penalties."""
+        of = self.loss
+        penalties = Penalties(of.gradient_penalty, of.r1, of.r1_every)
+        return replace(LOSSES[of.name], penalties=penalties)
 
     def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
         """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
@@ -159,7 +174,7 @@ class Experiment(Settings):
         Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
         their ``owner``. Raises UserError as :func:`peer.gan.build.make_gan` does.
         """
-        return make_gan(
+        gan = make_gan(
             self.gan.name,
             self.gan.settings,
             sample_shape,
@@ -167,6 +182,13 @@ class Experiment(Settings):
             owner=owner if self.init == "own" else None,
             folder=self.folder,
         )
+        if (self.loss.gradient_penalty or self.loss.r1) and couples_samples(gan.discriminator):
+            note(
+                "loss: gradients with respect to an image are penalised, and batch-norm in the "
+                f"discriminator of '{self.gan.name}' couples the images of a batch; prefer one "
+                "without it, such as resnet32 or mlp-digits"
+            )
+        return gan
 
     def optimizer_for(self, net: str) -> NamedSpec:
         """The optimizer of the net called ``net``: that of its role, whatever its prefix.
@@ -176,6 +198,15 @@ class Experiment(Settings):
         """
         of_role: NamedSpec = getattr(self.optimizer, NetName.parse(net).role)
         return of_role
+
+    def schedule_for(self, net: str) -> Schedule:
+        """How the learning rate of the net called ``net`` changes over the algorithm's rounds.
+
+        Raises:
+            UserError: there is no such schedule, or it does not fit the rounds.
+        """
+        optimizer = self.optimizer_for(net)
+        return Schedule.of(optimizer.settings, self.algorithm.settings.get("rounds"))
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of each part that all peers must agree on, as hexadecimal, by the part's name.
@@ -191,7 +222,7 @@ class Experiment(Settings):
             "algorithm": self.algorithm.model_dump(mode="json"),
             "gan": [self.gan.model_dump(mode="json"), self.init],
             "optimizer": self.optimizer.model_dump(mode="json"),
-            "loss": self.loss,
+            "loss": self.loss.model_dump(mode="json"),
             "data": data,
             "batch": self.batch,
             "seed": self.seed,
@@ -309,6 +340,7 @@ def _check(experiment: Experiment) -> None:
     for role in PAIR:
         optimizer = experiment.optimizer_for(role)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+        experiment.schedule_for(role)
     if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
         raise UserError(
             "compression: choco keeps copies at both ends of fixed links, and this graph changes; "

@@ -37,7 +37,7 @@ from peer.runtime.identity import identify, security_of
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
 from peer.state import PeerState, make_state
-from peer.state.checkpoint import load_state
+from peer.state.checkpoint import load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
@@ -127,6 +127,7 @@ class PeerProcess:
         if experiment.metrics.quality_every:
             path = self.folder / "quality.jsonl"
             self.quality = QualityLog(experiment, program, path, time.monotonic, log)
+        self.state.recall = lambda: recalled(self.folder)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
@@ -157,7 +158,9 @@ class PeerProcess:
             self.log(f"resumed after round {self.state.round}, from {checkpoint.path}")
             totals = checkpoint.totals
             self._totals = {name: totals[name] for name in self._totals}
-            self._records = {name: totals[name] for name in self._records}
+            self._records = {name: totals[name] for name in self._records} | {
+                "skipped": totals.get("skipped", {})
+            }
         if self.state.round >= self.program.rounds:
             self.log(
                 f"it has all its {self.program.rounds} rounds already; for more, say --set "

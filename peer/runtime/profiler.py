@@ -125,7 +125,9 @@ def _work(state: PeerState, batch: int) -> Iterator[tuple[str, Effect]]:
     logits = torch.ones_like(carry_out(Generate("discriminator", x), state))
     yield "discriminator", Train("discriminator", "discriminator", batch=batch)
     yield "generator", Train("generator", "generator", batch=batch)
-    yield "regularised", Train("discriminator", "regularised", inputs={"gamma": 0.1}, batch=batch)
+    if state.loss.penalty is not None:
+        gamma = {"gamma": 0.1}
+        yield "regularised", Train("discriminator", "regularised", inputs=gamma, batch=batch)
     yield "draw", Generate("generator", z)
     yield "judge", Generate("discriminator", x)
     yield "descend", VJP("generator", z, torch.ones_like(x), keep="set")

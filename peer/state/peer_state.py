@@ -7,6 +7,7 @@ variables. A peer rebuilt from its state between two rounds goes on with the sam
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -73,6 +74,10 @@ class PeerState:
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
         class_names: of the classes, for what a person reads; empty where there are none.
+        recall: gives the newest checkpoint, where the driver writes any.
+        skipped: by net, steps of the round at hand that were not finite, and not taken
+            (:mod:`peer.compute.guard`).
+        went_back: in the round at hand, to what the nets went back because of that.
     """
 
     peer: int
@@ -90,6 +95,9 @@ class PeerState:
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    recall: Callable[[], SavedState | None] = lambda: None
+    skipped: Counter[str] = field(default_factory=Counter)
+    went_back: str = ""
     _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix
 
     def copy(self) -> PeerState:
@@ -102,6 +110,7 @@ class PeerState:
             shard=copy.copy(self.shard),
             streams=streams,
             facts=copy.deepcopy(self.facts),
+            skipped=Counter(self.skipped),
             tensors={name: tensor.clone() for name, tensor in self.tensors.items()},
             _shards={prefix: copy.copy(shard) for prefix, shard in self._shards.items()},
         )
@@ -120,7 +129,7 @@ class PeerState:
         batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams, drawn in the order real, cuts, z.
+        """One mini-batch from this peer's own streams, drawn in the order real, cuts, eps, z.
 
         Each pair of nets has streams of its own, so that training one does not move another's
         draws.
@@ -140,9 +149,31 @@ class PeerState:
         if sees_data and self.gan.judges_pixels:
             cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
+        if sees_data:
+            given |= self._draw_for_penalties(prefix, count)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
         return Batch(**given)
+
+    def _draw_for_penalties(self, prefix: str, count: int) -> dict[str, Any]:
+        """What the penalties of D's objective take, by field of :class:`Batch`; D's step counts."""
+        penalties = self.loss.penalties
+        given: dict[str, Any] = {}
+        if penalties.gradient_penalty:
+            eps = self.streams[prefix + "eps"].random(count, dtype=np.float32)  # (batch,)
+            given["eps"] = torch.from_numpy(eps).to(self.device)
+        if penalties.r1:
+            step = self.r1_step(prefix)
+            self.facts.setdefault("r1_steps", {})[prefix] = (step + 1) % penalties.r1_every
+            weight = penalties.r1_weight(step)
+            if weight is not None:
+                given["r1"] = weight
+        return given
+
+    def r1_step(self, prefix: str) -> int:
+        """D's steps since the lazy penalty R1 was due, that one included; 0 where it is due."""
+        steps: dict[str, int] = self.facts.get("r1_steps", {})
+        return steps.get(prefix, 0)
 
     def draw_real(
         self, prefix: str = "", batch: int | None = None, into: torch.Tensor | None = None
@@ -336,7 +367,8 @@ def make_state(
     for name in names:
         initial = gan.arenas[NetName.parse(name).role]
         new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
-        nets[name] = Net(initial.copy(new), experiment.optimizer_for(name))
+        optimizer, schedule = experiment.optimizer_for(name), experiment.schedule_for(name)
+        nets[name] = Net(initial.copy(new), optimizer, schedule)
     shard = None
     if indices is not None:
         labels = None if images.labels is None else images.labels[indices]

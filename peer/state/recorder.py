@@ -43,6 +43,9 @@ class Recorder:
         self._lines = JsonLines(path, tell)
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
+        self._skipped: dict[int, Counter[str]] = {}  # likewise
+        self._skipping: set[int] = set()  # the peers whose last round had a step that was skipped
+        self._say = tell
 
     def wants(self, round: int) -> bool:
         """Whether that round is recorded."""
@@ -63,6 +66,7 @@ class Recorder:
         self._missed.setdefault(peer, Counter()).update(measures["missing"])
         if "participants" in measures:  # kept for every round, also those that are not recorded
             self._participants.setdefault(peer, []).append(list(measures["participants"]))
+        self._note_skipped(peer, round, measures)
         if not self.wants(round):
             return
         record = {
@@ -73,11 +77,32 @@ class Recorder:
             "bytes_out": bytes_out,
             **measures,
         }
+        if self._skipped.get(peer):
+            record["skipped"] = dict(self._skipped.pop(peer))
         if "participants" in measures:
             record["participants"] = self._participants.pop(peer)
         if sketches:
             record["sketches"] = dict(sketches)
         self._lines.write(record)
+
+    def _note_skipped(self, peer: int, round: int, measures: Mapping[str, Any]) -> None:
+        """Count the steps that were not finite, and say it when a burst of them begins."""
+        skipped: Mapping[str, int] = measures.get("skipped", {})
+        if skipped:
+            self._skipped.setdefault(peer, Counter()).update(skipped)
+            if peer not in self._skipping:
+                of = ", ".join(f"{n} of its {net}" for net, n in skipped.items())
+                self._say(
+                    f"peer {peer}: round {round}: steps that are not finite are skipped ({of})"
+                )
+            self._skipping.add(peer)
+        else:
+            self._skipping.discard(peer)
+        if "went_back" in measures:
+            self._say(
+                f"peer {peer}: round {round}: its nets went back to {measures['went_back']}: too "
+                "many steps in a row were not finite"
+            )
 
     @staticmethod
     def write_network(path: Path, round: int, disagreement: Mapping[str, float]) -> None:
@@ -87,13 +112,20 @@ class Recorder:
 
     def totals(self, peer: int) -> dict[str, Any]:
         """What has been added up of that peer's rounds, in types that JSON knows."""
-        return {"missed": self.missed(peer), "participants": self._participants.get(peer, [])}
+        skipped = dict(self._skipped.get(peer, {}))
+        return {
+            "missed": self.missed(peer),
+            "participants": self._participants.get(peer, []),
+            **({"skipped": skipped} if skipped else {}),
+        }
 
     def go_on_from(self, peer: int, totals: Mapping[str, Any]) -> None:
         """Take over what :meth:`totals` gave: the run is resumed where it was asked for."""
         self._missed[peer] = Counter({int(k): int(n) for k, n in totals["missed"].items()})
         if totals["participants"]:
             self._participants[peer] = [list(each) for each in totals["participants"]]
+        if totals.get("skipped"):
+            self._skipped[peer] = Counter(totals["skipped"])
 
     def missed(self, peer: int) -> dict[str, int]:
         """Rounds in which each neighbour stayed away, by neighbour."""

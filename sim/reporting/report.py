@@ -219,7 +219,7 @@ def _draw_measures(
     losses = {net: run.losses(net) for net in run.nets}
     shown = {net: values for net, (_, values) in losses.items() if np.isfinite(values).any()}
     if shown:
-        unit = "nats" if run.experiment.loss.startswith("bce") else ""
+        unit = "nats" if run.experiment.loss.name.startswith("bce") else ""
         figures["losses"] = plots.draw_losses(losses[next(iter(shown))][0], shown, unit)
     balance = delta_losses(run)
     if balance is not None:

@@ -83,6 +83,8 @@ CASES = {
     "fedavg": keys_of("fedavg, half of them", 3),
     "mdgan": keys_of("mdgan", 3),
     "serverless": keys_of("sequential, serverless", 3),
+    "penalties": diffusion(4)
+    | {"loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}},
     "nobody talks": PLAIN | {"graph": "ring", "algorithm": {"name": "local", "rounds": 6}},
     "fegan, slow links": keys_of("fegan", 3)
     | {"network": {"delay": 0.1, "jitter": 0.5, "bandwidth": 10.0, "uplink": 20.0}},
