@@ -25,6 +25,7 @@ from peer.effects import (
     StepResult,
     Train,
 )
+from peer.gan.augment import View
 from peer.gan.net_name import PAIR, NetName
 from peer.state import PeerState
 from peer.streams import stream
@@ -239,6 +240,10 @@ class Peer:
         """A mini-batch of this peer's own images, (batch, c, h, w)."""
         return self.state.draw_real()
 
+    def view(self, images: torch.Tensor) -> View:
+        """The images as D is to see them: augmented anew, if the experiment says so."""
+        return View(images, self.state.draw_uniforms(len(images)))
+
     async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
         """G(z): (batch, c, h, w)."""
         images: torch.Tensor = await Generate(net, z)
@@ -256,9 +261,10 @@ class Peer:
 
     async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
         """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
-        phi = (await self.judge(images)).requires_grad_()  # (batch, 1)
+        view = self.view(images)
+        phi = (await self.judge(view.images)).requires_grad_()  # (batch, 1)
         (cotangent,) = torch.autograd.grad(self.state.loss.generator(phi), phi)
-        return await self.feedback(images, cotangent)
+        return view.error_before(await self.feedback(view.images, cotangent))
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
         """One step of G, from dL/dx of the images that it generates.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from peer.gan.augment import TRANSFORMS
 from peer.gan.net_name import PAIR
 from peer.settings import Settings
 
@@ -41,6 +42,34 @@ class OptimizerSpec(Settings):
         if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
             return dict.fromkeys(PAIR, value)
         return value
+
+
+class AugmentSpec(Settings):
+    """What D sees of images, real and fake: ``{translation: true, cutout: true}``, or a list."""
+
+    translation: bool = Field(False, description="Moved by up to 1/8 of the side.")
+    cutout: bool = Field(False, description="A square of half the side is left out.")
+    colour: bool = Field(False, description="Other brightness, saturation and contrast.")
+    flip: bool = Field(False, description="Left and right exchanged, one time in two.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are used, in the order in which they are applied."""
+        return tuple(name for name in TRANSFORMS if getattr(self, name))
+
+
+def _from_list(value: Any) -> Any:
+    return {str(name): True for name in value} if isinstance(value, list | tuple) else value
+
+
+Augment = Annotated[
+    AugmentSpec,
+    BeforeValidator(
+        _from_list,
+        json_schema_input_type=AugmentSpec
+        | list[Literal["translation", "cutout", "colour", "flip"]],
+    ),
+]
 
 
 class MetricsSpec(Settings):

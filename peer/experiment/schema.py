@@ -21,7 +21,14 @@ from peer.data.spec import DataSpec
 from peer.experiment.addresses import ipc_path, is_ipc
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
-from peer.experiment.parts import FaultSpec, MetricsSpec, NamedSpec, OptimizerSpec
+from peer.experiment.parts import (
+    Augment,
+    AugmentSpec,
+    FaultSpec,
+    MetricsSpec,
+    NamedSpec,
+    OptimizerSpec,
+)
 from peer.experiment.validation import validated
 from peer.experiment.yaml_file import read_mapping
 from peer.gan.build import Gan, make_gan
@@ -58,6 +65,11 @@ class Experiment(Settings):
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
     batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    augment: Augment = Field(
+        default_factory=AugmentSpec,
+        description="How images, real and fake, are changed before D sees them (DiffAugment): "
+        "[translation, cutout, colour, flip], or {translation: true, ..}.",
+    )
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
@@ -201,6 +213,8 @@ class Experiment(Settings):
                 None if self.codec is None else self.codec.model_dump(mode="json"),
             ],
         }
+        if self.augment.names:
+            parts["augment"] = self.augment.names
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:

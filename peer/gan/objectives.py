@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from peer.gan.augment import Uniforms, augment
 from peer.gan.losses import Loss
 from peer.gan.samplewise import of_both
 from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
@@ -26,6 +27,8 @@ class Batch(NamedTuple):
     fake: torch.Tensor | None = None  # (batch, c, h, w), where they are not to be made from z
     gamma: float = 0.0  # of the regulariser
     cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
+    augment_real: Uniforms | None = None  # of T(real); None: D judges the images as they are
+    augment_fake: Uniforms | None = None  # of T(G(z)), or of T(fake)
 
 
 class Value(NamedTuple):
@@ -39,13 +42,35 @@ class Objective(NamedTuple):
     """What a net minimises.
 
     Attributes:
-        value: (generator, discriminator, loss, batch) -> :class:`Value`; a net that the peer does
-            not hold is None.
+        function: (generator, discriminator, loss, batch) -> :class:`Value`, of images as D is to
+            see them; a net that the peer does not hold is None.
         sees_data: whether the batch must have ``real`` images.
     """
 
-    value: Callable[[Net | None, Net | None, Loss, Batch], Value]
+    function: Callable[[Net | None, Net | None, Loss, Batch], Value]
     sees_data: bool
+
+    def value(
+        self, generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
+    ) -> Value:
+        """The function's value; whatever D judges is augmented, so that no function knows of it."""
+        return self.function(_augmented(generator, batch), discriminator, loss, _as_seen(batch))
+
+
+def _augmented(generator: Net | None, batch: Batch) -> Net | None:
+    """T(G(z)) in place of G(z)."""
+    if generator is None or batch.augment_fake is None:
+        return generator
+    return lambda z: augment(generator(z), batch.augment_fake)
+
+
+def _as_seen(batch: Batch) -> Batch:
+    """The batch with T(x) in place of the images that are in it."""
+    if batch.real is not None and batch.augment_real is not None:
+        batch = batch._replace(real=augment(batch.real, batch.augment_real))
+    if batch.fake is not None and batch.augment_fake is not None:
+        batch = batch._replace(fake=augment(batch.fake, batch.augment_fake))
+    return batch
 
 
 def _plain(loss: torch.Tensor) -> Value:

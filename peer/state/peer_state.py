@@ -19,6 +19,7 @@ from peer.codecs import Compression
 from peer.data.sources import Images
 from peer.experiment import Experiment
 from peer.gan import Gan, Loss
+from peer.gan.augment import Uniforms, draw_uniforms
 from peer.gan.net_name import PAIR, NetName, pair_of
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
@@ -67,6 +68,7 @@ class PeerState:
         peers: how many there are in the experiment.
         classes: how many classes the source has; 0 where it has no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
+        augment: the names of the transformations of whatever D judges.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
@@ -84,6 +86,7 @@ class PeerState:
     peers: int = 1
     classes: int = 0
     codec: Compression | None = None
+    augment: tuple[str, ...] = ()
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -118,7 +121,7 @@ class PeerState:
         batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams, drawn in the order real, cuts, z.
+        """One mini-batch from this peer's own streams: real, cuts, z, what augments real and fakes.
 
         Each pair of nets has streams of its own, so that training one does not move another's
         draws.
@@ -140,6 +143,11 @@ class PeerState:
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
+        if self.augment:
+            if "real" in given:
+                given["augment_real"] = self.draw_uniforms(len(given["real"]), prefix)
+            fakes = given["fake" if "fake" in given else "z"]
+            given["augment_fake"] = self.draw_uniforms(len(fakes), prefix)
         return Batch(**given)
 
     def draw_real(
@@ -165,6 +173,10 @@ class PeerState:
             return into
         z = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
+
+    def draw_uniforms(self, count: int, prefix: str = "") -> Uniforms | None:
+        """What augments ``count`` images (:mod:`peer.gan.augment`); None where nothing does."""
+        return draw_uniforms(self.augment, count, self.streams[prefix + "augment"], self.device)
 
     def dump(self) -> SavedState:
         """Copies of everything that :meth:`load` needs to go on with the same bits."""
@@ -328,5 +340,6 @@ def make_state(
         experiment.peers,
         0 if images.labels is None else images.classes,
         experiment.codec,
+        experiment.augment.names,
         class_names=images.class_names,
     )

@@ -8,7 +8,7 @@ shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -187,7 +187,7 @@ def _gradient_function(
         parameters: Tensors,
         fixed: dict[str, Tensors],
         buffers: dict[str, Tensors],
-        fields: dict[str, torch.Tensor],
+        fields: dict[str, Any],
         gradients: Tensors,
     ) -> tuple[torch.Tensor, dict[str, Tensors]]:
         leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
@@ -229,7 +229,7 @@ class Functional:
         return y
 
 
-def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
+def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, Any]:
     """Every peer's mini-batch, by field, (b, ...) each."""
     memory = _batch_memory(tasks, sees_data)
     places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
@@ -239,7 +239,7 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
         if isinstance(effect := task.effect, Train | Gradient)
     ]
     device = tasks[0].state.device
-    fields: Tensors = {}
+    fields: dict[str, Any] = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
         rows = getattr(memory, name)
@@ -247,6 +247,8 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
             fields[name] = rows.to(device)
         elif isinstance(values[0], torch.Tensor):
             fields[name] = torch.stack(values)
+        elif isinstance(values[0], Mapping):
+            fields[name] = {part: torch.stack([v[part] for v in values]) for part in values[0]}
         elif values[0] is not None:
             fields[name] = torch.tensor(values, device=device)
     return fields

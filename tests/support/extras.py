@@ -1,0 +1,23 @@
+"""What makes GANs work on real images, each with several algorithms, for tests of all engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.systems import PLAIN, keys_of
+
+ALL_OF_THEM = ["translation", "cutout", "colour", "flip"]
+
+DIFFUSION: dict[str, Any] = PLAIN | {
+    "graph": "ring",
+    "algorithm": {"name": "diffusion", "rounds": 3},
+}
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "augment, diffusion": DIFFUSION | {"augment": ALL_OF_THEM},
+    "augment, mdgan": keys_of("mdgan", 3) | {"augment": ALL_OF_THEM},
+    "augment, average output": keys_of("average output", 3) | {"augment": ["cutout"]},
+    "augment, oasis": keys_of("oasis", 3) | {"augment": ["translation", "colour"]},
+    "augment, ditto": keys_of("ditto", 3) | {"augment": ["flip"]},
+}
+"""By a name for the test, the keys of an experiment of three rounds."""
