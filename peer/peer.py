@@ -28,6 +28,7 @@ from peer.effects import (
 from peer.gan.augment import View
 from peer.gan.net_name import PAIR, NetName
 from peer.state import PeerState
+from peer.state.moving_average import AVERAGE, take_in_generator
 from peer.streams import stream
 from topology import RuleSpec, Schedule, neighbour_weights
 
@@ -171,10 +172,15 @@ class Peer:
     # --- rounds -----------------------------------------------------------------------------------
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
-        """Rounds from the state's own to ``count``; each is reported when its body is done."""
+        """Rounds from the state's own to ``count``; each is reported when its body is done.
+
+        A moving average of G, where the experiment has one, takes in G when the body is done.
+        """
         while self.state.round < count:
             self._exchanges.clear()
             yield self.state.round
+            if take_in_generator(self.state):
+                await self.combine(AVERAGE)
             measures = self._measures()
             self.state.round += 1
             await Report(self.state.round, measures)

@@ -15,6 +15,7 @@ from peer.data import load_source
 from peer.data.partitions import label_counts
 from peer.state.recorder import choose_run_dir, make_run_dir
 from sim.metrics.samples import draw_samples, load_generators
+from sim.records.mixture import generator_files
 from sim.records.reader import read_run
 from sim.reporting import plots
 from sim.reporting.console import show_report
@@ -190,14 +191,17 @@ def sample(
     out: Annotated[
         Path | None, typer.Option("--out", help="The PNG. [default: RUN/samples-<peer>.png]")
     ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="The last generator, not its moving average.")
+    ] = False,
 ) -> None:
     """Images from one peer's generator, as one PNG."""
     recorded = read_run(run)
     experiment = recorded.experiment
     if peer not in range(experiment.peers):
         raise UserError(f"--peer {peer}: the run has peers 0 to {experiment.peers - 1}")
-    file = recorded.folder / f"peer-{peer}" / "generator.safetensors"
-    if not file.exists():
+    file = generator_files(recorded, last).get(peer)
+    if file is None:
         others = ", ".join(map(str, recorded.generators)) or "nobody"
         why = "holds none" if peer in recorded.without_generator else "may not have finished"
         raise UserError(f"--peer {peer}: it left no generator (it {why}); {others} did")

@@ -72,6 +72,23 @@ Augment = Annotated[
 ]
 
 
+class EmaSpec(Settings):
+    """The moving average of G at every peer: ``{decay: 0.999, combine: false}``, or the decay."""
+
+    decay: float = Field(0.999, ge=0, lt=1, description="beta: what stays of the average a round.")
+    combine: bool = Field(
+        False, description="Average it with the neighbours, too, at the end of every round."
+    )
+
+
+def _from_decay(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"decay": value} if is_number else value
+
+
+Ema = Annotated[EmaSpec, BeforeValidator(_from_decay, json_schema_input_type=EmaSpec | float)]
+
+
 class MetricsSpec(Settings):
     """What is measured, and how often."""
 

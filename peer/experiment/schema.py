@@ -24,6 +24,7 @@ from peer.experiment.overrides import override
 from peer.experiment.parts import (
     Augment,
     AugmentSpec,
+    Ema,
     FaultSpec,
     MetricsSpec,
     NamedSpec,
@@ -69,6 +70,11 @@ class Experiment(Settings):
         default_factory=AugmentSpec,
         description="How images, real and fake, are changed before D sees them (DiffAugment): "
         "[translation, cutout, colour, flip], or {translation: true, ..}.",
+    )
+    ema: Ema | None = Field(
+        None,
+        description="A moving average of G, which is judged and drawn from: its decay, or "
+        "{decay: 0.999, combine: false}.",
     )
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
@@ -215,6 +221,8 @@ class Experiment(Settings):
         }
         if self.augment.names:
             parts["augment"] = self.augment.names
+        if self.ema is not None:
+            parts["ema"] = self.ema.model_dump(mode="json")
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:

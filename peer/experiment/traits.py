@@ -32,19 +32,16 @@ def traits(experiment: Experiment, images: str) -> dict[str, Any]:
     graph = keys["graph"]
     if isinstance(graph, dict) and "file" in graph:
         graph = "a file"  # wherever it lies: what is in it counts
-    later = {"augment": experiment.augment.names}  # named where used, as older states lack them
-    used = {part: value for part, value in later.items() if value}
-    return (
-        {part: keys[part] for part in parts}
-        | used
-        | {
-            "algorithm": algorithm,
-            "compression": keys["compression"],
-            "graph": graph,
-            "graph and weights": experiment.fingerprint()["graph"],
-            "images": images,
-        }
-    )
+    later = {"augment": experiment.augment.names, "ema": experiment.ema and keys["ema"]}
+    found = {part: keys[part] for part in parts}
+    found |= {part: value for part, value in later.items() if value}  # older states lack them
+    return found | {
+        "algorithm": algorithm,
+        "compression": keys["compression"],
+        "graph": graph,
+        "graph and weights": experiment.fingerprint()["graph"],
+        "images": images,
+    }
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ import torch
 from peer.codecs import Compression
 from peer.data.sources import Images
 from peer.experiment import Experiment
+from peer.experiment.parts import EmaSpec
 from peer.gan import Gan, Loss
 from peer.gan.augment import Uniforms, draw_uniforms
 from peer.gan.net_name import PAIR, NetName, pair_of
@@ -69,6 +70,7 @@ class PeerState:
         classes: how many classes the source has; 0 where it has no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
         augment: the names of the transformations of whatever D judges.
+        ema: of the moving average of G; None where there is none.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
@@ -87,6 +89,7 @@ class PeerState:
     classes: int = 0
     codec: Compression | None = None
     augment: tuple[str, ...] = ()
+    ema: EmaSpec | None = None
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -341,5 +344,6 @@ def make_state(
         0 if images.labels is None else images.classes,
         experiment.codec,
         experiment.augment.names,
+        experiment.ema,
         class_names=images.class_names,
     )

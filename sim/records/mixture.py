@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from peer.gan import Gan
 from peer.gan.arena import module_with
 from peer.state import PeerState
+from peer.state.moving_average import AVERAGE
 from sim.metrics.samples import load_generators
 from sim.records.reader import RecordedRun
 
@@ -47,8 +49,11 @@ class Mixture(nn.Module):
 
 
 def final_generator(state: PeerState) -> nn.Module:
-    """What a peer ends with: its generator, or the mixture of those it keeps for its groups."""
-    generator = state.nets["generator"].module
+    """What a peer ends with: its generator, that one's moving average, or a mixture of its groups'.
+
+    The average is taken where the experiment has one; the mixture is Oasis's.
+    """
+    generator = state.nets[AVERAGE if AVERAGE in state.nets else "generator"].module
     shares: Mapping[str, float] = state.facts.get("mixture", {})
     if not shares:
         return generator
@@ -56,13 +61,22 @@ def final_generator(state: PeerState) -> nn.Module:
     return Mixture(parts, list(shares.values()))
 
 
-def load_run(run: RecordedRun, gan: Gan) -> dict[int, nn.Module]:
+def generator_files(run: RecordedRun, last: bool = False) -> dict[int, Path]:
+    """By peer, the file that its images are drawn from: the moving average's, if there is one."""
+    if last or run.experiment.ema is None:
+        return dict(run.generators)
+    return {k: path.with_name("generator_ema.safetensors") for k, path in run.generators.items()}
+
+
+def load_run(run: RecordedRun, gan: Gan, last: bool = False) -> dict[int, nn.Module]:
     """What each peer of a run on disk ended with, by peer; those without a generator are left out.
+
+    With ``last``, the last generators, also where the experiment has their moving average.
 
     Raises:
         UserError: a file is damaged, or of another model than the experiment's.
     """
-    generators = load_generators(run.generators, gan)
+    generators = load_generators(generator_files(run, last), gan)
     for k, path in run.generators.items():
         shares = run.results[k].mixture if k in run.results else {}
         files = {

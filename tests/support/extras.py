@@ -19,5 +19,9 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "augment, average output": keys_of("average output", 3) | {"augment": ["cutout"]},
     "augment, oasis": keys_of("oasis", 3) | {"augment": ["translation", "colour"]},
     "augment, ditto": keys_of("ditto", 3) | {"augment": ["flip"]},
+    "ema, diffusion": DIFFUSION | {"ema": {"decay": 0.5, "combine": True}},
+    "ema, mdgan": keys_of("mdgan", 3) | {"ema": 0.9},
+    "ema, fedavg": keys_of("fedavg", 3) | {"ema": {"decay": 0.9, "combine": True}},
+    "ema, ditto": keys_of("ditto", 3) | {"ema": 0.9},
 }
 """By a name for the test, the keys of an experiment of three rounds."""
