@@ -49,7 +49,25 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
-    return _with_average(replace(program, **given), experiment)
+    program = replace(program, **given)
+    if experiment.conditional is not None:
+        _check_pairs(program, experiment)
+    return _with_average(program, experiment)
+
+
+def _check_pairs(program: Program, experiment: Experiment) -> None:
+    """Refuse nets that are told classes where a peer judges, or draws, what another made.
+
+    Images travel without their classes.
+    """
+    for k in range(experiment.peers):
+        held = set(program.nets(k))
+        if "generator" not in held or "discriminator" not in held:
+            raise UserError(
+                f"conditional: with {program.name}, peer {k} does not hold both nets, and images "
+                "travel without their classes; leave conditional out, or choose an algorithm "
+                "whose peers hold whole GANs, such as diffusion, fedavg or oasis"
+            )
 
 
 def _with_average(program: Program, experiment: Experiment) -> Program:

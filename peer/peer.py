@@ -130,8 +130,8 @@ class Peer:
 
     @property
     def z_dim(self) -> int:
-        """How many numbers the generator starts from."""
-        return self.state.gan.z_dim
+        """How many numbers the generator starts from, those of a one-hot class included."""
+        return self.state.gan.inputs
 
     @property
     def device(self) -> torch.device:

@@ -89,6 +89,25 @@ def _from_decay(value: Any) -> Any:
 Ema = Annotated[EmaSpec, BeforeValidator(_from_decay, json_schema_input_type=EmaSpec | float)]
 
 
+class ConditionalSpec(Settings):
+    """Nets that are told a class: ``true``, or ``{labels: own, embedding: 16}``."""
+
+    labels: Literal["own", "all"] = Field(
+        "own", description="Classes of fakes: as among the peer's own images, or all alike."
+    )
+    embedding: int = Field(16, ge=1, description="How many numbers a class is to G.")
+
+
+def _from_truth(value: Any) -> Any:
+    return {} if value is True else None if value is False else value
+
+
+Conditional = Annotated[
+    ConditionalSpec | None,
+    BeforeValidator(_from_truth, json_schema_input_type=ConditionalSpec | bool | None),
+]
+
+
 class MetricsSpec(Settings):
     """What is measured, and how often."""
 

@@ -24,6 +24,7 @@ from peer.experiment.overrides import override
 from peer.experiment.parts import (
     Augment,
     AugmentSpec,
+    Conditional,
     Ema,
     FaultSpec,
     MetricsSpec,
@@ -60,6 +61,10 @@ class Experiment(Settings):
     )
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
+    conditional: Conditional = Field(
+        None,
+        description="Whether G and D are told classes: true, or {labels: own, embedding: 16}.",
+    )
     optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
     loss: Literal["bce_ns", "bce_sat", "lsgan"] = Field(
         "bce_ns", description="Minimax, non-saturating or saturating, or least squares."
@@ -171,12 +176,24 @@ class Experiment(Settings):
         """The pair of losses that ``loss`` names."""
         return LOSSES[self.loss]
 
-    def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
+    def build_gan(
+        self, sample_shape: Shape, owner: int | None = None, classes: int | None = None
+    ) -> Gan:
         """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
 
         Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
-        their ``owner``. Raises UserError as :func:`peer.gan.build.make_gan` does.
+        their ``owner``. Nets that are told classes are for as many as ``data.classes`` names, or
+        for the ``classes`` that the data have. Raises UserError as
+        :func:`peer.gan.build.make_gan` does, and where there are no classes to be told.
         """
+        told, named = self.conditional, self.data.classes
+        if told is not None and isinstance(named, tuple):
+            classes = len(named)
+        if told is not None and not classes:
+            raise UserError(
+                "conditional: the data have no classes to be told; give the images labels, and "
+                "name them in data.classes"
+            )
         return make_gan(
             self.gan.name,
             self.gan.settings,
@@ -184,6 +201,8 @@ class Experiment(Settings):
             seed=self.seed,
             owner=owner if self.init == "own" else None,
             folder=self.folder,
+            classes=(classes or 0) if told else 0,
+            embedding=told.embedding if told else 0,
         )
 
     def optimizer_for(self, net: str) -> NamedSpec:
@@ -223,6 +242,8 @@ class Experiment(Settings):
             parts["augment"] = self.augment.names
         if self.ema is not None:
             parts["ema"] = self.ema.model_dump(mode="json")
+        if self.conditional is not None:
+            parts["conditional"] = self.conditional.model_dump(mode="json")
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from peer.gan.augment import Uniforms, augment
+from peer.gan.conditional import Labelled, judges
 from peer.gan.losses import Loss
 from peer.gan.samplewise import of_both
 from peer.gan.unet_losses import as_pixel_judge, pixel_discriminator_loss, pixel_generator_loss
@@ -27,6 +28,8 @@ class Batch(NamedTuple):
     fake: torch.Tensor | None = None  # (batch, c, h, w), where they are not to be made from z
     gamma: float = 0.0  # of the regulariser
     cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
+    labels_real: torch.Tensor | None = None  # (batch, classes), one-hot; None: D is told no class
+    labels_fake: torch.Tensor | None = None  # (batch, classes), as z says it to G
     augment_real: Uniforms | None = None  # of T(real); None: D judges the images as they are
     augment_fake: Uniforms | None = None  # of T(G(z)), or of T(fake)
 
@@ -54,6 +57,8 @@ class Objective(NamedTuple):
         self, generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
     ) -> Value:
         """The function's value; whatever D judges is augmented, so that no function knows of it."""
+        if discriminator is not None and batch.labels_fake is not None:
+            discriminator = Labelled(discriminator, batch.labels_real, batch.labels_fake)
         return self.function(_augmented(generator, batch), discriminator, loss, _as_seen(batch))
 
 
@@ -113,7 +118,8 @@ def _regularised(
     assert discriminator is not None
     assert batch.real is not None
     fake = _fakes(generator, batch)
-    logits, norms = zip(*(_with_norms(discriminator, x) for x in (batch.real, fake)), strict=True)
+    seen = zip(judges(discriminator), (batch.real, fake), strict=True)
+    logits, norms = zip(*(_with_norms(D, x) for D, x in seen), strict=True)
     value = loss.discriminator(*logits)
     if (judge := as_pixel_judge(discriminator)) is not None:
         value = pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)

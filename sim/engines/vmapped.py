@@ -221,10 +221,10 @@ class Functional:
         self.parameters = parameters
         self.buffers = buffers
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The module's output; changed buffers are in ``self.buffers``."""
         fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
+        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, inputs)
         self.buffers = fresh
         return y
 
@@ -268,7 +268,7 @@ def _batch_memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
         pixels = state.shard.pixels  # (n, c, h, w)
         real = pixels.new_empty(len(tasks), batch, *pixels.shape[1:])
     if "z" not in given and "fake" not in given:
-        z = torch.empty(len(tasks), batch, state.gan.z_dim)
+        z = torch.empty(len(tasks), batch, state.gan.inputs)
     return Batch(real, z)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from peer.gan import Gan
 from peer.gan.arena import module_with
+from peer.gan.conditional import Asked
 from peer.state import PeerState
 from peer.state.moving_average import AVERAGE
 from sim.metrics.samples import load_generators
@@ -51,14 +52,26 @@ class Mixture(nn.Module):
 def final_generator(state: PeerState) -> nn.Module:
     """What a peer ends with: its generator, that one's moving average, or a mixture of its groups'.
 
-    The average is taken where the experiment has one; the mixture is Oasis's.
+    The average is taken where the experiment has one; the mixture is Oasis's. One that is told
+    classes is asked for all of them in turn.
     """
     generator = state.nets[AVERAGE if AVERAGE in state.nets else "generator"].module
     shares: Mapping[str, float] = state.facts.get("mixture", {})
-    if not shares:
-        return generator
-    parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
-    return Mixture(parts, list(shares.values()))
+    if shares:
+        parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
+        generator = Mixture(parts, list(shares.values()))
+    return asked_for_all(generator, state.gan)
+
+
+def asked_for_all(generator: nn.Module, gan: Gan) -> nn.Module:
+    """From z alone: a generator that is told classes is asked for all of them in turn."""
+    return Asked(generator, gan.classes) if gan.classes else generator
+
+
+def mixture_in(generator: nn.Module) -> Mixture | None:
+    """The mixture that a generator is, or that is asked for classes; None where it is none."""
+    net = generator.net if isinstance(generator, Asked) else generator
+    return net if isinstance(net, Mixture) else None
 
 
 def generator_files(run: RecordedRun, last: bool = False) -> dict[int, Path]:
@@ -71,7 +84,8 @@ def generator_files(run: RecordedRun, last: bool = False) -> dict[int, Path]:
 def load_run(run: RecordedRun, gan: Gan, last: bool = False) -> dict[int, nn.Module]:
     """What each peer of a run on disk ended with, by peer; those without a generator are left out.
 
-    With ``last``, the last generators, also where the experiment has their moving average.
+    With ``last``, the last generators, also where the experiment has their moving average. Those
+    that are told classes are asked for all in turn.
 
     Raises:
         UserError: a file is damaged, or of another model than the experiment's.
@@ -85,4 +99,4 @@ def load_run(run: RecordedRun, gan: Gan, last: bool = False) -> dict[int, nn.Mod
         if files:
             parts = load_generators(files, gan)
             generators[k] = Mixture(list(parts.values()), list(shares.values()))
-    return generators
+    return {k: asked_for_all(generator, gan) for k, generator in generators.items()}

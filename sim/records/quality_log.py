@@ -48,7 +48,8 @@ class QualityLog:
         self.clock = clock
         self.judging = 0.0
         self._source = judged_source(experiment, program)
-        self._z_dim = experiment.build_gan(self._source.images.shape).z_dim
+        images = self._source.images
+        self._z_dim = experiment.build_gan(images.shape, classes=images.classes).z_dim
         self._began = self.clock()  # after the judge was trained
 
     def write(self, peer: SimulatedPeer, round: int) -> None:

@@ -23,5 +23,11 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "ema, mdgan": keys_of("mdgan", 3) | {"ema": 0.9},
     "ema, fedavg": keys_of("fedavg", 3) | {"ema": {"decay": 0.9, "combine": True}},
     "ema, ditto": keys_of("ditto", 3) | {"ema": 0.9},
+    "conditional, diffusion": DIFFUSION | {"conditional": True},
+    "conditional, fedavg": keys_of("fedavg", 3) | {"conditional": {"labels": "all"}},
+    "conditional, fl-vanilla": keys_of("fl-vanilla", 3) | {"conditional": True},
+    "conditional, oasis": keys_of("oasis", 3) | {"conditional": True},
+    "conditional, fegan": keys_of("fegan", 3) | {"conditional": True},
+    "conditional, ditto": keys_of("ditto", 3) | {"conditional": True, "augment": ["cutout"]},
 }
 """By a name for the test, the keys of an experiment of three rounds."""

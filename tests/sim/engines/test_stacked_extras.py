@@ -16,4 +16,5 @@ def test_stacked_equals_one_peer_at_a_time(name: str) -> None:
     keys: dict[str, Any] = EXTRAS[name] | SGD
     engine = Stacked()
     assert_close(end(keys, engine), end(keys, None))
-    assert any(tuner.stacked for tuner in engine.tuners.values())
+    # FeGAN's devices, of which few are chosen, train one after another
+    assert any(tuner.stacked for tuner in engine.tuners.values()) == ("fegan" not in name)
