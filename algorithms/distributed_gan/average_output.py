@@ -98,8 +98,9 @@ async def judge(peer: Peer, server: int) -> None:
     if fakes is None:
         return
     await peer.adapt("discriminator", fake=fakes.tensors["d"])
-    await peer.send(server, "outputs", {"phi": await peer.judge(fakes.tensors["g"])})
+    view = peer.view(fakes.tensors["g"])
+    await peer.send(server, "outputs", {"phi": await peer.judge(view.images)})
     answer = await peer.receive("dL_dphi", server)
     if answer is not None:
-        error = await peer.feedback(fakes.tensors["g"], answer.tensors["cotangent"])
-        await peer.send(server, "error", {"e": error})
+        error = await peer.feedback(view.images, answer.tensors["cotangent"])
+        await peer.send(server, "error", {"e": view.error_before(error)})

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from peer.gan.augment import TRANSFORMS
 from peer.gan.net_name import PAIR
 from peer.settings import Settings
 
@@ -90,6 +91,70 @@ class OptimizerSpec(Settings):
         if isinstance(value, str) or (isinstance(value, Mapping) and "name" in value):
             return dict.fromkeys(PAIR, value)
         return value
+
+
+class AugmentSpec(Settings):
+    """What D sees of images, real and fake: ``{translation: true, cutout: true}``, or a list."""
+
+    translation: bool = Field(False, description="Moved by up to 1/8 of the side.")
+    cutout: bool = Field(False, description="A square of half the side is left out.")
+    colour: bool = Field(False, description="Other brightness, saturation and contrast.")
+    flip: bool = Field(False, description="Left and right exchanged, one time in two.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are used, in the order in which they are applied."""
+        return tuple(name for name in TRANSFORMS if getattr(self, name))
+
+
+def _from_list(value: Any) -> Any:
+    return {str(name): True for name in value} if isinstance(value, list | tuple) else value
+
+
+Augment = Annotated[
+    AugmentSpec,
+    BeforeValidator(
+        _from_list,
+        json_schema_input_type=AugmentSpec
+        | list[Literal["translation", "cutout", "colour", "flip"]],
+    ),
+]
+
+
+class EmaSpec(Settings):
+    """The moving average of G at every peer: ``{decay: 0.999, combine: false}``, or the decay."""
+
+    decay: float = Field(0.999, ge=0, lt=1, description="beta: what stays of the average a round.")
+    combine: bool = Field(
+        False, description="Average it with the neighbours, too, at the end of every round."
+    )
+
+
+def _from_decay(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"decay": value} if is_number else value
+
+
+Ema = Annotated[EmaSpec, BeforeValidator(_from_decay, json_schema_input_type=EmaSpec | float)]
+
+
+class ConditionalSpec(Settings):
+    """Nets that are told a class: ``true``, or ``{labels: own, embedding: 16}``."""
+
+    labels: Literal["own", "all"] = Field(
+        "own", description="Classes of fakes: as among the peer's own images, or all alike."
+    )
+    embedding: int = Field(16, ge=1, description="How many numbers a class is to G.")
+
+
+def _from_truth(value: Any) -> Any:
+    return {} if value is True else None if value is False else value
+
+
+Conditional = Annotated[
+    ConditionalSpec | None,
+    BeforeValidator(_from_truth, json_schema_input_type=ConditionalSpec | bool | None),
+]
 
 
 class MetricsSpec(Settings):

@@ -23,6 +23,10 @@ from peer.experiment.addresses import ipc_path, is_ipc
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
 from peer.experiment.parts import (
+    Augment,
+    AugmentSpec,
+    Conditional,
+    Ema,
     FaultSpec,
     LossKey,
     LossSpec,
@@ -69,8 +73,22 @@ class Experiment(Settings):
         default_factory=LossSpec,
         description="A loss's name, or {name: wgan, gradient_penalty: 10}.",
     )
+    conditional: Conditional = Field(
+        None,
+        description="Whether G and D are told classes: true, or {labels: own, embedding: 16}.",
+    )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
     batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    augment: Augment = Field(
+        default_factory=AugmentSpec,
+        description="How images, real and fake, are changed before D sees them (DiffAugment): "
+        "[translation, cutout, colour, flip], or {translation: true, ..}.",
+    )
+    ema: Ema | None = Field(
+        None,
+        description="A moving average of G, which is judged and drawn from: its decay, or "
+        "{decay: 0.999, combine: false}.",
+    )
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
@@ -168,12 +186,24 @@ class Experiment(Settings):
         penalties = Penalties(of.gradient_penalty, of.r1, of.r1_every)
         return replace(LOSSES[of.name], penalties=penalties)
 
-    def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
+    def build_gan(
+        self, sample_shape: Shape, owner: int | None = None, classes: int | None = None
+    ) -> Gan:
         """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
 
         Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
-        their ``owner``. Raises UserError as :func:`peer.gan.build.make_gan` does.
+        their ``owner``. Nets that are told classes are for as many as ``data.classes`` names, or
+        for the ``classes`` that the data have. Raises UserError as
+        :func:`peer.gan.build.make_gan` does, and where there are no classes to be told.
         """
+        told, named = self.conditional, self.data.classes
+        if told is not None and isinstance(named, tuple):
+            classes = len(named)
+        if told is not None and not classes:
+            raise UserError(
+                "conditional: the data have no classes to be told; give the images labels, and "
+                "name them in data.classes"
+            )
         gan = make_gan(
             self.gan.name,
             self.gan.settings,
@@ -181,6 +211,8 @@ class Experiment(Settings):
             seed=self.seed,
             owner=owner if self.init == "own" else None,
             folder=self.folder,
+            classes=(classes or 0) if told else 0,
+            embedding=told.embedding if told else 0,
         )
         if (self.loss.gradient_penalty or self.loss.r1) and couples_samples(gan.discriminator):
             note(
@@ -235,6 +267,12 @@ class Experiment(Settings):
         if self.metrics.quality_every and self.data.partition.name == "own":
             scored = self.metrics.inception is None, self.metrics.quality_every
             parts["metrics"] = scored  # peers exchange moments, and ask for them in those rounds
+        if self.augment.names:
+            parts["augment"] = self.augment.names
+        if self.ema is not None:
+            parts["ema"] = self.ema.model_dump(mode="json")
+        if self.conditional is not None:
+            parts["conditional"] = self.conditional.model_dump(mode="json")
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from peer.gan.augment import Uniforms, augment
+from peer.gan.conditional import Labelled, judges
 from peer.gan.losses import LOSSES, Loss
 from peer.gan.penalties import penalty, with_gradients
 from peer.gan.samplewise import of_both
@@ -30,6 +32,10 @@ class Batch(NamedTuple):
     cuts: torch.Tensor | None = None  # (batch, 4) in [0, 1): CutMix's, where pixels are judged
     eps: torch.Tensor | None = None  # (batch,) in [0, 1): of the gradient penalty
     r1: float | None = None  # what E[||grad phi(x)||^2] weighs; None in steps without it
+    labels_real: torch.Tensor | None = None  # (batch, classes), one-hot; None: D is told no class
+    labels_fake: torch.Tensor | None = None  # (batch, classes), as z says it to G
+    augment_real: Uniforms | None = None  # of T(real); None: D judges the images as they are
+    augment_fake: Uniforms | None = None  # of T(G(z)), or of T(fake)
 
 
 class Value(NamedTuple):
@@ -43,13 +49,37 @@ class Objective(NamedTuple):
     """What a net minimises.
 
     Attributes:
-        value: (generator, discriminator, loss, batch) -> :class:`Value`; a net that the peer does
-            not hold is None.
+        function: (generator, discriminator, loss, batch) -> :class:`Value`, of images as D is to
+            see them; a net that the peer does not hold is None.
         sees_data: whether the batch must have ``real`` images.
     """
 
-    value: Callable[[Net | None, Net | None, Loss, Batch], Value]
+    function: Callable[[Net | None, Net | None, Loss, Batch], Value]
     sees_data: bool
+
+    def value(
+        self, generator: Net | None, discriminator: Net | None, loss: Loss, batch: Batch
+    ) -> Value:
+        """The function's value; whatever D judges is augmented, so that no function knows of it."""
+        if discriminator is not None and batch.labels_fake is not None:
+            discriminator = Labelled(discriminator, batch.labels_real, batch.labels_fake)
+        return self.function(_augmented(generator, batch), discriminator, loss, _as_seen(batch))
+
+
+def _augmented(generator: Net | None, batch: Batch) -> Net | None:
+    """T(G(z)) in place of G(z)."""
+    if generator is None or batch.augment_fake is None:
+        return generator
+    return lambda z: augment(generator(z), batch.augment_fake)
+
+
+def _as_seen(batch: Batch) -> Batch:
+    """The batch with T(x) in place of the images that are in it."""
+    if batch.real is not None and batch.augment_real is not None:
+        batch = batch._replace(real=augment(batch.real, batch.augment_real))
+    if batch.fake is not None and batch.augment_fake is not None:
+        batch = batch._replace(fake=augment(batch.fake, batch.augment_fake))
+    return batch
 
 
 def _plain(loss: torch.Tensor) -> Value:
@@ -102,7 +132,8 @@ def _regularised(
     assert discriminator is not None
     assert batch.real is not None
     fake = _fakes(generator, batch)
-    logits, norms = zip(*(_with_norms(discriminator, x) for x in (batch.real, fake)), strict=True)
+    seen = zip(judges(discriminator), (batch.real, fake), strict=True)
+    logits, norms = zip(*(_with_norms(D, x) for D, x in seen), strict=True)
     value = loss.discriminator(*logits)
     if (judge := as_pixel_judge(discriminator)) is not None:
         value = pixel_discriminator_loss(judge, loss, batch.real, fake, batch.cuts)

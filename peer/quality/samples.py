@@ -16,7 +16,8 @@ from peer.state.checkpoint import load_generator
 from peer.streams import stream, torch_seeded
 from topology.errors import UserError
 
-_CHUNK = 256
+CHUNK = 256
+"""Images that are generated at once."""
 
 
 def load_generators(files: Mapping[int, Path], gan: Gan) -> dict[int, nn.Module]:
@@ -54,8 +55,8 @@ def draw_samples(generator: nn.Module, z_dim: int, count: int, seed: int) -> tor
     try:
         with torch.no_grad(), torch_seeded(seed):
             parts = [
-                generator(torch.from_numpy(z[start : start + _CHUNK]).to(device)).cpu()
-                for start in range(0, count, _CHUNK)
+                generator(torch.from_numpy(z[start : start + CHUNK]).to(device)).cpu()
+                for start in range(0, count, CHUNK)
             ]
     finally:
         for module, training in modes.items():

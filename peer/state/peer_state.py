@@ -20,7 +20,10 @@ from peer.codecs import Compression
 from peer.data.classes import fit_classes
 from peer.data.sources import Images
 from peer.experiment import Experiment
+from peer.experiment.parts import ConditionalSpec, EmaSpec
 from peer.gan import Gan, Loss
+from peer.gan.augment import Uniforms, draw_uniforms
+from peer.gan.conditional import one_hot
 from peer.gan.net_name import PAIR, NetName, pair_of
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
@@ -70,6 +73,9 @@ class PeerState:
         peers: how many there are in the experiment.
         classes: how many classes all peers have together; 0 where the images have no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
+        augment: the names of the transformations of whatever D judges.
+        ema: of the moving average of G; None where there is none.
+        conditional: which classes fakes are of; None where nets are told no classes.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
@@ -91,6 +97,9 @@ class PeerState:
     peers: int = 1
     classes: int = 0
     codec: Compression | None = None
+    augment: tuple[str, ...] = ()
+    ema: EmaSpec | None = None
+    conditional: ConditionalSpec | None = None
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -129,7 +138,7 @@ class PeerState:
         batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams, drawn in the order real, cuts, eps, z.
+        """One mini-batch of this peer: real, cuts, eps, z, what augments real and fakes.
 
         Each pair of nets has streams of its own, so that training one does not move another's
         draws.
@@ -145,7 +154,12 @@ class PeerState:
         count = batch or self.batch
         given = dict(inputs or {})
         if sees_data and "real" not in given:
-            given["real"] = self.draw_real(prefix, count, into.real)
+            shard = self._shard(prefix)
+            chosen = shard.choose(count, self.streams[prefix + "batches"])
+            given["real"] = shard.take(chosen, into.real)
+            if self.conditional:
+                assert shard.labels is not None
+                given["labels_real"] = self._one_hot(shard.labels[chosen])
         if sees_data and self.gan.judges_pixels:
             cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
@@ -153,6 +167,15 @@ class PeerState:
             given |= self._draw_for_penalties(prefix, count)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
+        if self.conditional:
+            given["labels_fake"] = given["z"][:, self.gan.z_dim :]
+            if "real" in given:  # images that are given without classes are of none
+                given.setdefault("labels_real", torch.zeros_like(given["labels_fake"]))
+        if self.augment:
+            if "real" in given:
+                given["augment_real"] = self.draw_uniforms(len(given["real"]), prefix)
+            fakes = given["fake" if "fake" in given else "z"]
+            given["augment_fake"] = self.draw_uniforms(len(fakes), prefix)
         return Batch(**given)
 
     def _draw_for_penalties(self, prefix: str, count: int) -> dict[str, Any]:
@@ -179,25 +202,55 @@ class PeerState:
         self, prefix: str = "", batch: int | None = None, into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The next mini-batch of this peer's own images, (batch, c, h, w)."""
+        shard = self._shard(prefix)
+        return shard.take(shard.choose(batch or self.batch, self.streams[prefix + "batches"]), into)
+
+    def _shard(self, prefix: str) -> Shard:
         shard = self.shard
         assert shard is not None, f"peer {self.peer} holds no data"
         if prefix:
             shard = self._shards.setdefault(prefix, Shard(shard.pixels, shard.labels))
-        return shard.draw(batch or self.batch, self.streams[prefix + "batches"], into)
+        return shard
+
+    def _one_hot(self, labels: np.ndarray) -> torch.Tensor:
+        return one_hot(torch.from_numpy(labels.astype(np.int64)), self.gan.classes).to(self.device)
 
     def draw_noise(
         self, count: int, prefix: str = "", into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """z ~ N(0, I), (count, z_dim), from this peer's noise stream.
 
-        It is on the peer's device; or in ``into``, memory of the host, where that is given.
+        It is on the peer's device; or in ``into``, memory of the host, where that is given. Where G
+        is told classes, each row ends with one, one-hot: (count, z_dim + classes).
         """
         draws = self.streams[prefix + "noise"]
+        if self.conditional:
+            noise = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
+            labels = self._draw_labels(count, prefix)
+            y = self._one_hot(labels)
+            told = torch.cat((torch.from_numpy(noise).to(self.device), y), dim=1)
+            return told if into is None else into.copy_(told)
         if into is not None:
             draws.standard_normal(dtype=np.float32, out=into.numpy())
             return into
         z = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
+
+    def _draw_labels(self, count: int, prefix: str) -> np.ndarray:
+        """Classes of fakes, (count,): as often as among the peer's own images, or all alike.
+
+        A D that never sees real images of a class must not judge fakes of it.
+        """
+        draws = self.streams[prefix + "labels"]
+        assert self.conditional is not None
+        if self.conditional.labels == "all" or self.shard is None or self.shard.labels is None:
+            return draws.integers(0, self.gan.classes, count)
+        of_own: np.ndarray = self.shard.labels[draws.integers(0, len(self.shard), count)]
+        return of_own
+
+    def draw_uniforms(self, count: int, prefix: str = "") -> Uniforms | None:
+        """What augments ``count`` images (:mod:`peer.gan.augment`); None where nothing does."""
+        return draw_uniforms(self.augment, count, self.streams[prefix + "augment"], self.device)
 
     def dump(self) -> SavedState:
         """Copies of everything that :meth:`load` needs to go on with the same bits."""
@@ -362,7 +415,7 @@ def make_state(
             no net's.
     """
     device = usable_device(experiment.device)
-    gan = gan or experiment.build_gan(images.shape, owner=peer)
+    gan = gan or experiment.build_gan(images.shape, peer, images.classes)
     nets: dict[str, Net] = {}
     for name in names:
         initial = gan.arenas[NetName.parse(name).role]
@@ -385,5 +438,8 @@ def make_state(
         experiment.peers,
         0 if images.labels is None else images.classes,
         experiment.codec,
+        experiment.augment.names,
+        experiment.ema,
+        experiment.conditional,
         class_names=images.class_names,
     )

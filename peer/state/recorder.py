@@ -21,6 +21,7 @@ from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
 from peer.state.count_sketch import CountSketch
 from peer.state.json_lines import JsonLines
+from peer.state.moving_average import AVERAGE
 from topology.errors import UserError
 
 
@@ -208,13 +209,17 @@ def write_peer(
 ) -> None:
     """Write a peer's results: its generator, as safetensors, and its summary.
 
-    A peer that ends with a mixture of generators (Oasis's server) writes each of them, too. Unless
+    A peer that ends with a mixture of generators (Oasis's server) writes each of them, too, and one
+    with a moving average of its generator writes ``generator_ema.safetensors`` beside it. Unless
     ``durable``, files may be lost in a power cut, and writing does not wait for the disk.
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
         arena = state.nets["generator"].arena
         save_generator(arena.tensors(), folder / "generator.safetensors", durable=durable)
+        if AVERAGE in state.nets:
+            tensors = state.nets[AVERAGE].arena.tensors()
+            save_generator(tensors, folder / "generator_ema.safetensors", durable=durable)
         for name in mixture:
             vector = state.tensors[f"{name}/generator"]
             part = module_with(arena.template, vector)

@@ -9,7 +9,7 @@ shapes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -227,7 +227,7 @@ def _gradient_function(
         parameters: Tensors,
         fixed: dict[str, Tensors],
         buffers: dict[str, Tensors],
-        fields: dict[str, torch.Tensor],
+        fields: dict[str, Any],
         gradients: Tensors,
     ) -> tuple[torch.Tensor, dict[str, Tensors]]:
         leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
@@ -261,15 +261,15 @@ class Functional:
         self.parameters = parameters
         self.buffers = buffers
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The module's output; changed buffers are in ``self.buffers``."""
         fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
+        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, inputs)
         self.buffers = fresh
         return y
 
 
-def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
+def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, Any]:
     """Every peer's mini-batch, by field, (b, ...) each."""
     memory = _batch_memory(tasks, sees_data)
     places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
@@ -279,7 +279,7 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
         if isinstance(effect := task.effect, Train | Gradient)
     ]
     device = tasks[0].state.device
-    fields: Tensors = {}
+    fields: dict[str, Any] = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
         rows = getattr(memory, name)
@@ -287,6 +287,8 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
             fields[name] = rows.to(device)
         elif isinstance(values[0], torch.Tensor):
             fields[name] = torch.stack(values)
+        elif isinstance(values[0], Mapping):
+            fields[name] = {part: torch.stack([v[part] for v in values]) for part in values[0]}
         elif values[0] is not None:
             fields[name] = torch.tensor(values, device=device)
     return fields
@@ -306,7 +308,7 @@ def _batch_memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
         pixels = state.shard.pixels  # (n, c, h, w)
         real = pixels.new_empty(len(tasks), batch, *pixels.shape[1:])
     if "z" not in given and "fake" not in given:
-        z = torch.empty(len(tasks), batch, state.gan.z_dim)
+        z = torch.empty(len(tasks), batch, state.gan.inputs)
     return Batch(real, z)
 
 
