@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def run(
         cut_records_back(folder, start.round)
     write_experiment(experiment, folder)
     with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
-        write_disagreement = partial(recorder.write_network, folder / "network.jsonl")
+        write_disagreement = recorder.write_network
         disagreement = LocalDisagreement(len(states), write_disagreement)
         observer = RunObserver(recorder, disagreement, quality, progress)
         driver = make_driver(experiment, states, program, observer, computing)

@@ -15,7 +15,13 @@ import torch
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.traits import differences, traits
 from peer.state import PeerState, SavedState
-from peer.state.checkpoint import load_state, newest_checkpoint, save_state, saved_rounds
+from peer.state.checkpoint import (
+    load_state,
+    newest_checkpoint,
+    save_state,
+    saved_rounds,
+    write_whole,
+)
 from peer.state.json_lines import JsonLines, cut_back
 from peer.state.recorder import Recorder, arena_digest
 from sim.runs.simulate import drive, make_states
@@ -303,3 +309,13 @@ def test_what_was_added_up_goes_on(tmp_path: Path) -> None:
                 write(resumed, round)
             assert resumed.missed(0) == whole.missed(0) == {"3": 20}
     assert lines(one) == lines(other)
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("peer.state.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*generator.safetensors'$"):
+        write_whole(tmp_path / "generator.safetensors", b"x")
+    assert list(tmp_path.iterdir()) == []
