@@ -15,6 +15,7 @@ from algorithms.registry import ALGORITHMS, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
 from peer.program import Program
+from peer.quality.prepared import with_moments
 from topology.errors import UserError
 
 __all__ = ["ALGORITHMS", "find"]
@@ -47,7 +48,7 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
-    return replace(program, **given)
+    return with_moments(replace(program, **given), experiment)
 
 
 def _check_server(server: int | None, experiment: Experiment) -> None:

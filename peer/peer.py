@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -48,6 +48,7 @@ class Peer:
 
     Attributes:
         missed: the neighbours that stayed away from the last exchange of letters.
+        after_round: what every round ends with, whatever the algorithm; None for nothing.
     """
 
     def __init__(self, state: PeerState, schedule: Schedule, rule: RuleSpec = "metropolis") -> None:
@@ -58,6 +59,7 @@ class Peer:
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
         self.missed: frozenset[int] = frozenset()
+        self.after_round: Callable[[Peer], Awaitable[None]] | None = None
         self._missing: set[int] = set()
         self._facts: dict[str, Any] = {}
 
@@ -172,10 +174,12 @@ class Peer:
     async def rounds(self, count: int) -> AsyncIterator[int]:
         """Rounds from the state's own to ``count``; each is reported when its body is done."""
         while self.state.round < count:
-            self._exchanges.clear()
             yield self.state.round
+            if self.after_round is not None:
+                await self.after_round(self)
             measures = self._measures()
             self.state.round += 1
+            self._exchanges.clear()
             await Report(self.state.round, measures)
 
     # --- learning ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -83,23 +84,25 @@ def run(
     if resume:
         cut_records_back(folder, start.round)
     write_experiment(experiment, folder)
-    with Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder:
-        write_disagreement = recorder.write_network
-        disagreement = LocalDisagreement(len(states), write_disagreement)
-        observer = RunObserver(recorder, disagreement, quality, progress)
-        driver = make_driver(experiment, states, program, observer, computing)
-        start.prepare(driver, recorder, experiment.peers)
+    with (
+        Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder,
+        quality or nullcontext(),
+    ):
+        disagreement = LocalDisagreement(len(states), recorder.write_network)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
+        observer = RunObserver(recorder, disagreement, quality, progress, taken)
+        driver = make_driver(experiment, states, program, observer, computing)
+        start.prepare(driver, recorder, experiment.peers)
         Checkpoints(folder, experiment, recorder, driver, engine, stops, taken).run(
             start, program.rounds
         )
         seconds = taken()
         write_engine(folder, describe(engine, computing))
-        write_peers(folder, driver.peers, program, recorder, seconds, cores())
+        write_peers(folder, driver.peers, program, recorder, seconds, cores(), quality)
     sent = sum(peer.bytes_out for peer in driver.peers.values())
     virtual = max(peer.now for peer in driver.peers.values())
     done = Run(folder, experiment, states, seconds, virtual, sent)

@@ -13,8 +13,8 @@ import algorithms
 from peer.console import RunDir, Set, load_experiment, terminal
 from peer.data import load_source
 from peer.data.partitions import label_counts
+from peer.quality.samples import draw_samples, load_generators
 from peer.state.recorder import choose_run_dir, make_run_dir
-from sim.metrics.samples import draw_samples, load_generators
 from sim.records.reader import read_run
 from sim.reporting import plots
 from sim.reporting.console import show_report
@@ -111,8 +111,10 @@ def compare_command(
 
     def print_outcome(outcome: Outcome) -> None:
         console.print(
-            f"{outcome.system} (seed {outcome.seed}): covers {outcome.covered}, "
-            f"CFID {format_distance(outcome.cfid)}, {outcome.seconds:.0f} s",
+            f"{outcome.system} (seed {outcome.seed}): "
+            f"{'' if outcome.covered is None else f'covers {outcome.covered}, '}"
+            f"{outcome.measure.upper()} {format_distance(outcome.distance)}, "
+            f"{outcome.seconds:.0f} s",
             style="dim",
         )
 
@@ -122,7 +124,8 @@ def compare_command(
     console.print(f"drawn: {path}", soft_wrap=True)
     series = quality_curves_of(outcomes, folder)
     if series:
-        figure = plots.draw_quality(series, "share of the run that is done (%)")
+        x_label = "share of the run that is done (%)"
+        figure = plots.draw_quality(series, x_label, outcomes[0].measure)
         path = plots.save(figure, folder / "progress.png")
         console.print(f"drawn: {path}", soft_wrap=True)
 

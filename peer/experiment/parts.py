@@ -49,10 +49,19 @@ class MetricsSpec(Settings):
     every: int = Field(1, ge=1, description="Rounds between two records of a peer.")
     samples: int = Field(1000, ge=10, description="Samples a generator is judged by.")
     quality_every: int = Field(
-        0, ge=0, description="Rounds between two verdicts on the generators in simulation; 0: none."
+        0, ge=0, description="Rounds between two verdicts on the generators; 0: none."
     )
     target: float | None = Field(
-        None, gt=0, description="A CFID; the virtual time at which it is reached is reported."
+        None, gt=0, description="A distance; the virtual time at which it is reached is reported."
+    )
+    inception: str | None = Field(
+        None, description="Weights of the Inception net, a safetensors file: scores are FIDs then."
+    )
+    least: int = Field(
+        64,
+        ge=2,
+        description="A peer with fewer private images tells no moments of them: they would give "
+        "the images away.",
     )
     sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
 

@@ -201,6 +201,9 @@ class Experiment(Settings):
                 None if self.codec is None else self.codec.model_dump(mode="json"),
             ],
         }
+        if self.metrics.quality_every and self.data.partition.name == "own":
+            scored = self.metrics.inception is None, self.metrics.quality_every
+            parts["metrics"] = scored  # peers exchange moments, and ask for them in those rounds
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:
@@ -209,6 +212,9 @@ class Experiment(Settings):
         keys["base"] = str(self.folder)
         if self.data.path is not None and self.data.source != "hub":
             keys["data"]["path"] = str(self.folder / Path(self.data.path).expanduser())
+        if self.metrics.inception is not None:
+            path = self.folder / Path(self.metrics.inception).expanduser()
+            keys["metrics"]["inception"] = str(path)
         if isinstance(self.graph, dict) and isinstance(self.graph.get("file"), str):
             keys["graph"]["file"] = str(self.folder / Path(self.graph["file"]).expanduser())
         if self.optimizer.generator == self.optimizer.discriminator:
@@ -309,7 +315,9 @@ def _check(experiment: Experiment) -> None:
             "choose int8, or a graph that stays"
         )
     if experiment.metrics.target is not None and not experiment.metrics.quality_every:
-        raise UserError("metrics.target: nobody measures CFID on the way; set quality_every, too")
+        raise UserError(
+            "metrics.target: nobody measures distances on the way; set quality_every, too"
+        )
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(
             f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "

@@ -9,7 +9,7 @@ sockets, endpoint, links            never             always
 ``commands``                        puts              takes
 ``results``, ``released``           takes             puts
 a send buffer's memory              writes            reads what is there
-``status.round``, ``.losses``       writes            never
+``status.round, .losses, .score``   writes            never
 ``status``, the other fields        reads             writes
 ==================================  ================  ==================
 """
@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import zmq
 
@@ -71,6 +72,7 @@ class Status:
     round: int = 0
     phases: dict[int, str] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    score: dict[str, Any] = field(default_factory=dict)  # the newest, as in quality.jsonl
     bytes_in: int = 0
     bytes_out: int = 0
 

@@ -256,14 +256,15 @@ class View:
         self.lines = lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        headings = list(HEADINGS)
+        headings = [heading for heading in HEADINGS if heading != "score" or self._measure()]
         wide = options.update(max_width=1000)
         for giving_way in GIVING_WAY:
             if Measurement.get(console, wide, self._table(headings, SHORT)).maximum <= (
                 options.max_width
             ):
                 break
-            headings.remove(giving_way)
+            if giving_way in headings:
+                headings.remove(giving_way)
         yield self._table(headings)
         yield Text("\n".join(self.lines), style="dim")
 
@@ -271,12 +272,18 @@ class View:
         count = len(self.children)
         table = Table(title=f"{count} peer{'s' * (count != 1)}", title_justify="left")
         for heading in headings:
-            table.add_column(heading, justify="right", no_wrap=True)
+            words = self._measure() if heading == "score" else heading
+            table.add_column(words, justify="right", no_wrap=True)
         table.add_column("", overflow="fold", max_width=longest)
         for child in self.children:
             cells = self._cells(child)
             table.add_row(*(cells[heading] for heading in headings), _condition(child))
         return table
+
+    def _measure(self) -> str:
+        """The name of the score; empty where nobody has told one."""
+        told = (child.status["score"]["measure"] for child in self.children if _scored(child))
+        return next(told, "").upper()
 
     def _cells(self, child: Child) -> dict[str, str]:
         status = child.status
@@ -288,14 +295,15 @@ class View:
             "round": f"{status.get('round', 0)}/{self.rounds}",
             "loss D": _number(losses.get("discriminator")),
             "loss G": _number(losses.get("generator")),
+            "score": _distance(child),
             "links up": f"{up_now}/{len(phases)}",
             "in": _bytes(status.get("bytes_in", 0)),
             "out": _bytes(status.get("bytes_out", 0)),
         }
 
 
-HEADINGS = ("peer", "round", "loss D", "loss G", "links up", "in", "out")
-GIVING_WAY = ("out", "in", "links up", "loss G", "loss D")
+HEADINGS = ("peer", "round", "loss D", "loss G", "score", "links up", "in", "out")
+GIVING_WAY = ("out", "in", "links up", "loss G", "loss D", "score")
 
 SHORT = 16
 """Letters of what is said of a peer that are to find room in a line before a column gives way."""
@@ -305,7 +313,8 @@ def _in_a_line(child: Child, rounds: int) -> str:
     status = child.status
     round = int(status.get("round", 0))
     rate = child.pace.rate(time.monotonic(), round)
-    return describe(round, rounds, rate, status.get("losses", {}), status.get("phases", {}))
+    state = status.get("losses", {}), status.get("phases", {}), status.get("score")
+    return describe(round, rounds, rate, *state)
 
 
 def _condition(child: Child) -> Text:
@@ -321,6 +330,17 @@ def _condition(child: Child) -> Text:
 
 
 _GOOD = (*REACHABLE, "unknown")
+
+
+def _scored(child: Child) -> bool:
+    return bool(child.status.get("score"))
+
+
+def _distance(child: Child) -> str:
+    """To the network's images, by the peer's newest score."""
+    score = child.status.get("score") or {}
+    value = score.get(score.get("measure"))
+    return "" if value is None else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from peer.net.sockets import Security, Sockets
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
 from peer.program import Program
+from peer.quality.quality_log import QualityLog
 from peer.runtime.course import Course
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
@@ -117,6 +119,10 @@ class PeerProcess:
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
         self._resume(options)
+        self.quality: QualityLog | None = None
+        if experiment.metrics.quality_every:
+            path = self.folder / "quality.jsonl"
+            self.quality = QualityLog(experiment, program, path, time.monotonic, log)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
@@ -154,7 +160,8 @@ class PeerProcess:
                 "algorithm.rounds=..."
             )
         try:
-            cut_back(self.folder / "metrics.jsonl", self.state.round)
+            for name in ("metrics.jsonl", "quality.jsonl"):
+                cut_back(self.folder / name, self.state.round)
         except OSError as problem:
             raise UserError(f"{self.folder}: cannot be written: {problem.strerror}") from None
 
@@ -226,6 +233,7 @@ class PeerProcess:
         began = time.monotonic()
         before = dict(self._totals)
         sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
+        quality = self.quality
 
         def count() -> None:
             self._totals["seconds"] = before["seconds"] + time.monotonic() - began
@@ -247,6 +255,14 @@ class PeerProcess:
                     for name, sketch in (sketches.items() if wanted else ())
                 },
             )
+            if quality:
+                seconds = self._totals["seconds"]
+                bytes_out = int(self._totals["bytes_out"])
+                quality.write(
+                    state, effect.round, seconds=seconds, wall=seconds, bytes_out=bytes_out
+                )
+                if state.peer in quality.last:
+                    self.status.score = quality.last[state.peer].as_record()
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
             goes_on = self.course.goes_on(effect.round)
@@ -255,7 +271,7 @@ class PeerProcess:
                 self.saver.save(self._totals | recorder.totals(state.peer))
             return goes_on
 
-        with recorder:
+        with recorder, quality or contextlib.nullcontext():
             driver = ZmqDriver(self.peer, self.io, report, self.stop.asked)
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
@@ -283,6 +299,7 @@ class PeerProcess:
                 bytes_out=int(self._totals["bytes_out"]),
                 missing=recorder.missed(state.peer),
                 product=self.program.makes_product(state.peer, self.experiment.peers),
+                quality=self.quality.summary_of(state.peer) if self.quality else None,
             )
         except OSError as problem:
             return problem.strerror or str(problem)

@@ -175,6 +175,7 @@ def write_peer(
     missing: Mapping[str, int],
     product: bool = True,
     durable: bool = True,
+    quality: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a peer's results: its generator, as safetensors, and its summary.
 
@@ -207,6 +208,8 @@ def write_peer(
         summary["class_names"] = list(state.class_names)
     if mixture:
         summary["mixture"] = mixture
+    if quality:
+        summary["quality"] = dict(quality)
     write_json(folder / "summary.json", summary, durable=durable)
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from peer.effects import Report
 from peer.gan.net_name import PAIR
+from peer.quality.quality_log import QualityLog
 from peer.state.recorder import Recorder
 from sim.engines.stacked_arenas import matrix_of
 from sim.metrics.disagreement import disagreement
 from sim.simulated_peer.round_snapshots import RoundSnapshots
 from sim.simulated_peer.simulated_peer import SimulatedPeer
 from sim.simulated_peer.snapshots import Snapshot
-
-if TYPE_CHECKING:
-    from sim.records.quality_log import QualityLog
 
 RoundCallback = Callable[[int, int, Mapping[str, Any]], None]
 """Called with a peer's id, the rounds it has completed, and what it measured."""
@@ -34,8 +32,9 @@ class RunObserver:
     Args:
         recorder: writes the rounds, and says which of them are recorded.
         disagreement: is told of the recorded rounds.
-        quality: judges generators, if the experiment asks for it.
+        quality: scores generators, if the experiment asks for it.
         progress: is called for every round of every peer.
+        taken: seconds of this machine that the run has taken so far, without scoring.
     """
 
     def __init__(
@@ -44,11 +43,13 @@ class RunObserver:
         disagreement: Disagreement,
         quality: QualityLog | None = None,
         progress: RoundCallback | None = None,
+        taken: Callable[[], float] = float,
     ) -> None:
         self.recorder = recorder
         self.disagreement = disagreement
         self.quality = quality
         self.progress = progress
+        self.taken = taken
 
     def reported(self, peer: SimulatedPeer, report: Report) -> None:
         """Record the round, at the virtual time at which ``peer`` has completed it."""
@@ -63,7 +64,13 @@ class RunObserver:
         if self.recorder.wants(report.round):
             self.disagreement.reported(peer, report.round)
         if self.quality:
-            self.quality.write(peer, report.round)
+            self.quality.write(
+                peer.state,
+                report.round,
+                seconds=peer.now,
+                wall=self.taken(),
+                bytes_out=peer.bytes_out,
+            )
         if self.progress:
             self.progress(peer.id, report.round, report.measures)
 

@@ -86,7 +86,7 @@ def run_in_processes(
             raise UserError(nothing_to_go_on_from(folder))
         at = rounds[0]
         check_same_run(folder, experiment, at, engine, stops.every)  # here, as above
-    prepare_judge(experiment, program)
+    prepare_judge(experiment)
     make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
@@ -198,17 +198,17 @@ def run_rank(
     network = NetworkModel(experiment)
     graph = experiment.graph_of_peers
     synchroniser = ConservativeSynchroniser(communicator, graph, network, shared)
-    with recorder:
-        observer = RunObserver(recorder, shared, quality)
-        driver = make_driver(
-            experiment, states, program, observer, computing, network, synchroniser
-        )
-        start.prepare(driver, recorder, experiment.peers)
+    with recorder, quality or contextlib.nullcontext():
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
+        observer = RunObserver(recorder, shared, quality, taken=taken)
+        driver = make_driver(
+            experiment, states, program, observer, computing, network, synchroniser
+        )
+        start.prepare(driver, recorder, experiment.peers)
         Checkpoints(folder, experiment, recorder, driver, engine, stops, taken, rank).run(
             start, program.rounds
         )
@@ -217,7 +217,7 @@ def run_rank(
         if rank == 0:
             chosen = {f"rank {r}": json.loads(section) for r, section in enumerate(sections)}
             write_engine(folder, {name: section for name, section in chosen.items() if section})
-        write_peers(folder, driver.peers, program, recorder, seconds, communicator.threads)
+        write_peers(folder, driver.peers, program, recorder, seconds, communicator.threads, quality)
 
 
 def _run_launched_rank(

@@ -12,16 +12,18 @@ import numpy.typing as npt
 import torch
 from rich.table import Table
 
+from peer.quality.coverage import class_histogram, confident_classes, count_covered
+from peer.quality.frechet import frechet_distance, gaussian
+from peer.quality.inception import Inception
+from peer.quality.mixture import Mixture
+from peer.quality.samples import draw_samples
 from peer.state.checkpoint import write_json
-from sim.metrics.frechet import frechet_distance, gaussian
-from sim.metrics.inception import Inception
 from sim.metrics.kernel import kernel_distance
 from sim.metrics.ndb import Binning
 from sim.metrics.pace import mode_score
 from sim.metrics.precision import precision_recall
-from sim.metrics.quality import Source, class_histogram, confident_classes, count_covered
-from sim.metrics.samples import draw_samples
-from sim.records.mixture import Mixture, load_run
+from sim.metrics.quality import Source
+from sim.records.generators import load_run
 from sim.records.reader import read_run
 from sim.records.run_metrics import measure_run
 from sim.reporting.tables import format_distance

@@ -8,11 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from peer.gan import Gan
 from peer.gan.arena import module_with
 from peer.state import PeerState
-from sim.metrics.samples import load_generators
-from sim.records.reader import RecordedRun
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -54,21 +51,3 @@ def final_generator(state: PeerState) -> nn.Module:
         return generator
     parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
     return Mixture(parts, list(shares.values()))
-
-
-def load_run(run: RecordedRun, gan: Gan) -> dict[int, nn.Module]:
-    """What each peer of a run on disk ended with, by peer; those without a generator are left out.
-
-    Raises:
-        UserError: a file is damaged, or of another model than the experiment's.
-    """
-    generators = load_generators(run.generators, gan)
-    for k, path in run.generators.items():
-        shares = run.results[k].mixture if k in run.results else {}
-        files = {
-            i: path.with_name(f"generator-{name}.safetensors") for i, name in enumerate(shares)
-        }
-        if files:
-            parts = load_generators(files, gan)
-            generators[k] = Mixture(list(parts.values()), list(shares.values()))
-    return generators
