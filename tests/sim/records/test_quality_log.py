@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +31,6 @@ KEYS: dict[str, Any] = {
 def judges(judge_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(classifier, "cache_folder", lambda: judge_cache)
     return judge_cache
-
-
-@pytest.mark.usefixtures("judges")
-def test_a_disk_that_is_full_for_a_time_loses_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    write, is_full = os.write, False
-
-    def full(file: int, content: bytes) -> int:
-        if is_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(file, content)
-
-    def progress(peer: int, round: int, measures: Any) -> None:
-        nonlocal is_full
-        is_full = 2 <= round < 4
-
-    monkeypatch.setattr("peer.state.json_lines.os.write", full)
-    keys = KEYS | {"metrics": {"quality_every": 1, "samples": 50}}
-    done = sim.run(keys, run_dir=tmp_path / "run", report=False, progress=progress)
-
-    def rounds(name: str) -> list[int]:
-        return [json.loads(line)["round"] for line in (done.path / name).read_text().splitlines()]
-
-    assert rounds("network.jsonl") == [1, 2, 3, 4, 5]
-    assert sorted(rounds("metrics.jsonl")) == sorted([1, 2, 3, 4, 5] * 3)
-    assert sorted(rounds("quality.jsonl")) == sorted([1, 2, 3, 4, 5] * 3)
-    said = capsys.readouterr().out.splitlines()
-    for name in ("network.jsonl", "metrics.jsonl", "quality.jsonl"):
-        of = [line.split(": ", 1)[1] for line in said if line.startswith(str(done.path / name))]
-        assert of == [
-            "cannot be written (No space left on device); it is tried again",
-            "is written again",
-        ]
 
 
 @pytest.mark.usefixtures("judges")
