@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,7 @@ def run(
         Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder,
         quality or nullcontext(),
     ):
-        write_disagreement = partial(recorder.write_network, folder / "network.jsonl")
-        disagreement = LocalDisagreement(len(states), write_disagreement)
+        disagreement = LocalDisagreement(len(states), recorder.write_network)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0

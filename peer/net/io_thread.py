@@ -155,6 +155,7 @@ class IoThread(threading.Thread):
     def _loop(self) -> None:
         poller = zmq.Poller()
         poller.register(self.sockets.router, zmq.POLLIN)
+        poller.register(self.sockets.accepted, zmq.POLLIN)
         poller.register(self._wake_in, zmq.POLLIN)
         last = now = time.monotonic()
         self.dialler.start()
@@ -163,6 +164,7 @@ class IoThread(threading.Thread):
             now = time.monotonic()
             if now - last > STANDSTILL:
                 self.endpoint.skip_time(now - last)
+            self.sockets.limit_strangers()
             self._receive(now)
             self._obey(now)
             if now - last >= TICK:

@@ -47,8 +47,10 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as problem:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)  # a descriptor's problem does not tell whose
         raise
     if durable:
         folder = os.open(path.parent, os.O_RDONLY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -41,12 +40,13 @@ class Recorder:
         self.path = path
         self.every = every
         self.last = last
+        self.tell = tell
         self._lines = JsonLines(path, tell)
+        self._network: JsonLines | None = None  # of the whole network, where anybody sees it
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
         self._skipped: dict[int, Counter[str]] = {}  # likewise
         self._skipping: set[int] = set()  # the peers whose last round had a step that was skipped
-        self._say = tell
 
     def wants(self, round: int) -> bool:
         """Whether that round is recorded."""
@@ -93,23 +93,23 @@ class Recorder:
             self._skipped.setdefault(peer, Counter()).update(skipped)
             if peer not in self._skipping:
                 of = ", ".join(f"{n} of its {net}" for net, n in skipped.items())
-                self._say(
+                self.tell(
                     f"peer {peer}: round {round}: steps that are not finite are skipped ({of})"
                 )
             self._skipping.add(peer)
         else:
             self._skipping.discard(peer)
         if "went_back" in measures:
-            self._say(
+            self.tell(
                 f"peer {peer}: round {round}: its nets went back to {measures['went_back']}: too "
                 "many steps in a row were not finite"
             )
 
-    @staticmethod
-    def write_network(path: Path, round: int, disagreement: Mapping[str, float]) -> None:
+    def write_network(self, round: int, disagreement: Mapping[str, float]) -> None:
         """Record the disagreement of the whole network, which only a simulation can see."""
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"round": round, "disagreement": dict(disagreement)}) + "\n")
+        if self._network is None:
+            self._network = JsonLines(self.path.with_name("network.jsonl"), self.tell)
+        self._network.write({"round": round, "disagreement": dict(disagreement)})
 
     def totals(self, peer: int) -> dict[str, Any]:
         """What has been added up of that peer's rounds, in types that JSON knows."""
@@ -142,6 +142,8 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self._lines.close()
+        if self._network is not None:
+            self._network.close()
 
 
 def round_to(value: float, digits: int) -> float:

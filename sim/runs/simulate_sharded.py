@@ -188,7 +188,7 @@ def run_rank(
 
     def write_disagreement(round: int, found: dict[str, float]) -> None:
         if rank == 0:  # all ranks have measured the same
-            recorder.write_network(folder / "network.jsonl", round, found)
+            recorder.write_network(round, found)
 
     layouts = next(iter(states.values())).gan.layouts
     lengths: dict[str, int] = {net: layout.length for net, layout in layouts.items()}
