@@ -31,6 +31,7 @@ from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
+from peer.starter.command import new
 from peer.state.checkpoint import PATTERN
 from peer.state.device import usable_device
 from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
@@ -320,6 +321,9 @@ def profile_command(
         crossing = f", {link.duplex or 1:.0%} of it where two values cross"
         _say(f"link: {1e3 * link.delay:.3g} ms, {link.bandwidth:.4g} Mbit/s each way{crossing}")
     _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
+
+
+app.command("new")(new)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from peer.console import (
 )
 from peer.experiment import Experiment
 from peer.runtime.signals import STOPPED, Stop
+from peer.starter.command import new
 from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
@@ -175,6 +176,7 @@ app.command("sample")(sample)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)
+app.command("new")(new)
 
 
 def main() -> None:
