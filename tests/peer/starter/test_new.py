@@ -237,7 +237,7 @@ def test_the_net_by_side_and_count(side: int, count: int, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "batch", "rounds"),
-    [(50, 8, 1000), (300, 32, 1000), (1000, 64, 2000), (10**5, 64, 4000)],
+    [(50, 8, 500), (300, 32, 500), (1000, 64, 1500), (10**5, 64, 4000)],
 )
 def test_batch_and_rounds_by_the_count(count: int, batch: int, rounds: int) -> None:
     found = survey(counts=(count,))
