@@ -23,6 +23,7 @@ import typer
 
 import algorithms
 from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app, terminal
+from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
@@ -230,6 +231,7 @@ def up_command(
             "--fresh"
         )
     check_data(experiment, program)
+    check_loggers(experiment)
     make_run_dir(folder)
     codes = up(experiment, folder, program.rounds, console, extra, STOP)
     STOP.let_go()

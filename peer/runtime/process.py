@@ -19,6 +19,7 @@ from peer.effects import Report
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.experiment.traits import traits
+from peer.loggers import Pictures, check_loggers, open_loggers
 from peer.net.endpoint import Endpoint
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
@@ -116,6 +117,7 @@ class PeerProcess:
         self._traits = traits(experiment, shard_digest(self.state))
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
+        check_loggers(experiment)
         self._resume(options)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
@@ -223,6 +225,8 @@ class PeerProcess:
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
+        loggers = open_loggers(experiment, self.run_dir, tell=self.log)
+        pictures = Pictures(experiment, last, self.run_dir, loggers, self.log)
         began = time.monotonic()
         before = dict(self._totals)
         sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
@@ -247,6 +251,9 @@ class PeerProcess:
                     for name, sketch in (sketches.items() if wanted else ())
                 },
             )
+            if wanted:
+                loggers.record(state.peer, effect.round, effect.measures, **self._totals)
+            pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
             goes_on = self.course.goes_on(effect.round)
@@ -255,7 +262,7 @@ class PeerProcess:
                 self.saver.save(self._totals | recorder.totals(state.peer))
             return goes_on
 
-        with recorder:
+        with recorder, loggers:
             driver = ZmqDriver(self.peer, self.io, report, self.stop.asked)
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)

@@ -189,6 +189,11 @@ KEYS = (
     ),
     Key("data.partition", lambda found: "own" if found.own else "iid", _why_partition),
     Key("metrics.every", lambda found: 10, lambda found: "rounds between two lines of the log"),
+    Key(
+        "metrics.pictures_every",
+        lambda found: rounds_of(found) // 10,
+        lambda found: "rounds between two pictures of what each peer draws",
+    ),
 )
 
 

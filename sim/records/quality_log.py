@@ -51,13 +51,13 @@ class QualityLog:
         self._z_dim = experiment.build_gan(self._source.images.shape).z_dim
         self._began = self.clock()  # after the judge was trained
 
-    def write(self, peer: SimulatedPeer, round: int) -> None:
-        """Judge one peer after ``round``, if it is time to."""
+    def write(self, peer: SimulatedPeer, round: int) -> dict[str, float]:
+        """Judge one peer after ``round``, if it is time to; returns its scores by name."""
         state, began = peer.state, self.clock()
         if round % self.every and round != self.program.rounds:
-            return
+            return {}
         if not self.program.makes_product(state.peer, state.peers):
-            return
+            return {}
         quality = self._source.judge_generators({state.peer: final_generator(state)}, self._z_dim)
         record = {
             "peer": state.peer,
@@ -71,6 +71,7 @@ class QualityLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self.judging += self.clock() - began
+        return {"covered": quality.coverage[state.peer], "cfid": quality.cfid[state.peer]}
 
 
 def judged_source(experiment: Experiment, program: Program) -> Source:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from peer.effects import Report
 from peer.gan.net_name import PAIR
+from peer.loggers import Loggers, Pictures
 from peer.state.recorder import Recorder
 from sim.engines.stacked_arenas import matrix_of
 from sim.metrics.disagreement import disagreement
@@ -36,6 +37,8 @@ class RunObserver:
         disagreement: is told of the recorded rounds.
         quality: judges generators, if the experiment asks for it.
         progress: is called for every round of every peer.
+        loggers: get what is recorded.
+        pictures: keeps what peers draw.
     """
 
     def __init__(
@@ -44,11 +47,15 @@ class RunObserver:
         disagreement: Disagreement,
         quality: QualityLog | None = None,
         progress: RoundCallback | None = None,
+        loggers: Loggers | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self.recorder = recorder
         self.disagreement = disagreement
         self.quality = quality
         self.progress = progress
+        self.loggers = loggers or Loggers()
+        self.pictures = pictures
 
     def reported(self, peer: SimulatedPeer, report: Report) -> None:
         """Record the round, at the virtual time at which ``peer`` has completed it."""
@@ -61,9 +68,14 @@ class RunObserver:
             bytes_out=peer.bytes_out,
         )
         if self.recorder.wants(report.round):
+            counts = {"seconds": peer.now, "bytes_in": peer.bytes_in, "bytes_out": peer.bytes_out}
+            self.loggers.record(peer.id, report.round, report.measures, **counts)
             self.disagreement.reported(peer, report.round)
         if self.quality:
-            self.quality.write(peer, report.round)
+            verdict = self.quality.write(peer, report.round)
+            self.loggers.scalars("quality", verdict, report.round, peer.id)
+        if self.pictures:
+            self.pictures.keep(peer.state, report.round)
         if self.progress:
             self.progress(peer.id, report.round, report.measures)
 
