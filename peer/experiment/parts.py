@@ -178,6 +178,11 @@ class MetricsSpec(Settings):
         "the images away.",
     )
     sketch: bool = Field(True, description="Log count sketches of the arenas over ZeroMQ.")
+    pictures_every: int = Field(
+        0, ge=0, description="Rounds between two pictures of what each peer draws; 0: none."
+    )
+    tensorboard: bool = Field(False, description="Log for TensorBoard, too; needs the extra.")
+    loggers: tuple[str, ...] = Field((), description="Loggers of your own, as module:factory.")
 
 
 class FaultSpec(Settings):

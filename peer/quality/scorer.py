@@ -58,6 +58,12 @@ class Score:
             "covered": self.covered,
         }
 
+    def scalars(self) -> dict[str, float]:
+        """What is known, by name."""
+        found = {self.measure: self.network, f"{self.measure}_own": self.own}
+        known = {name: x for name, x in found.items() if x is not None}
+        return known if self.covered is None else known | {"covered": float(self.covered)}
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Score:
         """What :meth:`as_record` wrote; of older logs, CFIDs.

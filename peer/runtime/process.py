@@ -21,6 +21,7 @@ from peer.effects import Report
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.experiment.traits import traits
+from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
 from peer.net.endpoint import Endpoint
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
@@ -123,6 +124,7 @@ class PeerProcess:
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
         is_resumed = self._resume(options)
+        check_loggers(experiment)
         self.quality: QualityLog | None = None
         if experiment.metrics.quality_every:
             path = self.folder / "quality.jsonl"
@@ -266,10 +268,11 @@ class PeerProcess:
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
+        loggers = open_loggers(experiment, self.run_dir, tell=self.log)
+        pictures = Pictures(experiment, last, self.run_dir, loggers, self.log)
         began = time.monotonic()
         before = dict(self._totals)
         sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
-        quality = self.quality
 
         def count() -> None:
             self._totals["seconds"] = before["seconds"] + time.monotonic() - began
@@ -291,14 +294,10 @@ class PeerProcess:
                     for name, sketch in (sketches.items() if wanted else ())
                 },
             )
-            if quality:
-                seconds = self._totals["seconds"]
-                bytes_out = int(self._totals["bytes_out"])
-                quality.write(
-                    state, effect.round, seconds=seconds, wall=seconds, bytes_out=bytes_out
-                )
-                if state.peer in quality.last:
-                    self.status.score = quality.last[state.peer].as_record()
+            if wanted:
+                loggers.record(state.peer, effect.round, effect.measures, **self._totals)
+            self._score(effect.round, loggers)
+            pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
             goes_on = self.course.goes_on(effect.round)
@@ -307,7 +306,7 @@ class PeerProcess:
                 self.saver.save(self._totals | recorder.totals(state.peer))
             return goes_on
 
-        with recorder, quality or contextlib.nullcontext():
+        with recorder, loggers, self.quality or contextlib.nullcontext():
             agree = None if self._agreement is None else self._take_classes
             driver = ZmqDriver(self.peer, self.io, report, self.stop.asked, agree)
             try:
@@ -323,6 +322,18 @@ class PeerProcess:
         if self.isolation is not None and not completed:
             raise self.isolation
         return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+
+    def _score(self, round: int, loggers: Loggers) -> None:
+        """Score what was learned, if it is time to, and show it."""
+        if self.quality is None:
+            return
+        seconds, bytes_out = self._totals["seconds"], int(self._totals["bytes_out"])
+        score = self.quality.write(
+            self.state, round, seconds=seconds, wall=seconds, bytes_out=bytes_out
+        )
+        if score is not None:
+            self.status.score = score.as_record()
+            loggers.scalars("quality", score.scalars(), round, self.state.peer)
 
     def _leave_what_it_made(self, recorder: Recorder) -> str:
         """Write the generator and the summary; returns what is in the way, if anything is."""

@@ -14,11 +14,12 @@ from rich.table import Table
 
 from peer.gan import Gan
 from peer.gan.conditional import Asked
+from peer.gan.draw import CHUNK
 from peer.quality.coverage import class_histogram, confident_classes, count_covered
 from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.inception import Inception
 from peer.quality.mixture import Mixture, asked_for_all, mixture_in
-from peer.quality.samples import CHUNK, draw_samples
+from peer.quality.samples import draw_samples
 from peer.state.checkpoint import write_json
 from sim.metrics.kernel import kernel_distance
 from sim.metrics.ndb import Binning
