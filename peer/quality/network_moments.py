@@ -7,12 +7,18 @@ generators are judged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from peer.effects import Letter
+from peer.experiment import Experiment
 from peer.peer import Peer
+from peer.program import Program
 from peer.quality.consensus import network_mean
-from peer.quality.features import Features
+from peer.quality.features import Features, dimension_of, features_for, gathers_moments
 from peer.quality.moments import Moments, packed_length
 from topology.errors import note
 
@@ -21,6 +27,35 @@ KEPT = "moments/network"
 
 TOLERANCE = 1e-6
 """Shares in the mean may differ by so much; beyond it, the score is said to lean."""
+
+
+def with_moments(program: Program, experiment: Experiment) -> Program:
+    """``program``, its peers exchanging moments first where scores are of private images.
+
+    Where they are not, the very same program.
+    """
+    if not gathers_moments(experiment):
+        return program
+    return replace(program, start=_prepared(program.start, experiment))
+
+
+def _prepared(start: Callable[[Peer], Any], experiment: Experiment) -> Callable[[Peer], Any]:
+    every, least = experiment.metrics.quality_every, experiment.metrics.least
+    dimension = dimension_of(experiment)
+
+    async def share_after_verdicts(peer: Peer) -> None:
+        if (peer.round + 1) % every == 0:
+            await share(peer, dimension)
+
+    async def prepared(peer: Peer) -> None:
+        features = None
+        if peer.samples:
+            features = features_for(experiment, peer.pixels.shape[1])
+        peer.after_round = share_after_verdicts
+        await gather(peer, features, dimension, least)
+        await start(peer)
+
+    return prepared
 
 
 async def gather(peer: Peer, features: Features | None, dimension: int, least: int) -> None:

@@ -31,7 +31,8 @@ class RandomFeatures:
 
     Three 3 x 3 convolutions of stride 2 with leaky ReLU 0.2, their kernels orthogonal and drawn
     from the stream (0, "random features"). Each layer's input is scaled so that images of
-    independent pixels in [-1, 1] keep unit variance; so the scale does not depend on any image.
+    independent pixels in [-1, 1] keep unit variance; so the scale does not depend on any image. The
+    means over m places are times the root of m for the same reason: else maxima alone would count.
     """
 
     measure = "rfd"
@@ -56,7 +57,8 @@ class RandomFeatures:
                 for kernel in self._kernels:
                     x = functional.leaky_relu(functional.conv2d(x, kernel, None, 2, 1), _SLOPE)
                 flat = x.flatten(2)  # (n, 128, pixels of the map)
-                found[chunk] = torch.cat((flat.mean(2), flat.amax(2)), 1).numpy()
+                mean = flat.sum(2) / flat.shape[2] ** 0.5  # of m places, times the root of m
+                found[chunk] = torch.cat((mean, flat.amax(2)), 1).numpy()
         return found
 
 

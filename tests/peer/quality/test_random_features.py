@@ -36,7 +36,8 @@ def test_by_an_independent_forward_pass() -> None:
         maps = torch.einsum("oc,ncp->nop", kernel.double().flatten(1), columns)
         maps = torch.where(maps > 0, maps, 0.2 * maps)
         maps = maps.reshape(n, -1, (h + 1) // 2, (w + 1) // 2)
-    wanted = torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), 1)
+    places = maps.shape[2] * maps.shape[3]
+    wanted = torch.cat((maps.mean((2, 3)) * places**0.5, maps.amax((2, 3))), 1)
     np.testing.assert_allclose(net(x), wanted.numpy(), rtol=1e-4, atol=1e-5)
 
 
