@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.data import Description, Images
-from peer.data.agreement import MOST_PEERS, Agreed, Agreement, Statement, mark_of
+from peer.data.agreement import (
+    LONG,
+    MOST_PEERS,
+    Agreed,
+    Agreement,
+    Statement,
+    Waiting,
+    in_words,
+    mark_of,
+)
 from peer.data.classes import by_number_then_text
 
 LATE = 10.0
@@ -30,7 +39,7 @@ def described(names: Sequence[str], shape: tuple[int, int, int] = (1, 8, 8)) -> 
 def agreement(
     me: int, names: Sequence[str], workers: Iterable[int] = range(3), **keys: Any
 ) -> Agreement:
-    return Agreement(me, described(names), workers, **{"until": LATE} | keys)
+    return Agreement(me, described(names), workers, **{"seconds": LATE} | keys)
 
 
 def tell(speaker: Agreement, listener: Agreement) -> str:
@@ -151,7 +160,10 @@ def test_names_travel_through_peers_that_are_no_neighbours() -> None:
 def test_time_enough_and_the_list_is_fixed_with_those_that_are_there() -> None:
     one, two = agreement(0, ["cat"]), agreement(1, ["dog"])
     tell(one, two)
+    assert two.look(LONG - 0.1) is None
     two.skip_time(2.0)  # it stood still
+    assert two.look(LONG + 1.9) is None
+    assert two.look(LONG + 2.0) == Waiting((2,), LATE - LONG)
     assert two.look(LATE + 1.9) is None
     assert two.look(LATE + 2.0) == Agreed(("cat", "dog"), (2,))
     assert two.look(LATE + 9.0) is None
@@ -257,6 +269,12 @@ def test_a_union_that_grows_too_large_is_refused_at_both_ends() -> None:
     for a, b in ((one, two), (two, one)):
         assert MANY[0] in tell(a, b)
         assert MANY[-1] in tell(a, b)
+
+
+def test_peers_in_words() -> None:
+    assert in_words((3,)) == "peer 3"
+    assert in_words((3, 5)) == "peers 3, 5"
+    assert in_words(tuple(range(10))) == "peers 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
 
 
 # --- what a stranger may say ----------------------------------------------------------------------
