@@ -151,7 +151,8 @@ class Agreement:
         self._until = now + seconds
         self._warn_at = now + LONG
         self._begin(classes)
-        self._is_told = self.classes is not None
+        self._was_open = self.classes is None
+        self._is_told = not self._was_open
 
     def _begin(self, classes: tuple[str, ...] | None) -> None:
         has_data = self.me in self.workers
@@ -207,6 +208,10 @@ class Agreement:
         """We do not fit what others have agreed on: from now on, tell our own classes alone."""
         if self.classes is None and said.is_agreed:
             self._begin(None)
+
+    def is_late(self, said: Statement) -> bool:
+        """Whether who says so comes after peers have agreed: then it is not for us to give in."""
+        return self._was_open and self.classes is not None and not said.is_agreed
 
     # --- whom to do without -----------------------------------------------------------------------
 

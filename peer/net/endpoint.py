@@ -356,7 +356,7 @@ class Endpoint:
 
     def _mismatch(self, neighbour: int, mismatch: Mismatch, now: float) -> None:
         """Before anything was learned, another experiment next door is the user's to put right."""
-        if not self._has_exchanged and self._failure is None:
+        if not (self._has_exchanged or self._failure or mismatch.is_late):
             problem = UserError(
                 mismatch.words
                 or f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "

@@ -219,6 +219,8 @@ class PeerProcess:
                 f"which nothing was heard in {self.experiment.start_timeout:g} s; who comes with "
                 "another class is refused"
             )
+        elif self.state.shard is None:  # a server
+            self.log(f"classes: {count} agreed on ({shown(agreed.classes)})")
         elif agreed.classes != own:
             self.log(
                 f"classes: {count} agreed on ({shown(agreed.classes)}), {len(own)} of them here "

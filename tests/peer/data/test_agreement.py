@@ -179,6 +179,9 @@ def test_a_late_comer_takes_the_list_over_or_is_refused_at_both_ends() -> None:
     assert new.classes == ("cat", "dog")
     other = agreement(2, ["owl", "dog"], range(4))
     third = agreement(3, ["yak"], range(4))
+    assert old.is_late(other.statement)
+    assert not other.is_late(third.statement)
+    assert not old.is_late(new.statement)
     tell(third, other)  # what it has heard of others is not held against it
     assert tell(other, old) == ""
     advice = "list all classes in one order at every peer, data.classes: [cat, dog, owl]"

@@ -302,13 +302,14 @@ def test_without_a_peer_that_never_comes_the_others_begin_in_time() -> None:
     assert (2,) in (first.absent, second.absent)
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
 @pytest.mark.parametrize(("theirs", "fits"), [(("dog",), True), (("dog", "owl"), False)])
-def test_a_late_comer(theirs: tuple[str, ...], fits: bool) -> None:
+def test_a_late_comer(theirs: tuple[str, ...], fits: bool, has_begun: bool) -> None:
     cable = Cable()
     row = in_a_row(cable, ("cat",), ("dog",), theirs)
     cable.processes.remove(row.pop())
     cable.run(TIMING.start_timeout + 1.0)
-    for process in row:
+    for process in row if has_begun else ():
         begin(process, Moment(0, 0))
     cable.run(1.0)
     data = Agreement(2, described(theirs), range(3), None, cable.now, TIMING.start_timeout)
