@@ -193,7 +193,7 @@ class Agreement:
             if self._warn_at <= now < self._until:
                 self._warn_at = self._until
                 return Waiting(absent, self._until - now)
-            if now < self._until:
+            if now < self._until or not self.statement.of:  # a server alone has nothing to agree on
                 return None
             self._fix(self.statement.data.names or (), self.statement.of)
         self._is_told = True

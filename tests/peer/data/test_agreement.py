@@ -131,10 +131,10 @@ def test_with_late_comers_neighbours_have_one_list_or_refuse_each_other(
         gossip(peers, first, seed)
     for k in early:  # perhaps in several parts that do not hear of each other
         peers[k].look(LATE)
-    before = {k: peers[k].classes for k in early}
+    before = {k: of for k in early if (of := peers[k].classes) is not None}
     edges = both_ways(graph, graph)
     refused = gossip(peers, edges, seed + 1) if edges else set()
-    assert {k: peers[k].classes for k in early} == before
+    assert {k: peers[k].classes for k in before} == before
     for k, each in peers.items():
         if each.classes is not None and k in workers:
             assert set(names[k]) <= set(each.classes)
@@ -223,6 +223,13 @@ def test_a_server_has_no_classes_of_its_own_and_takes_part() -> None:
     one, two = agreement(1, ["cat"], [1, 2]), agreement(2, ["dog"], [1, 2])
     assert tell(server, one) == tell(one, server) == tell(two, server) == tell(server, one) == ""
     assert server.classes == one.classes == ("cat", "dog")
+
+
+def test_a_server_that_has_heard_of_nobody_agrees_on_nothing() -> None:
+    server, one = agreement(0, ["bat"], [1, 2]), agreement(1, ["cat"], [1, 2])
+    assert server.look(LATE) is None
+    assert tell(one, server) == ""
+    assert server.look(LATE) == Agreed(("cat",), (2,))
 
 
 # --- whom to do without ---------------------------------------------------------------------------
