@@ -34,6 +34,9 @@ from topology.errors import UserError
 MOST_PEERS = 1024
 """Of a network whose peers agree by themselves: more do not fit into a message."""
 
+LONG = 5.0
+"""Seconds after which a user is told whose classes have not been heard of."""
+
 _IDS = re.compile(f"[0-9a-f]{{1,{MOST_PEERS // 4}}}")
 
 
@@ -91,6 +94,19 @@ def mark_of(words: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The classes of some peers have not been heard of for long.
+
+    Attributes:
+        absent: those peers.
+        seconds: that they will be waited for at most.
+    """
+
+    absent: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Agreed:
     """The list of classes is fixed.
 
@@ -103,6 +119,9 @@ class Agreed:
     absent: tuple[int, ...] = ()
 
 
+News = Waiting | Agreed
+
+
 class Agreement:
     """What one peer knows of everybody's classes.
 
@@ -113,7 +132,8 @@ class Agreement:
             has no classes of its own.
         classes: the list, where it is known from the beginning: from the experiment file or a
             checkpoint, or since the images have no labels.
-        until: when to agree with those that are there.
+        now: the time.
+        seconds: after which to agree with those that are there.
     """
 
     def __init__(
@@ -122,15 +142,17 @@ class Agreement:
         own: Description,
         workers: Iterable[int] = (),
         classes: tuple[str, ...] | None = None,
-        until: float = float("inf"),
+        now: float = 0.0,
+        seconds: float = float("inf"),
     ) -> None:
         self.me = me
         self.own = own
         self.workers = frozenset(workers)
-        self._until = until
-        self._absent: tuple[int, ...] = ()
+        self._until = now + seconds
+        self._warn_at = now + LONG
         self._begin(classes)
-        self._news = self.classes is None  # the event is still to come
+        self._was_open = self.classes is None
+        self._is_told = not self._was_open
 
     def _begin(self, classes: tuple[str, ...] | None) -> None:
         has_data = self.me in self.workers
@@ -161,27 +183,35 @@ class Agreement:
         elif (joined := self._joined(said)) is not None:
             self._know(joined, self.statement.of | (said.of & self.workers))
 
-    def look(self, now: float) -> Agreed | None:
-        """What is to be told, once: the list is fixed, which after a time it is in any case."""
-        if not self._news:
+    def look(self, now: float) -> News | None:
+        """What is to be told, each once: who is waited for, and that the list is fixed at last."""
+        if self._is_told:
             return None
-        if self.classes is None and now >= self._until:
-            of = self.statement.of
-            self._absent = tuple(sorted(self.workers - of))
-            self._fix(self.statement.data.names or (), of)
+        absent: tuple[int, ...] = ()
         if self.classes is None:
-            return None
-        self._news = False
-        return Agreed(self.classes, self._absent)
+            absent = tuple(sorted(self.workers - self.statement.of))
+            if self._warn_at <= now < self._until:
+                self._warn_at = self._until
+                return Waiting(absent, self._until - now)
+            if now < self._until or not self.statement.of:  # a server alone has nothing to agree on
+                return None
+            self._fix(self.statement.data.names or (), self.statement.of)
+        self._is_told = True
+        return Agreed(self.classes or (), absent)
 
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: that time is not taken from those that come."""
         self._until += seconds
+        self._warn_at += seconds
 
     def withdraw(self, said: Statement) -> None:
         """We do not fit what others have agreed on: from now on, tell our own classes alone."""
         if self.classes is None and said.is_agreed:
             self._begin(None)
+
+    def is_late(self, said: Statement) -> bool:
+        """Whether who says so comes after peers have agreed: then it is not for us to give in."""
+        return self._was_open and self.classes is not None and not said.is_agreed
 
     # --- whom to do without -----------------------------------------------------------------------
 
@@ -254,6 +284,12 @@ class Agreement:
         elif not self.own.with_classes(names).is_small:
             return None
         return names
+
+
+def in_words(peers: tuple[int, ...]) -> str:
+    """Peers in a sentence: the first few of their ids, and how many more there are."""
+    ids = ", ".join(map(str, peers[:8])) + (f" and {len(peers) - 8} more" if peers[8:] else "")
+    return f"peer{'s' * (len(peers) != 1)} {ids}"
 
 
 def _what(peer: int, said: Statement) -> str:

@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from peer.data.agreement import Agreed
+from peer.data.agreement import News
 from peer.effects import Moment
 from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.exchange import Delivered, Piece, Settled
@@ -118,9 +118,7 @@ class InPhase:
     phase: Phase
 
 
-Event = (
-    Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note | Agreed
-)
+Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note | News
 
 
 @dataclass
@@ -358,7 +356,7 @@ class Endpoint:
 
     def _mismatch(self, neighbour: int, mismatch: Mismatch, now: float) -> None:
         """Before anything was learned, another experiment next door is the user's to put right."""
-        if not self._has_exchanged and self._failure is None:
+        if not (self._has_exchanged or self._failure or mismatch.is_late):
             problem = UserError(
                 mismatch.words
                 or f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "

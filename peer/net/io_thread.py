@@ -27,7 +27,7 @@ from typing import Any
 
 import zmq
 
-from peer.data.agreement import Agreed
+from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
 from peer.net.endpoint import (
     Arriving,
@@ -232,6 +232,10 @@ class IoThread(threading.Thread):
                     self._diagnose(isolated, self._isolated)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
+                case Waiting(absent, seconds):
+                    self.log(
+                        f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"
+                    )
                 case Note(line):
                     self.log(line)
 

@@ -91,6 +91,7 @@ class Mismatch:
 
     parts: tuple[str, ...]
     words: str = ""  # the line for the user, where parts alone do not say it
+    is_late: bool = False  # it came after all that were there had agreed
 
 
 class Claim(Enum):
@@ -230,14 +231,16 @@ class Session:
 
     def _reject(self, session: int, differing: tuple[str, ...], hello: Hello, now: float) -> None:
         """Do without the neighbour, and have it know why."""
-        words = self.me.data_differ(hello)
+        words, is_late = self.me.data_differ(hello), False
         if self.me.data is not None and differing == ("data",):
             with contextlib.suppress(ValueError):  # it said nothing that can be understood
-                self.me.data.withdraw(Statement.from_words(hello.data))
+                said = Statement.from_words(hello.data)
+                is_late = self.me.data.is_late(said)
+                self.me.data.withdraw(said)
         if self._heard != self._mark:
             self.greet(now)  # from that it finds the reason, in more words than fit a REJECT
         self._say(Reject(session, MISMATCH, list(differing[:NAMED])))
-        self.refuse(differing, words)
+        self.refuse(differing, words, is_late)
 
     @property
     def _mark(self) -> str:
@@ -254,13 +257,13 @@ class Session:
         self._up_if_mutual()
         return first
 
-    def refuse(self, parts: tuple[str, ...], words: str = "") -> None:
+    def refuse(self, parts: tuple[str, ...], words: str = "", is_late: bool = False) -> None:
         """It runs another experiment: nothing of it will be averaged."""
         if self.phase is not Phase.REFUSED:
             words = words if parts == ("data",) else ""
             reason = words or f"it runs another experiment: {', '.join(parts)} differ"
             self.change(Phase.REFUSED, reason)
-            self._tell(Mismatch(parts, words))
+            self._tell(Mismatch(parts, words, is_late))
 
     def _up_if_mutual(self) -> None:
         """UP once we know the neighbour and it knows us."""

@@ -38,7 +38,7 @@ def identify(
     if isinstance(source, Description):
         if agreed is None and not is_open(experiment, source):
             agreed = source.names
-        data = Agreement(state.peer, source, workers, agreed, now + experiment.start_timeout)
+        data = Agreement(state.peer, source, workers, agreed, now, experiment.start_timeout)
     return Identity(
         state.peer,
         secrets.randbits(64),

@@ -15,7 +15,7 @@ from typing import Any
 
 from peer.compute.compressed_combine import Coding
 from peer.data import Description, load_source, partition
-from peer.data.agreement import Agreed, Agreement
+from peer.data.agreement import Agreed, Agreement, in_words
 from peer.data.classes import shown
 from peer.effects import Report
 from peer.experiment import Experiment
@@ -226,15 +226,16 @@ class PeerProcess:
         self.state.take_classes(agreed.classes)
         count = len(agreed.classes)
         if agreed.absent:
-            absent = f"peer{'s' * (len(agreed.absent) > 1)} {', '.join(map(str, agreed.absent))}"
             self.log(
-                f"classes: {count} ({shown(agreed.classes)}) without {absent}, of which nothing "
-                f"was heard in {self.experiment.start_timeout:g} s; who comes with another class "
-                "is refused"
+                f"classes: {count} ({shown(agreed.classes)}) without {in_words(agreed.absent)}, of "
+                f"which nothing was heard in {self.experiment.start_timeout:g} s; who comes with "
+                "another class is refused"
             )
+        elif self.state.shard is None:  # a server
+            self.log(f"classes: {count} agreed on ({shown(agreed.classes)})")
         elif agreed.classes != own:
             self.log(
-                f"classes: {count} of all peers ({shown(agreed.classes)}), {len(own)} of them here "
+                f"classes: {count} agreed on ({shown(agreed.classes)}), {len(own)} of them here "
                 f"({shown(own)})"
             )
 

@@ -73,7 +73,7 @@ def test_one_after_the_other_and_again(processes: Processes) -> None:
     for k, process in started.items():
         assert process.wait(timeout=120) == 0
         said = process.communicate()[0]
-        assert "classes: 5 of all peers ('9', '10', 'cat', 'dog', 'owl')" in said
+        assert "classes: 5 agreed on ('9', '10', 'cat', 'dog', 'owl')" in said
         assert f"), {len(CLASSES[k])} of them here (" in said
     more = ("--resume", "--set", "algorithm.rounds=4")
     again = {k: processes.peer(file, k, *more) for k in range(3)}

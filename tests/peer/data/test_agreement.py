@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.data import Description, Images
-from peer.data.agreement import MOST_PEERS, Agreed, Agreement, Statement, mark_of
+from peer.data.agreement import (
+    LONG,
+    MOST_PEERS,
+    Agreed,
+    Agreement,
+    Statement,
+    Waiting,
+    in_words,
+    mark_of,
+)
 from peer.data.classes import by_number_then_text
 
 LATE = 10.0
@@ -30,7 +39,7 @@ def described(names: Sequence[str], shape: tuple[int, int, int] = (1, 8, 8)) -> 
 def agreement(
     me: int, names: Sequence[str], workers: Iterable[int] = range(3), **keys: Any
 ) -> Agreement:
-    return Agreement(me, described(names), workers, **{"until": LATE} | keys)
+    return Agreement(me, described(names), workers, **{"seconds": LATE} | keys)
 
 
 def tell(speaker: Agreement, listener: Agreement) -> str:
@@ -122,10 +131,10 @@ def test_with_late_comers_neighbours_have_one_list_or_refuse_each_other(
         gossip(peers, first, seed)
     for k in early:  # perhaps in several parts that do not hear of each other
         peers[k].look(LATE)
-    before = {k: peers[k].classes for k in early}
+    before = {k: of for k in early if (of := peers[k].classes) is not None}
     edges = both_ways(graph, graph)
     refused = gossip(peers, edges, seed + 1) if edges else set()
-    assert {k: peers[k].classes for k in early} == before
+    assert {k: peers[k].classes for k in before} == before
     for k, each in peers.items():
         if each.classes is not None and k in workers:
             assert set(names[k]) <= set(each.classes)
@@ -151,7 +160,10 @@ def test_names_travel_through_peers_that_are_no_neighbours() -> None:
 def test_time_enough_and_the_list_is_fixed_with_those_that_are_there() -> None:
     one, two = agreement(0, ["cat"]), agreement(1, ["dog"])
     tell(one, two)
+    assert two.look(LONG - 0.1) is None
     two.skip_time(2.0)  # it stood still
+    assert two.look(LONG + 1.9) is None
+    assert two.look(LONG + 2.0) == Waiting((2,), LATE - LONG)
     assert two.look(LATE + 1.9) is None
     assert two.look(LATE + 2.0) == Agreed(("cat", "dog"), (2,))
     assert two.look(LATE + 9.0) is None
@@ -167,6 +179,9 @@ def test_a_late_comer_takes_the_list_over_or_is_refused_at_both_ends() -> None:
     assert new.classes == ("cat", "dog")
     other = agreement(2, ["owl", "dog"], range(4))
     third = agreement(3, ["yak"], range(4))
+    assert old.is_late(other.statement)
+    assert not other.is_late(third.statement)
+    assert not old.is_late(new.statement)
     tell(third, other)  # what it has heard of others is not held against it
     assert tell(other, old) == ""
     advice = "list all classes in one order at every peer, data.classes: [cat, dog, owl]"
@@ -208,6 +223,13 @@ def test_a_server_has_no_classes_of_its_own_and_takes_part() -> None:
     one, two = agreement(1, ["cat"], [1, 2]), agreement(2, ["dog"], [1, 2])
     assert tell(server, one) == tell(one, server) == tell(two, server) == tell(server, one) == ""
     assert server.classes == one.classes == ("cat", "dog")
+
+
+def test_a_server_that_has_heard_of_nobody_agrees_on_nothing() -> None:
+    server, one = agreement(0, ["bat"], [1, 2]), agreement(1, ["cat"], [1, 2])
+    assert server.look(LATE) is None
+    assert tell(one, server) == ""
+    assert server.look(LATE) == Agreed(("cat",), (2,))
 
 
 # --- whom to do without ---------------------------------------------------------------------------
@@ -257,6 +279,12 @@ def test_a_union_that_grows_too_large_is_refused_at_both_ends() -> None:
     for a, b in ((one, two), (two, one)):
         assert MANY[0] in tell(a, b)
         assert MANY[-1] in tell(a, b)
+
+
+def test_peers_in_words() -> None:
+    assert in_words((3,)) == "peer 3"
+    assert in_words((3, 5)) == "peers 3, 5"
+    assert in_words(tuple(range(10))) == "peers 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
 
 
 # --- what a stranger may say ----------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from peer.data import Description, Images
-from peer.data.agreement import Agreed, Agreement
+from peer.data.agreement import Agreed, Agreement, Waiting
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
 from peer.net.endpoint import Begin, Endpoint, Failed, Finish, Outcome, Part
@@ -244,9 +244,9 @@ def in_a_row(cable: Cable, *names: tuple[str, ...], workers: int | None = None) 
     last, found = len(names) - 1, []
     for k, each in enumerate(names):
         others = {n: f"at {n}" for n in (k - 1, k + 1) if 0 <= n <= last}
-        until = cable.now + TIMING.start_timeout
         everybody = range(workers or len(names))
-        data = Agreement(k, described(each), everybody, until=until)
+        times = {"now": cable.now, "seconds": TIMING.start_timeout}
+        data = Agreement(k, described(each), everybody, **times)
         found.append(cable.add(k, 100 + k, others, f"at {k}", data))
     return found
 
@@ -295,21 +295,24 @@ def test_without_a_peer_that_never_comes_the_others_begin_in_time() -> None:
     cable.run(TIMING.start_timeout - 0.2)
     assert [process.of(Agreed) for process in row] == [[], []]
     cable.run(1.0)
+    assert [len(process.of(Waiting)) for process in row] == [1, 1]
+    assert all(process.of(Waiting)[0].absent == (2,) for process in row)
     (first,), (second,) = (process.of(Agreed) for process in row)
     assert first.classes == second.classes == ("cat", "dog")
     assert (2,) in (first.absent, second.absent)
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
 @pytest.mark.parametrize(("theirs", "fits"), [(("dog",), True), (("dog", "owl"), False)])
-def test_a_late_comer(theirs: tuple[str, ...], fits: bool) -> None:
+def test_a_late_comer(theirs: tuple[str, ...], fits: bool, has_begun: bool) -> None:
     cable = Cable()
     row = in_a_row(cable, ("cat",), ("dog",), theirs)
     cable.processes.remove(row.pop())
     cable.run(TIMING.start_timeout + 1.0)
-    for process in row:
+    for process in row if has_begun else ():
         begin(process, Moment(0, 0))
     cable.run(1.0)
-    data = Agreement(2, described(theirs), range(3), until=cable.now + TIMING.start_timeout)
+    data = Agreement(2, described(theirs), range(3), None, cable.now, TIMING.start_timeout)
     row.append(cable.add(2, 102, {1: "at 1"}, "at 2", data))
     cable.run(3.0)
     assert row[0].of(Failed) == row[1].of(Failed) == []

@@ -47,10 +47,19 @@ moments = st.builds(Moment, st.integers(-1, U32), st.integers(-1, U32))
 words = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=16)
 digests = st.text("0123456789abcdef", min_size=16, max_size=16)
 tables = st.dictionaries(words, digests, max_size=8)
+statements = st.fixed_dictionaries(
+    {
+        "classes": u32,
+        "names": words,
+        "shape": st.lists(u32, max_size=3),
+        "low": st.integers(-(2**31), U32),
+        "of": digests,
+    }
+)
 
 STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
-    Hello: st.builds(Hello, u32, tables, tables, u32),
-    Welcome: st.builds(Welcome, u64, u32),
+    Hello: st.builds(Hello, u32, tables, tables, u32, st.just({}) | statements),
+    Welcome: st.builds(Welcome, u64, u32, digests),
     Reject: st.builds(Reject, u64, words, st.lists(words, max_size=16)),
     Offer: st.builds(
         Offer,
@@ -72,7 +81,7 @@ messages = st.one_of(*STRATEGIES.values())
 
 EXAMPLES: tuple[Message, ...] = (
     Hello(3, {"graph": "abc"}, {"model:generator": "def"}, 7),
-    Welcome(12, 7),
+    Welcome(12, 7, "0123456789abcdef"),
     Reject(12, "mismatch", ["graph", "seed"]),
     Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32"),
     Chunk(Moment(4, 1), 2, 99),

@@ -76,6 +76,32 @@ def test_a_checkpoint_comes_back_with_all_that_was_said_of_it(
     assert fresh.streams.dump() == peers[0].streams.dump()
 
 
+def test_the_list_of_classes_is_part_of_the_state() -> None:
+    state = make_states(experiment_of())[0]
+    assert state.shard is not None
+    assert state.shard.labels is not None
+    state.draw_real("second/")  # a shard of another pair
+    own = state.shard.labels.copy()
+    state.take_classes(["cat", *"9876543210"])
+    for shard in (state.shard, *state._shards.values()):
+        assert shard.labels is not None
+        assert (shard.labels == 10 - own).all()
+    assert (state.classes, state.class_names[:2]) == (11, ("cat", "9"))
+    again = make_states(experiment_of())[0]
+    again.load(state.dump())
+    assert again.class_names == state.class_names
+    assert (again.shard.labels == state.shard.labels).all()  # type: ignore[union-attr]
+    before = again.dump()
+    with pytest.raises(ValueError, match=r"peer 0 has \d+ images of '0', which the list \('1', "):
+        again.take_classes([*"123456789"])
+    assert again.class_names == state.class_names
+    facts = msgpack.unpackb(before.facts, strict_map_key=False)
+    facts["classes"], facts["round"] = ["7", "8"], 9
+    with pytest.raises(ValueError, match="which the list"):
+        again.load(SavedState(before.tensors, msgpack.packb(facts)))
+    assert again.dump().facts == before.facts
+
+
 def test_what_was_just_written_is_kept_whatever_else_is_there(
     peers: dict[int, PeerState], tmp_path: Path
 ) -> None:
