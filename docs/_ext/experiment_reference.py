@@ -31,7 +31,7 @@ from peer.codecs import CODECS
 from peer.data.spec import DataSpec
 from peer.experiment import Experiment
 from peer.experiment.cost_models import DEVICES, LINKS
-from peer.experiment.parts import NamedSpec, OptimizerSpec
+from peer.experiment.parts import LossSpec, NamedSpec, OptimizerSpec
 from peer.gan.models import MODELS
 from peer.gan.optimizers import OPTIMIZERS
 from topology import FAMILIES, RULES
@@ -82,7 +82,7 @@ def value_of(annotation: Any, metadata: list[Any]) -> str:
         return "`true` or `false`"
     if annotation is str:
         return "text"
-    if inspect.isclass(annotation) and issubclass(annotation, NamedSpec | OptimizerSpec):
+    if inspect.isclass(annotation) and issubclass(annotation, NamedSpec | OptimizerSpec | LossSpec):
         return "name, or name and settings"
     return "mapping"
 

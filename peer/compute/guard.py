@@ -3,8 +3,8 @@
 One loss or gradient that overflows would leave NaN in a net for good: its neighbours refuse it
 (:mod:`peer.net.transfer.incoming`), and it never learns again. So a step whose loss or squared
 gradient norm is not finite is not taken: parameters, moments and buffers stay as they were. After
-:data:`LIMIT` such steps in a row of one net, the peer's nets go back to its newest checkpoint, or
-to their first values where there is none: once. The round, the streams and what is agreed with
+:data:`LIMIT` such steps in a row of one net, the peer's nets go back to its newest good checkpoint,
+or to their first values where there is none: once. The round, the streams and what is agreed with
 neighbours go on, as they cannot be taken back. At the next :data:`LIMIT` in a row the peer stops.
 """
 
@@ -32,7 +32,7 @@ def keep_buffers(nets: Iterable[Net]) -> Kept:
     for net in nets:
         arena = net.arena
         tail = arena.vector[arena.layout.trained :]
-        changing = [*([tail] if len(tail) else []), *arena.counters.values()]
+        changing = [tail, *arena.counters.values()] if len(tail) else arena.counters.values()
         kept += [(memory, memory.clone()) for memory in changing]
     return kept
 
@@ -77,18 +77,24 @@ def may_step(state: PeerState, name: str, is_finite: bool) -> bool:
 
 def _go_back(state: PeerState) -> str:
     """Put the nets back; returns to what, in words."""
-    saved = state.recall()
-    of_nets = {} if saved is None else _nets_in(saved, state)
-    for name, net in state.nets.items():
+    for saved in state.recall():
+        of_nets = _nets_in(saved, state)
         if of_nets:
-            net.load(of_nets[name])
-        else:
-            net.begin_anew(state.gan.arenas[NetName.parse(name).role])
-    return f"the checkpoint of round {saved.round}" if of_nets and saved else "its first values"
+            for name, net in state.nets.items():
+                net.load(of_nets[name])
+            return f"the checkpoint of round {saved.round}"
+    for name, net in state.nets.items():
+        net.begin_anew(state.gan.arenas[NetName.parse(name).role])
+    return "its first values"
 
 
 def _nets_in(saved: SavedState, state: PeerState) -> dict[str, dict[str, torch.Tensor]]:
-    """What a checkpoint holds of every net, by net; nothing where it is not fit to go back to."""
+    """What a checkpoint holds of every net, by net; nothing where it is not fit to go back to.
+
+    It is not if it has NaN in it, or was written while steps were being skipped.
+    """
+    if saved.own_facts.get("guard", {}).get("in_a_row"):
+        return {}
     found = {
         name: {
             key.removeprefix(f"{name}/"): value

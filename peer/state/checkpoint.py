@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,10 +193,12 @@ def newest_checkpoint(
     return None
 
 
-def recalled(folder: Path) -> SavedState | None:
-    """The state in the newest sound checkpoint of ``folder``, for :attr:`PeerState.recall`."""
-    found = newest_checkpoint(folder)
-    return None if found is None else found.saved
+def recalled(folder: Path) -> Iterator[SavedState]:
+    """The states in the undamaged checkpoints of ``folder``, newest first."""
+    for round in saved_rounds(folder):
+        checkpoint = read_checkpoint(checkpoint_path(folder, round))
+        if checkpoint is not None:
+            yield checkpoint.saved
 
 
 def saved_rounds(folder: Path) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,6 +56,11 @@ class SavedState:
         """Rounds completed."""
         return int(_unpacked(self.facts)["round"])
 
+    @property
+    def own_facts(self) -> dict[str, Any]:
+        """What was in :attr:`PeerState.facts`."""
+        return dict(_unpacked(self.facts)["facts"])
+
 
 @dataclass
 class PeerState:
@@ -80,7 +85,7 @@ class PeerState:
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
         class_names: of the classes, for what a person reads; empty where there are none.
-        recall: gives the newest checkpoint, where the driver writes any.
+        recall: reads the checkpoints that the driver has written, newest first.
         skipped: by net, steps of the round at hand that were not finite, and not taken
             (:mod:`peer.compute.guard`).
         went_back: in the round at hand, to what the nets went back because of that.
@@ -104,7 +109,7 @@ class PeerState:
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
-    recall: Callable[[], SavedState | None] = lambda: None
+    recall: Callable[[], Iterable[SavedState]] = tuple
     skipped: Counter[str] = field(default_factory=Counter)
     went_back: str = ""
     _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix

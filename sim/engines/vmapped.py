@@ -221,7 +221,7 @@ def _gradient_function(
         found = objective.value(
             nets.get("generator"), nets.get("discriminator"), loss, Batch(**fields)
         )
-        return found, {of: net.buffers for of, net in nets.items()}
+        return found, {of: net.current_buffers() for of, net in nets.items()}
 
     def differentiate(
         parameters: Tensors,
@@ -267,6 +267,10 @@ class Functional:
         y: torch.Tensor = functional_call(self.template, self.parameters | fresh, inputs)
         self.buffers = fresh
         return y
+
+    def current_buffers(self) -> Tensors:
+        """Copies that vmap can return: torch.func.grad leaves what it changed wrapped."""
+        return {name: buffer.clone() for name, buffer in self.buffers.items()}
 
 
 def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, Any]:

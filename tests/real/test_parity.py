@@ -52,6 +52,18 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "lsgan",
         "optimizer": {"name": "sgd", "lr": 1e12},
     },
+    "residual nets, spectral norm": {
+        "gan": {"name": "resnet32", "width": 2, "z": 8},
+        "data": {
+            "source": "synthetic",
+            "images": 12,
+            "size": 32,
+            "channels": 3,
+            "partition": "own",
+        },
+        "loss": {"name": "hinge", "r1": 1.0, "r1_every": 2},
+        "batch": 4,
+    },
     "two peers": {"peers": 2, "graph": "path"},
     "one peer, centralised": {"peers": 1, "data": {"source": "digits", "partition": "all"}},
 }

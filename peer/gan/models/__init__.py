@@ -2,8 +2,9 @@
 
 Each factory takes the shape of an image (channels, height, width) and its own settings, and returns
 (generator, discriminator): the generator maps z (batch, z) to images (batch, c, h, w) in [-1, 1],
-the discriminator images to logits (batch, 1). All but ``unetgan`` are plain ``nn.Sequential``, so
-that a saved generator loads into the same few lines of anybody's code.
+the discriminator images to logits (batch, 1). All but ``resnet32``, ``resnet64`` and ``unetgan``
+are plain ``nn.Sequential``, so that a saved generator loads into the same few lines of anybody's
+code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from peer.gan.models.mlps import (
     mlpgan,
     pytorch_gan_mlp,
 )
+from peer.gan.models.resnets import resnet32, resnet64
 from peer.gan.models.shapes import Pair, Shape
 from peer.gan.models.unet import unetgan
 from peer.gan.models.upsampling import dcgan32, lsgan32
@@ -38,5 +40,7 @@ MODELS: dict[str, Callable[..., Pair]] = {
     "dcgan64": dcgan64,
     "lsgan32": lsgan32,
     "dcgan32": dcgan32,
+    "resnet32": resnet32,
+    "resnet64": resnet64,
     "unetgan": unetgan,
 }

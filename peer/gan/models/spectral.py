@@ -32,6 +32,14 @@ def spectrally_normal(weight: torch.Tensor, u: torch.Tensor, training: bool) -> 
     return weight.div(sigma.clamp_min(1e-12))
 
 
+def settle(net: nn.Module, iterations: int = 15) -> None:
+    """Power iterations before training, so that the first steps are normalised, too."""
+    for layer in net.modules():
+        if isinstance(layer, SpectralConv2d | SpectralLinear):
+            for _ in range(iterations):
+                spectrally_normal(layer.weight, layer.u, training=True)
+
+
 class SpectralConv2d(nn.Conv2d):
     """A convolution with a spectrally normal weight and the parameters of a plain one."""
 

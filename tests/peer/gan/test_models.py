@@ -39,6 +39,12 @@ COUNTS: list[tuple[str, dict[str, Any], Shape, int, int]] = [
     # 65 below the published 31,481,667: a linear layer that the paper does not describe
     ("unetgan", {}, (3, 128, 128), 33_732_739, 31_481_667 - 65),
     ("unetgan", {"width": 16}, CIFAR, 515_619, 124_738),
+    ("resnet32", {"width": 256}, CIFAR, 4_276_739, 1_053_825),  # the paper's 256 and 128
+    ("resnet32", {}, CIFAR, 368_771, 66_849),
+    ("resnet32", {}, GRAY32, 367_617, 66_209),
+    ("resnet64", {"width": 64}, CELEBA, 12_220_675, 10_141_441),
+    ("resnet64", {}, CELEBA, 1_162_051, 635_329),
+    ("resnet64", {"width": 32}, (1, 64, 64), 3_585_601, 2_536_705),
 ]
 
 
@@ -67,6 +73,7 @@ def test_parameter_counts(
 def test_shapes_that_pass_through(name: str, settings: dict[str, Any], shape: Shape) -> None:
     g, d = build(name, settings, shape)
     z_dim = {"mlp-digits": 32, "distributed-mlp": 64, "dcgan-oasis": 64, "unetgan": 128}
+    z_dim |= {"resnet32": 128, "resnet64": 128}
     images = g(torch.empty(3, z_dim.get(name, 100), device="meta"))
     assert images.shape == (3, *shape)
     assert d(images).shape == (3, settings.get("outputs", 1))
@@ -80,9 +87,9 @@ def test_the_candidate_for_oasis_has_the_size_that_the_paper_tells() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_images_and_logits_are_what_the_losses_expect(name: str) -> None:
-    shapes = {"dcgan28": (1, 28, 28), "dcgan64": CELEBA}
+    shapes = {"dcgan28": (1, 28, 28), "dcgan64": CELEBA, "resnet64": CELEBA}
     shape = shapes.get(name, GRAY32)
-    narrow = {"width": 8} if name.startswith("dcgan64") or name == "unetgan" else {}
+    narrow = {"width": 8} if name in ("dcgan64", "unetgan", "resnet32", "resnet64") else {}
     gan = make_gan(name, narrow, shape, seed=0)
     z = torch.randn(4, gan.z_dim, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -105,6 +112,8 @@ def test_images_and_logits_are_what_the_losses_expect(name: str) -> None:
         ("lsgan32", MNIST, "32x32"),
         ("dcgan32", MNIST, "32x32"),
         ("unetgan", (3, 48, 48), "32x32, 64x64 or 128x128"),
+        ("resnet32", CELEBA, "32x32"),
+        ("resnet64", CIFAR, "64x64"),
     ],
 )
 def test_an_image_of_another_size_is_refused(name: str, shape: Shape, sizes: str) -> None:

@@ -160,10 +160,15 @@ def test_stacked_is_one_peer_at_a_time(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("loss", [WGAN, LAZY])
 def test_batch_norm_in_the_discriminator_is_noted_and_trained_with(loss: dict[str, Any]) -> None:
     keys = RING | BATCH_NORM | {"loss": loss, "algorithm": {"name": "diffusion", "rounds": 2}}
+    keys |= {"peers": 3, "batch": 8}
+    engine = Stacked(convolutions=True)
     with pytest.warns(InputNote, match="batch-norm in the discriminator of 'dcgan28' couples"):
-        states = end(keys, None)
-    for state in states.values():
-        assert state.nets["discriminator"].arena.vector.isfinite().all()
+        alone, stacked = end(keys, None), end(keys, engine)
+    assert all(tuner.stacked for tuner in engine.tuners.values())
+    for k, state in alone.items():
+        for name, net in state.nets.items():
+            ours = stacked[k].nets[name].arena.vector
+            torch.testing.assert_close(ours, net.arena.vector, rtol=1e-3, atol=1e-4)
 
 
 def test_oasis_trains_a_discriminator_with_batch_norm() -> None:
