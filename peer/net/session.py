@@ -236,7 +236,8 @@ class Session:
         """It runs another experiment: nothing of it will be averaged."""
         if self.phase is not Phase.REFUSED:
             self.change(Phase.REFUSED, f"it runs another experiment: {', '.join(parts)} differ")
-            self._tell(Mismatch(parts, words if parts == ("data",) else ""))
+            follows = all(part == "data" or part.startswith("model:") for part in parts)
+            self._tell(Mismatch(parts, words if follows else ""))  # nets are for the data's classes
 
     def _up_if_mutual(self) -> None:
         """UP once we know the neighbour and it knows us."""

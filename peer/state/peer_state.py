@@ -27,6 +27,7 @@ from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
 from peer.state.device import usable_device
 from peer.state.net import Net
+from peer.state.saved import SavedState, kind_in_words, part_of, unpacked
 from peer.state.shard import Shard
 from peer.streams import Streams
 
@@ -34,24 +35,6 @@ Module = Callable[[torch.Tensor], torch.Tensor]
 
 Orders = dict[str, tuple[np.ndarray, int]]
 """By a shard's prefix, the order of its images, and how far into it draws are."""
-
-
-@dataclass
-class SavedState:
-    """A peer's state as tensors and bytes: ready for a disk or another process.
-
-    Attributes:
-        tensors: arenas, optimizers' moments, the order of the shard, an algorithm's own; by name.
-        facts: everything else, packed by msgpack.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    facts: bytes
-
-    @property
-    def round(self) -> int:
-        """Rounds completed."""
-        return int(_unpacked(self.facts)["round"])
 
 
 @dataclass
@@ -271,14 +254,16 @@ class PeerState:
         self, saved: SavedState
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor], Orders, dict[str, dict[str, torch.Tensor]]]:
         """What :meth:`load` takes over: facts, own tensors, orders of shards, nets; all sound."""
-        facts = _unpacked(saved.facts)
+        facts = unpacked(saved.facts)
         if facts["peer"] != self.peer:
             raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
         kinds = {name: net.kind for name, net in self.nets.items()}
         for name in sorted(kinds.keys() | facts["nets"].keys()):
             there, here = facts["nets"].get(name), kinds.get(name)
             if there != here:
-                raise ValueError(f"its {name} is {_kind(there)}, and here it is {_kind(here)}")
+                raise ValueError(
+                    f"its {name} is {kind_in_words(there)}, and here it is {kind_in_words(here)}"
+                )
         tensors = dict(saved.tensors)
         own = {
             name.removeprefix("own/"): tensors.pop(name).clone().to(self.device)
@@ -288,7 +273,7 @@ class PeerState:
         streams = Streams(self.streams.seed, self.peer)
         streams.load(facts["streams"])
         shards = self._shards_in(facts.get("positions"), tensors)
-        of_nets = {name: _part(tensors, name) for name in self.nets}
+        of_nets = {name: part_of(tensors, name) for name in self.nets}
         for name, net in self.nets.items():
             net.check(of_nets[name])
         if tensors:
@@ -312,26 +297,6 @@ class PeerState:
                 raise ValueError("its order of the images is none")
             found[prefix] = (order, position)
         return found
-
-
-def _unpacked(facts: bytes) -> dict[str, Any]:
-    try:
-        found = msgpack.unpackb(facts, strict_map_key=False)
-        if {"peer", "round", "streams", "facts", "nets"} <= found.keys():
-            return dict(found)
-    except Exception:  # msgpack raises a dozen kinds; all mean the same
-        pass
-    raise ValueError("it is no peer's state")
-
-
-def _part(tensors: dict[str, torch.Tensor], net: str) -> dict[str, torch.Tensor]:
-    """What belongs to ``net``, by its own names; taken out of ``tensors``."""
-    names = [name for name in tensors if name.startswith(f"{net}/")]
-    return {name.removeprefix(f"{net}/"): tensors.pop(name) for name in names}
-
-
-def _kind(kind: Any) -> str:
-    return "not there" if kind is None else f"of layout {kind[0]}, trained by {kind[1]}"
 
 
 def make_state(
