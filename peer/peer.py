@@ -174,10 +174,7 @@ class Peer:
     # --- rounds -----------------------------------------------------------------------------------
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
-        """Rounds from the state's own to ``count``; each is reported when its body is done.
-
-        A moving average of G, where the experiment has one, takes in G when the body is done.
-        """
+        """Rounds from the state's own to ``count``; each is reported when its body is done."""
         while self.state.round < count:
             yield self.state.round
             if self.after_round is not None:

@@ -18,6 +18,7 @@ from pydantic import (
 from peer.gan.augment import TRANSFORMS
 from peer.gan.net_name import PAIR
 from peer.settings import Settings
+from topology.errors import UserError
 
 
 class NamedSpec(BaseModel):
@@ -155,6 +156,30 @@ Conditional = Annotated[
     ConditionalSpec | None,
     BeforeValidator(_from_truth, json_schema_input_type=ConditionalSpec | bool | None),
 ]
+
+
+def classes_told(
+    spec: ConditionalSpec | None, named: int | tuple[str, ...], classes: int
+) -> dict[str, int]:
+    """What :func:`peer.gan.build.make_gan` takes of nets that are told classes; {} without them.
+
+    Args:
+        spec: the experiment's ``conditional``.
+        named: its ``data.classes``, whose names are all that there are.
+        classes: how many the data have, where nothing names them.
+
+    Raises:
+        UserError: there are none.
+    """
+    if spec is None:
+        return {}
+    count = len(named) if isinstance(named, tuple) else classes
+    if not count:
+        raise UserError(
+            "conditional: the data have no classes to be told; give the images labels, and name "
+            "them in data.classes"
+        )
+    return {"classes": count, "embedding": spec.embedding}
 
 
 class MetricsSpec(Settings):

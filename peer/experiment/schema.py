@@ -17,9 +17,10 @@ from pydantic import Field, PrivateAttr
 from torch import nn
 
 import topology
-from peer.codecs import CODECS, Choco, Compression
+from peer.codecs import Choco, Compression
 from peer.data.spec import DataSpec
 from peer.experiment.addresses import ipc_path, is_ipc
+from peer.experiment.compression import codec_named
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
 from peer.experiment.parts import (
@@ -33,9 +34,10 @@ from peer.experiment.parts import (
     MetricsSpec,
     NamedSpec,
     OptimizerSpec,
+    classes_told,
 )
 from peer.experiment.validation import validated
-from peer.experiment.yaml_file import read_mapping
+from peer.experiment.yaml_file import AN_EXPERIMENT, read_mapping, refuse_other_files
 from peer.gan.build import Gan, make_gan
 from peer.gan.losses import LOSSES, Loss
 from peer.gan.models.shapes import Shape
@@ -45,7 +47,6 @@ from peer.gan.penalties import Penalties, couples_samples
 from peer.gan.schedules import Schedule
 from peer.settings import Settings
 from topology.errors import UserError, note
-from topology.names import suggestion
 
 
 class Experiment(Settings):
@@ -149,19 +150,7 @@ class Experiment(Settings):
         Raises:
             UserError: there is none of that name, or it has no such setting.
         """
-        name, settings = self.compression.name, self.compression.settings
-        if name == "none" and not settings:
-            return None
-        if name == "none":
-            raise UserError(f"compression: 'none' has no settings such as {min(settings)!r}")
-        if name not in CODECS:
-            known = ["none", *CODECS]
-            raise UserError(
-                f"compression: there is no codec '{name}'{suggestion(name, known)} "
-                f"(codecs: {', '.join(known)})"
-            )
-        codec: Compression = validated(CODECS[name], settings, "compression")
-        return codec
+        return codec_named(self.compression)
 
     @property
     def graph_of_peers(self) -> nx.Graph[int]:
@@ -186,9 +175,7 @@ class Experiment(Settings):
         penalties = Penalties(of.gradient_penalty, of.r1, of.r1_every)
         return replace(LOSSES[of.name], penalties=penalties)
 
-    def build_gan(
-        self, sample_shape: Shape, owner: int | None = None, classes: int | None = None
-    ) -> Gan:
+    def build_gan(self, sample_shape: Shape, owner: int | None = None, classes: int = 0) -> Gan:
         """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
 
         Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
@@ -196,14 +183,6 @@ class Experiment(Settings):
         for the ``classes`` that the data have. Raises UserError as
         :func:`peer.gan.build.make_gan` does, and where there are no classes to be told.
         """
-        told, named = self.conditional, self.data.classes
-        if told is not None and isinstance(named, tuple):
-            classes = len(named)
-        if told is not None and not classes:
-            raise UserError(
-                "conditional: the data have no classes to be told; give the images labels, and "
-                "name them in data.classes"
-            )
         gan = make_gan(
             self.gan.name,
             self.gan.settings,
@@ -211,8 +190,7 @@ class Experiment(Settings):
             seed=self.seed,
             owner=owner if self.init == "own" else None,
             folder=self.folder,
-            classes=(classes or 0) if told else 0,
-            embedding=told.embedding if told else 0,
+            **classes_told(self.conditional, self.data.classes, classes),
         )
         if (self.loss.gradient_penalty or self.loss.r1) and couples_samples(gan.discriminator):
             note(
@@ -240,6 +218,16 @@ class Experiment(Settings):
         optimizer = self.optimizer_for(net)
         return Schedule.of(optimizer.settings, self.algorithm.settings.get("rounds"))
 
+    @property
+    def extras(self) -> dict[str, Any]:
+        """Of the keys without which older states and peers were made, those that are used."""
+        said = {"augment": self.augment.names, "ema": self.ema, "conditional": self.conditional}
+        return {
+            key: of.model_dump(mode="json") if isinstance(of, Settings) else of
+            for key, of in said.items()
+            if of
+        }
+
     def fingerprint(self) -> dict[str, str]:
         """A digest of each part that all peers must agree on, as hexadecimal, by the part's name.
 
@@ -264,15 +252,10 @@ class Experiment(Settings):
                 None if self.codec is None else self.codec.model_dump(mode="json"),
             ],
         }
+        parts |= self.extras
         if self.metrics.quality_every and self.data.partition.name == "own":
             scored = self.metrics.inception is None, self.metrics.quality_every
             parts["metrics"] = scored  # peers exchange moments, and ask for them in those rounds
-        if self.augment.names:
-            parts["augment"] = self.augment.names
-        if self.ema is not None:
-            parts["ema"] = self.ema.model_dump(mode="json")
-        if self.conditional is not None:
-            parts["conditional"] = self.conditional.model_dump(mode="json")
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:
@@ -307,32 +290,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """
     path = Path(path)
     try:
-        raw = read_mapping(path, str(path), _WHAT)
+        raw = read_mapping(path, str(path), AN_EXPERIMENT)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such experiment file") from None
-    _refuse_others(raw, path)
+    refuse_other_files(raw, path)
     return from_mapping(raw, overrides, path.parent, str(path))
-
-
-_WHAT = "an experiment is a mapping of keys, such as 'peers: 5'"
-
-
-def _refuse_others(raw: Mapping[Any, Any], path: Path) -> None:
-    """Say what a file is that is no experiment, and what it is for."""
-    if "systems" in raw:
-        raise UserError(
-            f"{path}: is a comparison, as it has the key 'systems'; run it with: sim compare {path}"
-        )
-    if "seconds" in raw and "peers" not in raw:
-        raise UserError(
-            f"{path}: is a profile of `peer profile`; name it under 'devices:' in an experiment"
-        )
-    for key in raw:
-        if isinstance(key, int):
-            raise UserError(
-                f"{path}: {key} is no key of an experiment; if it is a peer's public key, indent "
-                "the line by two spaces below 'keys:'"
-            )
 
 
 def from_mapping(

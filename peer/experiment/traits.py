@@ -32,10 +32,8 @@ def traits(experiment: Experiment, images: str) -> dict[str, Any]:
     graph = keys["graph"]
     if isinstance(graph, dict) and "file" in graph:
         graph = "a file"  # wherever it lies: what is in it counts
-    later = {"augment": experiment.augment.names} | {of: keys[of] for of in ("ema", "conditional")}
-    found = {part: keys[part] for part in parts}
-    found |= {part: value for part, value in later.items() if value}  # older states lack them
-    return found | {
+    return {part: keys[part] for part in parts} | {
+        **experiment.extras,
         "algorithm": algorithm,
         "compression": keys["compression"],
         "graph": graph,

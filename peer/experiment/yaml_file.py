@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,28 @@ def _hint(text: str, line: int | None, what: str) -> str:
     ):
         return "; indent with spaces, not with tabs"
     return ""
+
+
+AN_EXPERIMENT = "an experiment is a mapping of keys, such as 'peers: 5'"
+
+
+def refuse_other_files(raw: Mapping[Any, Any], path: Path) -> None:
+    """Say what a file is that is no experiment, and what it is for.
+
+    Raises:
+        UserError: it is one of those that people confuse with an experiment.
+    """
+    if "systems" in raw:
+        raise UserError(
+            f"{path}: is a comparison, as it has the key 'systems'; run it with: sim compare {path}"
+        )
+    if "seconds" in raw and "peers" not in raw:
+        raise UserError(
+            f"{path}: is a profile of `peer profile`; name it under 'devices:' in an experiment"
+        )
+    for key in raw:
+        if isinstance(key, int):
+            raise UserError(
+                f"{path}: {key} is no key of an experiment; if it is a peer's public key, indent "
+                "the line by two spaces below 'keys:'"
+            )

@@ -112,7 +112,22 @@ def summed(f: torch.Tensor) -> torch.Tensor:
     return f.sum(dim=(2, 3)) if f.dim() == 4 else f
 
 
-class Labelled:
+class Told:
+    """D for given classes: images (batch, c, h, w) to phi(x, y), (batch, 1).
+
+    Attributes:
+        net: D, of images and one-hot classes.
+    """
+
+    def __init__(self, net: Judge, y: torch.Tensor | None) -> None:
+        self.net, self._y = net, y
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, c, h, w) to logits (batch, 1)."""
+        return self.net(x, self._y)
+
+
+class Labelled(Told):
     """D with the classes of a mini-batch: ``of_real`` for its real images, ``of_fake`` for fakes.
 
     Called itself, it judges real images where there are any (so that a gradient penalty between
@@ -120,19 +135,8 @@ class Labelled:
     """
 
     def __init__(self, net: Judge, real: torch.Tensor | None, fake: torch.Tensor) -> None:
-        self._net, self._real, self._fake = net, real, fake
-
-    def of_real(self, x: torch.Tensor) -> torch.Tensor:
-        """phi(x, y) of the batch's real images, (batch, 1)."""
-        return self._net(x, self._real)
-
-    def of_fake(self, x: torch.Tensor) -> torch.Tensor:
-        """phi(G(z, y), y), (batch, 1)."""
-        return self._net(x, self._fake)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, c, h, w) to logits (batch, 1)."""
-        return self.of_fake(x) if self._real is None else self.of_real(x)
+        super().__init__(net, fake if real is None else real)
+        self.of_real, self.of_fake = Told(net, real), Told(net, fake)
 
 
 def judges(discriminator: Judge) -> tuple[Judge, Judge]:

@@ -260,7 +260,9 @@ class Session:
     def refuse(self, parts: tuple[str, ...], words: str = "", is_late: bool = False) -> None:
         """It runs another experiment: nothing of it will be averaged."""
         if self.phase is not Phase.REFUSED:
-            words = words if parts == ("data",) else ""
+            # nets are for the data's classes
+            follows = all(part == "data" or part.startswith("model:") for part in parts)
+            words = words if follows else ""
             reason = words or f"it runs another experiment: {', '.join(parts)} differ"
             self.change(Phase.REFUSED, reason)
             self._tell(Mismatch(parts, words, is_late))

@@ -18,17 +18,15 @@ import torch
 
 from peer.codecs import Compression
 from peer.data.classes import fit_classes
-from peer.data.sources import Images
-from peer.experiment import Experiment
 from peer.experiment.parts import ConditionalSpec, EmaSpec
 from peer.gan import Gan, Loss
 from peer.gan.augment import Uniforms, draw_uniforms
 from peer.gan.conditional import one_hot
-from peer.gan.net_name import PAIR, NetName, pair_of
+from peer.gan.net_name import pair_of
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
-from peer.state.device import usable_device
 from peer.state.net import Net
+from peer.state.saved import SavedState, kind_in_words, part_of, unpacked
 from peer.state.shard import Shard
 from peer.streams import Streams
 from topology.errors import UserError
@@ -37,29 +35,6 @@ Module = Callable[[torch.Tensor], torch.Tensor]
 
 Orders = dict[str, tuple[np.ndarray, int]]
 """By a shard's prefix, the order of its images, and how far into it draws are."""
-
-
-@dataclass
-class SavedState:
-    """A peer's state as tensors and bytes: ready for a disk or another process.
-
-    Attributes:
-        tensors: arenas, optimizers' moments, the order of the shard, an algorithm's own; by name.
-        facts: everything else, packed by msgpack.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    facts: bytes
-
-    @property
-    def round(self) -> int:
-        """Rounds completed."""
-        return int(_unpacked(self.facts)["round"])
-
-    @property
-    def own_facts(self) -> dict[str, Any]:
-        """What was in :attr:`PeerState.facts`."""
-        return dict(_unpacked(self.facts)["facts"])
 
 
 @dataclass
@@ -332,14 +307,16 @@ class PeerState:
         self, saved: SavedState
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor], Orders, dict[str, dict[str, torch.Tensor]]]:
         """What :meth:`load` takes over: facts, own tensors, orders of shards, nets; all sound."""
-        facts = _unpacked(saved.facts)
+        facts = unpacked(saved.facts)
         if facts["peer"] != self.peer:
             raise ValueError(f"peer {self.peer} cannot take the state of peer {facts['peer']}")
         kinds = {name: net.kind for name, net in self.nets.items()}
         for name in sorted(kinds.keys() | facts["nets"].keys()):
             there, here = facts["nets"].get(name), kinds.get(name)
             if there != here:
-                raise ValueError(f"its {name} is {_kind(there)}, and here it is {_kind(here)}")
+                raise ValueError(
+                    f"its {name} is {kind_in_words(there)}, and here it is {kind_in_words(here)}"
+                )
         tensors = dict(saved.tensors)
         own = {
             name.removeprefix("own/"): tensors.pop(name).clone().to(self.device)
@@ -349,7 +326,7 @@ class PeerState:
         streams = Streams(self.streams.seed, self.peer)
         streams.load(facts["streams"])
         shards = self._shards_in(facts.get("positions"), tensors)
-        of_nets = {name: _part(tensors, name) for name in self.nets}
+        of_nets = {name: part_of(tensors, name) for name in self.nets}
         for name, net in self.nets.items():
             net.check(of_nets[name])
         if tensors:
@@ -373,78 +350,3 @@ class PeerState:
                 raise ValueError("its order of the images is none")
             found[prefix] = (order, position)
         return found
-
-
-def _unpacked(facts: bytes) -> dict[str, Any]:
-    try:
-        found = msgpack.unpackb(facts, strict_map_key=False)
-        if {"peer", "round", "streams", "facts", "nets"} <= found.keys():
-            return dict(found)
-    except Exception:  # msgpack raises a dozen kinds; all mean the same
-        pass
-    raise ValueError("it is no peer's state")
-
-
-def _part(tensors: dict[str, torch.Tensor], net: str) -> dict[str, torch.Tensor]:
-    """What belongs to ``net``, by its own names; taken out of ``tensors``."""
-    names = [name for name in tensors if name.startswith(f"{net}/")]
-    return {name.removeprefix(f"{net}/"): tensors.pop(name) for name in names}
-
-
-def _kind(kind: Any) -> str:
-    return "not there" if kind is None else f"of layout {kind[0]}, trained by {kind[1]}"
-
-
-def make_state(
-    experiment: Experiment,
-    peer: int,
-    images: Images,
-    indices: np.ndarray | None,
-    rows: Mapping[str, torch.Tensor] | None = None,
-    names: Sequence[str] = PAIR,
-    gan: Gan | None = None,
-) -> PeerState:
-    """A peer at round 0.
-
-    Args:
-        experiment: what all peers agree on.
-        peer: its id.
-        images: the source that its shard comes from (it also gives the images' shape).
-        indices: which of them are its own; None for a peer without data.
-        rows: where its nets' arenas lie, by name (rows of the network's matrices); new if absent.
-        names: the nets that it holds (see :class:`peer.gan.net_name.NetName`).
-        gan: the experiment's, where it is built already and the same for several peers.
-
-    Raises:
-        UserError: its device cannot be used here, its nets cannot be built, or one of the names is
-            no net's.
-    """
-    device = usable_device(experiment.device)
-    gan = gan or experiment.build_gan(images.shape, peer, images.classes)
-    nets: dict[str, Net] = {}
-    for name in names:
-        initial = gan.arenas[NetName.parse(name).role]
-        new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
-        optimizer, schedule = experiment.optimizer_for(name), experiment.schedule_for(name)
-        nets[name] = Net(initial.copy(new), optimizer, schedule)
-    shard = None
-    if indices is not None:
-        labels = None if images.labels is None else images.labels[indices]
-        shard = Shard(images.take(indices).to(device), labels)
-    return PeerState(
-        peer,
-        nets,
-        shard,
-        Streams(experiment.seed, peer),
-        gan,
-        experiment.loss_functions(),
-        experiment.batch,
-        device,
-        experiment.peers,
-        0 if images.labels is None else images.classes,
-        experiment.codec,
-        experiment.augment.names,
-        experiment.ema,
-        experiment.conditional,
-        class_names=images.class_names,
-    )

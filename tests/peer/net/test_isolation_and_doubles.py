@@ -58,7 +58,9 @@ class Cable:
         place: str,
         data: Agreement | None = None,
     ) -> Process:
-        me = Identity(peer, session, {"seed": "0"}, {}, data)
+        # nets that are told classes are as large as there are many
+        nets = {} if data is None else {"model:generator": f"{data.classes} classes"}
+        me = Identity(peer, session, {"seed": "0"}, nets, data)
         links = {k: Link(me, k, SIZES, TIMING, True, self.now) for k in others}
         endpoint = Endpoint(links, others, self.now, isolation=20.0)
         self.processes.append(Process(peer, place, endpoint))
@@ -212,6 +214,7 @@ def listed(me: int, own: Description) -> Agreement:
         ),
         (described(("cat", "horse")), "data.classes: [cat, dog, horse]"),
         (described(("dog", "cat")), "list all classes in one order at every peer"),
+        (described(("cat", "dog", "emu")), "data.classes: [cat, dog, emu]"),
     ],
 )
 def test_private_data_that_mean_something_else_end_the_run_at_both_ends(
