@@ -36,7 +36,7 @@ from peer.starter.command import new
 from peer.state.checkpoint import PATTERN
 from peer.state.device import usable_device
 from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
-from topology.errors import UserError
+from topology.errors import Isolation, UserError
 
 app = typer.Typer(
     help="""Train GANs among peers that share no data and need no server.
@@ -114,6 +114,11 @@ def one(
     telling.start()
     try:
         ending = process.run()
+    except Isolation as alone:
+        if status or process.saver.newest is None:
+            raise
+        words = f"{alone}; {_how_to_go_on(process.saver.newest, command)}"
+        raise Isolation(words) from None
     except UserError:
         raise
     except Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -25,8 +25,10 @@ from peer.effects import (
     StepResult,
     Train,
 )
+from peer.gan.augment import View
 from peer.gan.net_name import PAIR, NetName
 from peer.state import PeerState
+from peer.state.moving_average import AVERAGE, take_in_generator
 from peer.streams import stream
 from topology import RuleSpec, Schedule, neighbour_weights
 
@@ -48,6 +50,7 @@ class Peer:
 
     Attributes:
         missed: the neighbours that stayed away from the last exchange of letters.
+        after_round: what every round ends with, whatever the algorithm; None for nothing.
     """
 
     def __init__(self, state: PeerState, schedule: Schedule, rule: RuleSpec = "metropolis") -> None:
@@ -58,6 +61,7 @@ class Peer:
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
         self.missed: frozenset[int] = frozenset()
+        self.after_round: Callable[[Peer], Awaitable[None]] | None = None
         self._missing: set[int] = set()
         self._facts: dict[str, Any] = {}
 
@@ -107,7 +111,7 @@ class Peer:
 
     @property
     def classes(self) -> int:
-        """How many classes the source has; 0 where it has no labels."""
+        """How many classes all peers have together; 0 where the images have no labels."""
         return self.state.classes
 
     @property
@@ -128,8 +132,8 @@ class Peer:
 
     @property
     def z_dim(self) -> int:
-        """How many numbers the generator starts from."""
-        return self.state.gan.z_dim
+        """How many numbers the generator starts from, those of a one-hot class included."""
+        return self.state.gan.inputs
 
     @property
     def device(self) -> torch.device:
@@ -170,12 +174,19 @@ class Peer:
     # --- rounds -----------------------------------------------------------------------------------
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
-        """Rounds from the state's own to ``count``; each is reported when its body is done."""
+        """Rounds from the state's own to ``count``; each is reported when its body is done.
+
+        A moving average of G, where the experiment has one, takes in G when the body is done.
+        """
         while self.state.round < count:
-            self._exchanges.clear()
             yield self.state.round
+            if self.after_round is not None:
+                await self.after_round(self)
+            if take_in_generator(self.state):
+                await self.combine(AVERAGE)
             measures = self._measures()
             self.state.round += 1
+            self._exchanges.clear()
             await Report(self.state.round, measures)
 
     # --- learning ---------------------------------------------------------------------------------
@@ -239,6 +250,10 @@ class Peer:
         """A mini-batch of this peer's own images, (batch, c, h, w)."""
         return self.state.draw_real()
 
+    def view(self, images: torch.Tensor) -> View:
+        """The images as D is to see them: augmented anew, if the experiment says so."""
+        return View(images, self.state.draw_uniforms(len(images)))
+
     async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
         """G(z): (batch, c, h, w)."""
         images: torch.Tensor = await Generate(net, z)
@@ -256,9 +271,10 @@ class Peer:
 
     async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
         """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
-        phi = (await self.judge(images)).requires_grad_()  # (batch, 1)
+        view = self.view(images)
+        phi = (await self.judge(view.images)).requires_grad_()  # (batch, 1)
         (cotangent,) = torch.autograd.grad(self.state.loss.generator(phi), phi)
-        return await self.feedback(images, cotangent)
+        return view.error_before(await self.feedback(view.images, cotangent))
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
         """One step of G, from dL/dx of the images that it generates.
@@ -375,6 +391,12 @@ class Peer:
             "missing": sorted(self._missing),
             **self._facts,
         }
+        if self.state.skipped:
+            measures["skipped"] = dict(sorted(self.state.skipped.items()))
+        if self.state.went_back:
+            measures["went_back"] = self.state.went_back
+        self.state.skipped.clear()
+        self.state.went_back = ""
         self._results.clear()
         self._missing.clear()
         self._facts.clear()

@@ -33,7 +33,7 @@ from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
-from sim.sharding.collectives import join, world_size
+from sim.sharding.collectives import join, own_rank, torchrun_words, world_size
 from topology.errors import UserError
 
 STOP = Stop()
@@ -100,7 +100,8 @@ def run_command(
         "stops": Stops(checkpoint, STOP.asked.is_set),
     }
     STOP.obey_signals()
-    STOP.begun(console.print, lambda: "what it did is lost")
+    is_first = own_rank() == 0  # which speaks for all
+    STOP.begun(console.print if is_first else _say_nothing, lambda: "what it did is lost")
     try:
         if processes > 1 or world_size() > 1:
             done = _in_processes(experiment, processes, console, how)
@@ -110,14 +111,16 @@ def run_command(
         if stopped.round is None:
             line = f"stopped, and nothing was saved: {stopped.why}"
         else:
-            words = ["sim", "run", str(file), "--engine", engine, "--run-dir", str(stopped.folder)]
+            words = [*torchrun_words(), "sim", "run", str(file), "--engine", engine]
+            words += ["--run-dir", str(stopped.folder)]
             words += ["--processes", str(processes)] * (processes > 1)
             for change in changes or []:
                 words += ["--set", change]
             words += ["--device", device] if device else []
             command = shlex.join([*words, "--resume"])
             line = f"stopped after round {stopped.round}; go on with: {command}"
-        console.print(line, highlight=False, soft_wrap=True)
+        if is_first:
+            console.print(line, highlight=False, soft_wrap=True)
         sys.exit(STOPPED)
     finally:
         STOP.let_go()
@@ -127,6 +130,10 @@ def run_command(
         show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:
         console.print(f"the run is in {done.path}")
+
+
+def _say_nothing(line: str) -> None:
+    """Another rank says it."""
 
 
 def _in_this_process(experiment: Experiment, console: Console, how: dict[str, Any]) -> Run:

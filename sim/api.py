@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -89,29 +90,30 @@ def run(
     write_experiment(experiment, folder)
     with (
         Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder,
+        quality or nullcontext(),
         open_loggers(experiment, folder, loggers) as opened,
     ):
 
         def write_disagreement(round: int, found: dict[str, float]) -> None:
-            recorder.write_network(folder / "network.jsonl", round, found)
+            recorder.write_network(round, found)
             opened.scalars("disagreement", found, round)
 
         disagreement = LocalDisagreement(len(states), write_disagreement)
         pictures = Pictures(experiment, program.rounds, folder, opened)
-        observer = RunObserver(recorder, disagreement, quality, progress, opened, pictures)
-        driver = make_driver(experiment, states, program, observer, computing)
-        start.prepare(driver, recorder, experiment.peers)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
+        observer = RunObserver(recorder, disagreement, quality, progress, taken, opened, pictures)
+        driver = make_driver(experiment, states, program, observer, computing)
+        start.prepare(driver, recorder, experiment.peers)
         Checkpoints(folder, experiment, recorder, driver, engine, stops, taken).run(
             start, program.rounds
         )
         seconds = taken()
         write_engine(folder, describe(engine, computing))
-        write_peers(folder, driver.peers, program, recorder, seconds, cores())
+        write_peers(folder, driver.peers, program, recorder, seconds, cores(), quality)
     sent = sum(peer.bytes_out for peer in driver.peers.values())
     virtual = max(peer.now for peer in driver.peers.values())
     done = Run(folder, experiment, states, seconds, virtual, sent)

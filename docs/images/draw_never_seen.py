@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from peer.experiment import load
-from sim.metrics.samples import draw_samples, load_generators
+from peer.quality.samples import draw_samples, load_generators
 from sim.runs.simulate import shards
 
 ROWS = 5

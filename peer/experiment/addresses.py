@@ -105,6 +105,31 @@ def ipc_path(address: str) -> Path:
     return Path(path)
 
 
+def check_dialled(address: str, neighbour: int) -> None:
+    """ZeroMQ takes the port 99999 for 34463, and looks for a relative path wherever it was started.
+
+    Raises:
+        UserError: it is no address.
+    """
+    if is_ipc(address):
+        ipc_path(address)
+        return
+    try:
+        scheme, host, port = split(address)
+    except UserError:
+        raise no_address(address, neighbour) from None
+    if scheme != "inproc" and (scheme != "tcp" or not host or port is None):
+        raise no_address(address, neighbour)
+
+
+def no_address(address: str, neighbour: int) -> UserError:
+    """What to say where a neighbour's address is none."""
+    return UserError(
+        f"addresses: {address} of peer {neighbour} is no address; "
+        "say tcp://HOST:PORT or ipc:///FOLDER/NAME"
+    )
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address cannot be reached from another machine."""
     if address.startswith((IPC, "inproc://")):

@@ -7,7 +7,8 @@ from torch import nn
 
 from peer.streams import torch_seeded
 
-_CHUNK = 256
+CHUNK = 256
+"""Images that are generated at once."""
 
 
 def draw(generator: nn.Module, z: torch.Tensor, seed: int) -> torch.Tensor:
@@ -23,8 +24,8 @@ def draw(generator: nn.Module, z: torch.Tensor, seed: int) -> torch.Tensor:
     try:
         with torch.no_grad(), torch_seeded(seed):
             parts = [
-                generator(z[start : start + _CHUNK].to(device)).cpu()
-                for start in range(0, len(z), _CHUNK)
+                generator(z[start : start + CHUNK].to(device)).cpu()
+                for start in range(0, len(z), CHUNK)
             ]
     finally:
         for module, training in modes.items():

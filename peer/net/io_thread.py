@@ -9,7 +9,7 @@ sockets, endpoint, links            never             always
 ``commands``                        puts              takes
 ``results``, ``released``           takes             puts
 a send buffer's memory              writes            reads what is there
-``status.round``, ``.losses``       writes            never
+``status.round, .losses, .score``   writes            never
 ``status``, the other fields        reads             writes
 ==================================  ================  ==================
 """
@@ -23,9 +23,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import zmq
 
+from peer.data.agreement import Agreed
 from peer.net.admission import Answer, Note
 from peer.net.endpoint import (
     Arriving,
@@ -71,6 +73,7 @@ class Status:
     round: int = 0
     phases: dict[int, str] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    score: dict[str, Any] = field(default_factory=dict)  # the newest, as in quality.jsonl
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -96,7 +99,9 @@ class IoThread(threading.Thread):
         self.sockets = sockets
         self.endpoint = endpoint
         self.log = log
-        self.results: queue.SimpleQueue[Arriving | Outcome | Exception] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[Arriving | Outcome | Agreed | Exception] = (
+            queue.SimpleQueue()
+        )
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
@@ -150,6 +155,7 @@ class IoThread(threading.Thread):
     def _loop(self) -> None:
         poller = zmq.Poller()
         poller.register(self.sockets.router, zmq.POLLIN)
+        poller.register(self.sockets.accepted, zmq.POLLIN)
         poller.register(self._wake_in, zmq.POLLIN)
         last = now = time.monotonic()
         self.dialler.start()
@@ -158,6 +164,7 @@ class IoThread(threading.Thread):
             now = time.monotonic()
             if now - last > STANDSTILL:
                 self.endpoint.skip_time(now - last)
+            self.sockets.limit_strangers()
             self._receive(now)
             self._obey(now)
             if now - last >= TICK:
@@ -211,7 +218,7 @@ class IoThread(threading.Thread):
         events = self.endpoint.events
         while events:
             match events.popleft():
-                case Arriving() | Outcome() as result:
+                case Arriving() | Outcome() | Agreed() as result:
                     self.results.put(result)
                 case Failed(problem):
                     self.results.put(problem)

@@ -33,7 +33,7 @@ AXES_LIMIT = 8
 ALIGNMENT = 64
 """Bytes: each tensor begins on a multiple of it."""
 
-_DTYPES: dict[Any, np.dtype[Any]] = {"<f4": np.dtype("<f4"), "<i8": np.dtype("<i8")}
+_DTYPES: dict[Any, np.dtype[Any]] = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8")}
 _LARGEST = 2**40
 _LENGTH = struct.Struct("<I")
 
@@ -48,7 +48,7 @@ def pack(letter: Letter) -> memoryview:
     if len(letter.name) > NAME_LIMIT or not letter.name.isprintable():
         raise ValueError(f"{letter.name[:80]!r} is no name for a letter")
     for name, tensor in letter.tensors.items():
-        if tensor.dtype not in (torch.float32, torch.int64):
+        if tensor.dtype not in (torch.float32, torch.float64, torch.int64):
             raise ValueError(f"letter '{letter.name}': tensor '{name}' is {tensor.dtype}")
         if tensor.dim() > AXES_LIMIT:
             raise ValueError(f"letter '{letter.name}': tensor '{name}' has {tensor.dim()} axes")

@@ -10,6 +10,7 @@ one name that nobody answers for stalls every link (:mod:`peer.net.reach.resolve
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -21,13 +22,8 @@ import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
-from peer.experiment.addresses import (
-    ipc_path,
-    is_ipc,
-    name_in,
-    split,
-    to_bind,
-)
+from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
+from peer.machine.descriptors import Strangers, require_descriptors
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 
@@ -57,7 +53,7 @@ class Arrival(NamedTuple):
     header: bytes
 
 
-class NoDescriptors(Exception):
+class NoDescriptors(OSError):
     """The process has no file descriptors left for another connection."""
 
 
@@ -90,12 +86,13 @@ class Sockets:
     name, when :meth:`redial` is told its number.
 
     Raises:
-        UserError: an address is none, is in use, or is not this machine's.
+        UserError: an address is none, is in use, or is not this machine's; or descriptors are few.
     """
 
     def __init__(
         self, listen: str, addresses: Mapping[int, str], security: Security | None
     ) -> None:
+        require_descriptors(len(addresses))
         self.context = zmq.Context()
         self.security = security
         self.addresses = dict(addresses)
@@ -107,7 +104,9 @@ class Sockets:
         self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
+        self.strangers = Strangers()
         self.router = self._make(zmq.ROUTER)
+        self.accepted = self._watch_accepted()
         self.router.rcvhwm = 64
         self.router.maxmsgsize = MESSAGE_LIMIT
         if security:
@@ -117,10 +116,10 @@ class Sockets:
         try:
             _bind(self.router, listen)
             for neighbour, address in self.addresses.items():
-                _check(address, neighbour)
+                check_dialled(address, neighbour)
                 if name_in(address) is None:
                     self._dial(neighbour, address)
-        except UserError:
+        except (UserError, NoDescriptors):
             self.close(0)
             raise
 
@@ -131,6 +130,15 @@ class Sockets:
         made.tcp_keepalive = 1
         return made
 
+    def _watch_accepted(self) -> zmq.Socket[bytes]:
+        """A socket that tells of every connection that is accepted or closed."""
+        self.router.monitor("inproc://accepted", zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        accepted = self.context.socket(zmq.PAIR)
+        accepted.linger = 0
+        accepted.rcvhwm = 0  # ZeroMQ's I/O thread must not wait for us
+        accepted.connect("inproc://accepted")
+        return accepted
+
     def _dial(self, neighbour: int, address: str) -> None:
         try:
             dealer = self._make(zmq.DEALER)
@@ -138,7 +146,7 @@ class Sockets:
             self._monitors[neighbour] = dealer.get_monitor_socket(_WATCHED)
         except zmq.ZMQError as problem:
             self._hang_up(neighbour)
-            raise NoDescriptors(problem.strerror) from None
+            raise NoDescriptors(problem.errno, problem.strerror) from None
         dealer.immediate = True  # nothing is queued for a connection that is not there
         dealer.sndhwm = 32
         dealer.rcvhwm = 4
@@ -158,7 +166,7 @@ class Sockets:
             dealer.connect(address)
         except zmq.ZMQError:
             self._hang_up(neighbour)
-            raise _no_address(self.addresses[neighbour], neighbour) from None
+            raise no_address(self.addresses[neighbour], neighbour) from None
 
     def _hang_up(self, neighbour: int, linger: int = 0) -> None:
         dealer = self.dealers.pop(neighbour, None)
@@ -188,6 +196,15 @@ class Sockets:
                 # ZeroMQ tries again after a failed handshake: what counts is how far it came
                 if contact in _VERDICTS or self.contacts[neighbour] not in _VERDICTS[:2]:
                     self.contacts[neighbour] = contact
+
+    def limit_strangers(self) -> None:
+        """Close connections by which nobody has said anything, where there are too many."""
+        while self.accepted.poll(0):
+            told = recv_monitor_message(self.accepted)
+            if told["event"] == zmq.EVENT_ACCEPTED:
+                self.strangers.came(int(told["value"]))
+            else:
+                self.strangers.went(int(told["value"]))
 
     def answers(self) -> Iterator[tuple[int, bytes]]:
         """What neighbours answered by the connections on which we greet them, by neighbour."""
@@ -232,6 +249,9 @@ class Sockets:
             connection = self.router.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
+        if self.strangers:
+            with contextlib.suppress(zmq.ZMQError):  # not told of ZeroMQ 2 and 3
+                self.strangers.spoke(int(connection.get(zmq.SRCFD)))
         self._more = connection.more  # asked of a frame, it costs less than of the socket
         if not self._more:
             return Arrival(connection.bytes, None, b"")
@@ -282,6 +302,8 @@ class Sockets:
         for neighbour in list(self.dealers):
             self._hang_up(neighbour, int(1000 * linger))
         if not self.router.closed:
+            self.router.disable_monitor()
+            self.accepted.close(0)
             self.router.close(0)
         if self._authenticator is not None:
             self._authenticator.stop()
@@ -365,27 +387,3 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
 
 
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENODEV)
-
-
-def _check(address: str, neighbour: int) -> None:
-    """ZeroMQ takes the port 99999 for 34463, and looks for a relative path wherever it was started.
-
-    Raises:
-        UserError: it is no address.
-    """
-    if is_ipc(address):
-        ipc_path(address)
-        return
-    try:
-        scheme, host, port = split(address)
-    except UserError:
-        raise _no_address(address, neighbour) from None
-    if scheme != "inproc" and (scheme != "tcp" or not host or port is None):
-        raise _no_address(address, neighbour)
-
-
-def _no_address(address: str, neighbour: int) -> UserError:
-    return UserError(
-        f"addresses: {address} of peer {neighbour} is no address; "
-        "say tcp://HOST:PORT or ipc:///FOLDER/NAME"
-    )

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, JustifyMethod
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -139,7 +140,7 @@ def up(
                 if stop.asked.is_set():
                     stopping.go_on()
                 if live is not None:
-                    live.update(_view(children, rounds, lines))
+                    live.update(View(children, rounds, lines))
                 elif time.monotonic() - told >= PROGRESS:
                     told = time.monotonic()
                     for child in children:
@@ -147,7 +148,7 @@ def up(
                             say(f"peer {child.peer}: {_in_a_line(child, rounds)}")
                 time.sleep(0.1)
             if live is not None:
-                live.update(_view(children, rounds, lines))
+                live.update(View(children, rounds, lines))
     finally:
         _end(children)
         for reader in readers:
@@ -242,35 +243,78 @@ def _end(children: list[Child]) -> None:
         child.process.wait()
 
 
-def _view(children: list[Child], rounds: int, lines: deque[str]) -> Group:
-    table = Table(title=f"{len(children)} peers", title_justify="left")
-    for heading in ("peer", "round", "loss D", "loss G", "links up", "in", "out", ""):
-        justify: JustifyMethod = "left" if heading == "" else "right"
-        # where it is narrow, what is least needed gives way first
-        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis")
-    for child in children:
+class View:
+    """What the terminal shows: a row a peer, and the last lines below.
+
+    Where it is narrow, whole columns give way, the least needed first: a number that is cut is
+    another number. What is said of a peer goes on in the next line.
+    """
+
+    def __init__(self, children: list[Child], rounds: int, lines: deque[str]) -> None:
+        self.children = children
+        self.rounds = rounds
+        self.lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        headings = [heading for heading in HEADINGS if heading != "score" or self._measure()]
+        wide = options.update(max_width=1000)
+        for giving_way in GIVING_WAY:
+            if Measurement.get(console, wide, self._table(headings, SHORT)).maximum <= (
+                options.max_width
+            ):
+                break
+            if giving_way in headings:
+                headings.remove(giving_way)
+        yield self._table(headings)
+        yield Text("\n".join(self.lines), style="dim")
+
+    def _table(self, headings: list[str], longest: int | None = None) -> Table:
+        count = len(self.children)
+        table = Table(title=f"{count} peer{'s' * (count != 1)}", title_justify="left")
+        for heading in headings:
+            words = self._measure() if heading == "score" else heading
+            table.add_column(words, justify="right", no_wrap=True)
+        table.add_column("", overflow="fold", max_width=longest)
+        for child in self.children:
+            cells = self._cells(child)
+            table.add_row(*(cells[heading] for heading in headings), _condition(child))
+        return table
+
+    def _measure(self) -> str:
+        """The name of the score; empty where nobody has told one."""
+        told = (child.status["score"]["measure"] for child in self.children if _scored(child))
+        return next(told, "").upper()
+
+    def _cells(self, child: Child) -> dict[str, str]:
         status = child.status
         losses = status.get("losses", {})
         phases = status.get("phases", {})
         up_now = sum(phase in REACHABLE for phase in phases.values())
-        table.add_row(
-            str(child.peer),
-            f"{status.get('round', 0)}/{rounds}",
-            _number(losses.get("discriminator")),
-            _number(losses.get("generator")),
-            f"{up_now}/{len(phases)}",
-            _bytes(status.get("bytes_in", 0)),
-            _bytes(status.get("bytes_out", 0)),
-            _condition(child),
-        )
-    return Group(table, Text("\n".join(lines), style="dim"))
+        return {
+            "peer": str(child.peer),
+            "round": f"{status.get('round', 0)}/{self.rounds}",
+            "loss D": _number(losses.get("discriminator")),
+            "loss G": _number(losses.get("generator")),
+            "score": _distance(child),
+            "links up": f"{up_now}/{len(phases)}",
+            "in": _bytes(status.get("bytes_in", 0)),
+            "out": _bytes(status.get("bytes_out", 0)),
+        }
+
+
+HEADINGS = ("peer", "round", "loss D", "loss G", "score", "links up", "in", "out")
+GIVING_WAY = ("out", "in", "links up", "loss G", "loss D", "score")
+
+SHORT = 16
+"""Letters of what is said of a peer that are to find room in a line before a column gives way."""
 
 
 def _in_a_line(child: Child, rounds: int) -> str:
     status = child.status
     round = int(status.get("round", 0))
     rate = child.pace.rate(time.monotonic(), round)
-    return describe(round, rounds, rate, status.get("losses", {}), status.get("phases", {}))
+    state = status.get("losses", {}), status.get("phases", {}), status.get("score")
+    return describe(round, rounds, rate, *state)
 
 
 def _condition(child: Child) -> Text:
@@ -286,6 +330,17 @@ def _condition(child: Child) -> Text:
 
 
 _GOOD = (*REACHABLE, "unknown")
+
+
+def _scored(child: Child) -> bool:
+    return bool(child.status.get("score"))
+
+
+def _distance(child: Child) -> str:
+    """To the network's images, by the peer's newest score."""
+    score = child.status.get("score") or {}
+    value = score.get(score.get("measure"))
+    return "" if value is None else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:

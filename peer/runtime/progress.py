@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from peer.net.io_thread import Status
 from peer.runtime.output import Output
@@ -39,16 +40,26 @@ def describe(
     rate: float,
     losses: Mapping[str, float],
     phases: Mapping[int, str] | Mapping[str, str],
+    score: Mapping[str, Any] | None = None,
 ) -> str:
     """Round, pace, time left, losses and links: ``round 170 of 2500 (6.8%), 12.3 rounds/s, ...``"""
     parts = [f"round {round} of {rounds} ({round / max(1, rounds):.1%})"]
     if rate > 0:
         parts.append(f"{rate:.3g} rounds/s, {in_words((rounds - round) / rate)} left")
     parts += [f"loss {net[0].upper()} {loss:.3f}" for net, loss in sorted(losses.items())]
+    if score:
+        parts.append(score_in_words(score))
     if phases:
         up = sum(phase in REACHABLE for phase in phases.values())
         parts.append(f"{up}/{len(phases)} links up")
     return ", ".join(parts)
+
+
+def score_in_words(score: Mapping[str, Any]) -> str:
+    """``RFD 3.21 (own 5.02)``: the distance to all images, and to the peer's own."""
+    distances = (score.get(str(score["measure"])), score.get("own"))
+    network, own = ("-" if x is None else f"{x:.3g}" for x in distances)
+    return f"{str(score['measure']).upper()} {network} (own {own})"
 
 
 def in_words(seconds: float) -> str:
@@ -75,7 +86,8 @@ def follow(
     while True:
         now = time.monotonic()
         rate = pace.rate(now, status.round)
-        line = describe(status.round, rounds, rate, dict(status.losses), dict(status.phases))
+        state = dict(status.losses), dict(status.phases), status.score
+        line = describe(status.round, rounds, rate, *state)
         if as_json:
             output.put(json.dumps(asdict(status)))
         elif output.is_live:

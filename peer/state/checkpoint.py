@@ -47,8 +47,10 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as problem:
         Path(beside).unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)  # a descriptor's problem does not tell whose
         raise
     if durable:
         folder = os.open(path.parent, os.O_RDONLY)
@@ -189,6 +191,12 @@ def newest_checkpoint(
         except OSError as problem:
             tell(f"{path} is damaged, and cannot be set aside ({problem.strerror})")
     return None
+
+
+def recalled(folder: Path) -> SavedState | None:
+    """The state in the newest sound checkpoint of ``folder``, for :attr:`PeerState.recall`."""
+    found = newest_checkpoint(folder)
+    return None if found is None else found.saved
 
 
 def saved_rounds(folder: Path) -> list[int]:

@@ -36,6 +36,10 @@ class JsonLines:
         self._waiting.append((json.dumps(record) + "\n").encode())
         while len(self._waiting) > 1 and sum(map(len, self._waiting)) > WAITING:
             del self._waiting[0]
+        self._try()
+
+    def _try(self) -> None:
+        """Append what waits."""
         try:
             while self._waiting:
                 self._append(self._waiting[0])
@@ -60,7 +64,13 @@ class JsonLines:
             raise
 
     def close(self) -> None:
-        """No more is to come."""
+        """No more is to come; what waits is tried a last time."""
+        if self._waiting:
+            self._try()
+        if self._waiting:
+            count = len(self._waiting)
+            self.tell(f"{self.path}: records of its end are not written: {count}")
+            self._waiting.clear()
         with contextlib.suppress(OSError):
             os.close(self._file)
 

@@ -13,11 +13,12 @@ from torch import nn
 from peer.console import terminal
 from peer.data import load_source
 from peer.gan import Gan
+from peer.quality.mixture import Mixture
 from peer.state.checkpoint import write_whole
 from peer.streams import stream
 from sim.export.onnx_file import write_onnx
 from sim.export.page import half_error, write_page
-from sim.records.mixture import Mixture, load_run
+from sim.records.generators import load_run
 from sim.records.reader import RecordedRun, read_run
 from topology.errors import UserError
 

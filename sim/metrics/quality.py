@@ -21,20 +21,20 @@ import torch
 from torch import nn
 
 import algorithms
-from peer.data import Images, label_counts, load_source, partition
-from peer.data.spec import Own
+from peer.data import label_counts, partition
 from peer.experiment import Experiment
 from peer.program import Program
-from sim.metrics.classifier import Judge, judge_for
-from sim.metrics.frechet import frechet_distance, gaussian
-from sim.metrics.samples import draw_samples
-from topology.errors import UserError
+from peer.quality.classifier import Judge, judge_for
+from peer.quality.coverage import (
+    class_histogram,
+    common_images,
+    confident_classes,
+    count_covered,
+)
+from peer.quality.frechet import frechet_distance, gaussian
+from peer.quality.samples import draw_samples
+from peer.quality.scorer import finite_or_none
 
-CONFIDENCE = 0.9
-COVERED_PERCENT = 1
-_FEWEST = 50
-
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -87,32 +87,6 @@ class Quality:
             absent_share={int(k): float(x) for k, x in record["absent_share"].items()},
             labels={int(k): tuple(classes) for k, classes in record["labels"].items()},
         )
-
-
-def finite_or_none(value: float) -> float | None:
-    """For JSON, which has no NaN and no infinity."""
-    return float(value) if math.isfinite(value) else None
-
-
-def confident_classes(probabilities: Floats) -> Ints:
-    """The class of each sample (n,), or -1 where the judge is less than 0.9 sure of any.
-
-    Args:
-        probabilities: (n, classes). NaN (a sample that is not finite) is sure of nothing.
-    """
-    best = probabilities.argmax(axis=1)
-    sure = probabilities[np.arange(len(best)), best] >= CONFIDENCE
-    return np.where(sure, best, -1)
-
-
-def class_histogram(confident: Ints, classes: int) -> Ints:
-    """Confident samples of each class (classes,), from :func:`confident_classes`."""
-    return np.bincount(confident[confident >= 0], minlength=classes).astype(np.int64)
-
-
-def count_covered(histogram: Ints, samples: int) -> int:
-    """Classes whose confident samples are 1 % or more of all ``samples``."""
-    return int((histogram * 100 >= COVERED_PERCENT * samples).sum())
 
 
 def share_absent(histogram: Ints, own: Sequence[int], samples: int) -> float:
@@ -195,25 +169,6 @@ class Source:
         )
 
 
-def common_images(experiment: Experiment, folder: Path | None = None) -> Images:
-    """The labelled images that all peers' data come from.
-
-    Raises:
-        UserError: each peer has its own images, they have no labels, or they are not here.
-    """
-    if isinstance(experiment.data.partition, Own):
-        raise UserError("data.partition: own leaves no common source to judge samples by")
-    images = load_source(experiment.data, folder=folder or experiment.folder)
-    if images.labels is None or images.classes < 2:
-        raise UserError(f"data: {images.name} has no labels to judge samples by")
-    if len(images) < _FEWEST:
-        raise UserError(
-            f"data: {images.name} has {len(images)} images, too few to train a judge on; "
-            f"{_FEWEST} would do"
-        )
-    return images
-
-
 def evaluate_generators(
     experiment: Experiment,
     generators: Mapping[int, nn.Module],
@@ -235,5 +190,6 @@ def evaluate_generators(
         UserError: there is no labelled common source, or not on this machine.
     """
     source = Source(experiment, folder, cache, notify)
-    z_dim = experiment.build_gan(source.images.shape).z_dim
+    images = source.images
+    z_dim = experiment.build_gan(images.shape, classes=images.classes).z_dim
     return source.judge_generators(generators, z_dim)

@@ -9,8 +9,9 @@ import numpy as np
 import algorithms
 from peer.data import label_counts
 from peer.program import Program
+from peer.quality.scorer import finite_or_none
 from sim.metrics.pace import Floats, delta_loss, pace
-from sim.metrics.quality import Source, finite_or_none
+from sim.metrics.quality import Source
 from sim.metrics.seen import seen_by_rounds
 from sim.records.quality_log import QualityCurve, time_to_target
 from sim.records.reader import Ints, RecordedRun
@@ -40,8 +41,9 @@ def measure_clock(run: RecordedRun, quality: QualityCurve | None) -> dict[str, A
 
     Returns:
         ``virtual_seconds`` (None for real peers), ``predicted`` (whether devices are given, so that
-        virtual seconds predict those of real machines), ``quality`` (rounds, virtual seconds,
-        classes covered and CFID, as logged) and ``time_to_target`` (None where it was never
+        virtual seconds predict those of real machines), ``quality_curve`` (the measure's
+        name; rounds, virtual seconds, classes covered, distances to the network's images and to
+        the peers' own, as logged) and ``time_to_target`` (None where it was never
         reached).
     """
     last = [records[-1].seconds for records in run.records.values() if records]
@@ -52,13 +54,18 @@ def measure_clock(run: RecordedRun, quality: QualityCurve | None) -> dict[str, A
     }
     if quality is None:
         return found
-    columns = {name: of.tolist() for name, of in quality._asdict().items()}
-    columns["cfid"] = [finite_or_none(x) for x in columns["cfid"]]
-    found["quality"] = columns
+    columns = {name: of for name, of in quality._asdict().items() if name != "measure"}
+    found["quality_curve"] = {"measure": quality.measure} | {
+        name: [finite_or_none(x) for x in of.tolist()] for name, of in columns.items()
+    }
     target = run.experiment.metrics.target
     if target is not None:
         reached = time_to_target(quality, target)
-        found["time_to_target"] = {"cfid": target, "seconds": reached}
+        found["time_to_target"] = {
+            "measure": quality.measure,
+            "distance": target,
+            "seconds": reached,
+        }
     return found
 
 
@@ -67,7 +74,7 @@ def delta_losses(run: RecordedRun) -> tuple[Ints, Floats, Floats] | None:
 
     Oasis defines it by the non-saturating loss, and by peers that train both nets.
     """
-    if run.experiment.loss != "bce_ns":
+    if run.experiment.loss.name != "bce_ns":
         return None
     rounds, d = run.losses("discriminator")
     mean, std = delta_loss(d, run.losses("generator")[1])

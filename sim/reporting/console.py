@@ -44,6 +44,7 @@ def show_report(
             target = summary["time_to_target"]
             reached = target["seconds"]
             when = "never reached" if reached is None else f"after {format_time(reached)}"
-            line += f"; CFID {format_distance(target['cfid'])} {when}"
+            distance = f"{target['measure'].upper()} {format_distance(target['distance'])}"
+            line += f"; {distance} {when}"
         console.print(line, highlight=False)
     console.print(f"the report is {run_dir / 'report.html'}", soft_wrap=True)

@@ -167,6 +167,9 @@ def _table(
     head = ['<th>peer</th><th class="text">holds</th>']
     head += [f"<th>covers<small>{_text(name)}</small></th>" for name in groups]
     head += [f"<th>CFID<small>{_text(name)}</small></th>" for name in groups]
+    scores = summary.get("quality") or {}
+    for which in ("all", "own") if scores else ():
+        head.append(f"<th>{_text(scores['measure'].upper())}<small>to {which} images</small></th>")
     if quality:
         head.append("<th>unseen<small>share of samples</small></th>")
         head.append(
@@ -182,6 +185,9 @@ def _table(
         for name, of in groups.items():
             shown = format_distance(of.cfid.get(k))
             cells.append(_cell(shown, "main" * (name == summary["algorithm"])))
+        if scores:
+            distances = (scores[which].get(str(k)) for which in ("network", "own"))
+            cells += [_cell(format_distance(distance)) for distance in distances]
         if quality:
             share = quality.absent_share.get(k)
             cells.append(_cell(None if share is None else f"{share:.0%}"))

@@ -16,19 +16,20 @@ from peer.data import load_source
 from peer.experiment import Experiment
 from peer.gan import Gan, Layout
 from peer.gan.net_name import PAIR
+from peer.quality.coverage import confident_classes
+from peer.quality.quality_log import summary_of
+from peer.quality.samples import draw_samples
+from peer.quality.scorer import finite_or_none
 from peer.state.checkpoint import write_json, write_whole
 from peer.state.recorder import are_numbers
 from sim.metrics.quality import (
     Quality,
     Source,
-    confident_classes,
     evaluate_generators,
-    finite_or_none,
 )
-from sim.metrics.samples import draw_samples
 from sim.metrics.theorem1_bound import Bound, bound_for
-from sim.records.mixture import load_run
-from sim.records.quality_log import read_quality_log
+from sim.records.generators import load_run
+from sim.records.quality_log import QualityCurve, final_scores, read_quality_log
 from sim.records.reader import Curve, RecordedRun, read_run
 from sim.records.run_metrics import delta_losses, measure_clock, measure_run
 from sim.reporting import plots
@@ -94,6 +95,7 @@ def write_report(
     summary["seconds"] = _seconds(run, seconds, earlier)
     quality_curve = read_quality_log(run.folder)
     summary |= measure_clock(run, quality_curve)
+    summary["quality"] = summary_of(final_scores(run.folder))
     summary["baselines"] = {name: of.as_record() for name, of in baselines.items()}
 
     figures = _draw_measures(run, curves, bounds, lambda_2)
@@ -106,11 +108,10 @@ def write_report(
         )
         figures["cfid"] = plots.draw_cfid({label: of.cfid for label, of in groups.items()})
     if quality_curve is not None:
-        name, judged = run.experiment.algorithm.name, (quality_curve.covered, quality_curve.cfid)
-        figures["quality"] = plots.draw_quality({name: (quality_curve.rounds, *judged)}, "rounds")
+        figures["quality"] = _draw_quality(run, quality_curve, quality_curve.rounds, "rounds")
         if summary["predicted"]:
             hours = quality_curve.seconds / 3600
-            figures["quality_time"] = plots.draw_quality({name: (hours, *judged)}, "virtual hours")
+            figures["quality_time"] = _draw_quality(run, quality_curve, hours, "virtual hours")
     if gan and generators:
         figures["samples"] = _draw_samples(run, source, gan, generators, names)
     labels = source.labels if source else _labels(run)
@@ -196,6 +197,14 @@ def _summarise(
     }
 
 
+def _draw_quality(run: RecordedRun, curve: QualityCurve, x: np.ndarray, x_label: str) -> Any:
+    name = run.experiment.algorithm.name
+    lines = {name: (x, curve.covered, curve.network)}
+    if np.isfinite(curve.own).any():
+        lines[f"{name}, to own images"] = x, np.full(len(x), np.nan), curve.own
+    return plots.draw_quality(lines, x_label, curve.measure)
+
+
 def _draw_measures(
     run: RecordedRun,
     curves: Mapping[str, Curve],
@@ -210,7 +219,7 @@ def _draw_measures(
     losses = {net: run.losses(net) for net in run.nets}
     shown = {net: values for net, (_, values) in losses.items() if np.isfinite(values).any()}
     if shown:
-        unit = "nats" if run.experiment.loss.startswith("bce") else ""
+        unit = "nats" if run.experiment.loss.name.startswith("bce") else ""
         figures["losses"] = plots.draw_losses(losses[next(iter(shown))][0], shown, unit)
     balance = delta_losses(run)
     if balance is not None:
@@ -257,17 +266,24 @@ def _source(
 def _gan(run: RecordedRun, source: Source | None, folder: Path | None) -> Gan | None:
     """The experiment's GAN, for the shape of its images; None where nothing says the shape."""
     if source:
-        return run.experiment.build_gan(source.images.shape)
-    shapes = [result.shape for result in run.results.values() if result.shape]
-    if shapes:
-        return run.experiment.build_gan(shapes[0])
+        images = source.images
+        return run.experiment.build_gan(images.shape, classes=images.classes)
+    for result in run.results.values():
+        if result.shape:
+            return run.experiment.build_gan(result.shape, classes=_classes(run))
     for k in run.generators:
         try:
             images = load_source(run.experiment.data, k, folder or run.experiment.folder)
         except UserError:
             continue  # this peer's images are on its own machine
-        return run.experiment.build_gan(images.shape)
+        return run.experiment.build_gan(images.shape, classes=images.classes)
     return None
+
+
+def _classes(run: RecordedRun) -> int:
+    """How many classes the peers of a run know of, by what they left."""
+    results = run.results.values()
+    return max(max(len(of.class_names), 1 + max(of.labels or [-1])) for of in results)
 
 
 def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float | None) -> dict[str, Bound]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -13,6 +13,7 @@ from sim.metrics.quality import Quality
 
 _SHOWN_PEERS = 40
 _NOTHING = "nothing"
+_SCORES = ("network", "own")
 _NAMED, _LONGEST = 6, 24
 """How many names of classes are said, and how many letters of each."""
 
@@ -44,6 +45,10 @@ def summary_table(
     for name in groups:
         strong = "bold" if name == summary["algorithm"] else None
         table.add_column(f"{name}\ncovers    CFID", justify="right", style=strong, no_wrap=True)
+    scores = summary.get("quality")
+    if scores:
+        heading = f"{scores['measure'].upper()}\nall     own"
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("sent", justify="right", no_wrap=True)
     peers = range(int(summary["peers"]))
     for k in peers if len(peers) <= _SHOWN_PEERS else ():
@@ -51,6 +56,7 @@ def summary_table(
             str(k),
             name_held(summary, k),
             *(_verdict(of.coverage.get(k), of.cfid.get(k)) for of in groups.values()),
+            *([_distances(*(scores[of].get(str(k)) for of in _SCORES))] if scores else []),
             format_bytes(summary["bytes_out"].get(str(k))),
         )
     table.add_section()
@@ -58,6 +64,7 @@ def summary_table(
         "all",
         "",
         *(_verdict(min(of.coverage.values(), default=None), _median(of)) for of in groups.values()),
+        *([_distances(*(_middle(scores[of].values()) for of in _SCORES))] if scores else []),
         format_bytes(sum(summary["bytes_out"].values())),
     )
     return table
@@ -127,6 +134,16 @@ def _verdict(covered: int | None, cfid: float | None) -> str:
     return f"{'-' if covered is None else covered} {format_distance(cfid):>7}"
 
 
+def _distances(network: float | None, own: float | None) -> str:
+    """Distance to all images, and to the peer's own."""
+    return f"{format_distance(network)} {format_distance(own):>7}"
+
+
 def _median(quality: Quality) -> float | None:
-    finite = [x for x in quality.cfid.values() if math.isfinite(x)]
+    return _middle(quality.cfid.values())
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known."""
+    finite = [x for x in values if x is not None and math.isfinite(x)]
     return statistics.median(finite) if finite else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,27 @@ from sim.reporting.tables import format_bytes, format_distance, format_time, plu
 
 Item = tuple[str, str]
 """A number or a word, and its meaning."""
+
+
+_MEASURES = {
+    "rfd": (
+        "RFD",
+        "Fréchet distance on 256 features of a fixed net with random weights, to the images of all "
+        "peers, and to the peer's own alone: the difference is what the network taught it. It is "
+        "no FID, and compares only with others of the same images.",
+    ),
+    "fid": (
+        "FID",
+        "Fréchet distance on 2,048 features of the Inception net, to the images of all peers, and "
+        "to the peer's own alone; of few samples it is too large, so compare equal numbers.",
+    ),
+    "cfid": (
+        "all, own",
+        "The CFID to all images, and to the peer's own alone: the difference is what the network "
+        "taught it.",
+    ),
+}
+"""What the distances that peers log mean, by measure."""
 
 
 def headline(summary: Mapping[str, Any], quality: Quality | None) -> str:
@@ -47,9 +69,10 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
         if finite:
             low, high = format_distance(min(finite)), format_distance(max(finite))
             yield (low if low == high else f"{low} to {high}", "CFID of the peers' samples")
-        if quality.absent_share:
-            share = sum(quality.absent_share.values()) / len(quality.absent_share)
-            yield (f"{share:.0%}", "of samples show a class absent from the peer's own data")
+    yield from _scores(summary)
+    if quality and quality.absent_share:
+        share = sum(quality.absent_share.values()) / len(quality.absent_share)
+        yield (f"{share:.0%}", "of samples show a class absent from the peer's own data")
     for net, value in summary["disagreement"].items():
         if value is not None:
             error = summary["disagreement_relative_error"].get(net)
@@ -68,18 +91,38 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
         if "time_to_target" in summary:
             target = summary["time_to_target"]
             reached = "never" if target["seconds"] is None else format_time(target["seconds"])
-            yield (reached, f"until CFID {format_distance(target['cfid'])}, in virtual time")
+            distance = f"{target['measure'].upper()} {format_distance(target['distance'])}"
+            yield (reached, f"until {distance}, in virtual time")
         yield (_duration(summary["seconds"]), "of simulation on this machine")
     else:
         yield (_duration(summary["seconds"]), "of training")
 
 
+def _scores(summary: Mapping[str, Any]) -> Iterable[Item]:
+    """The distances that peers logged themselves, medians."""
+    scores = summary.get("quality")
+    if not scores:
+        return
+    for which, meaning in (("network", "all peers' images"), ("own", "the peer's own images")):
+        known = [x for x in scores[which].values() if x is not None]
+        if known:
+            shown = format_distance(statistics.median(known))
+            yield (shown, f"{scores['measure'].upper()} of samples to {meaning} (median)")
+
+
 def notes(run: RecordedRun, summary: Mapping[str, Any]) -> Iterable[str]:
     """What a reader must know before trusting the rest."""
-    if summary["quality_absent"]:
+    if summary["quality_absent"] and summary.get("quality"):
+        measure = summary["quality"]["measure"].upper()
+        yield (
+            f"No classifier judged the samples ({summary['quality_absent']}); the {measure} is the "
+            "one that the peers measured themselves."
+        )
+    elif summary["quality_absent"]:
         yield (
             "Samples were not judged: there is no coverage and no CFID. "
-            f"{summary['quality_absent']}."
+            f"{summary['quality_absent']}. With metrics.quality_every, peers measure their "
+            "distance to each other's images without seeing them."
         )
     if run.unfinished:
         who = ", ".join(map(str, run.unfinished))
@@ -129,7 +172,8 @@ def captions(
         "judge. Not an FID, and not to be compared with one." + beside,
         "disagreement": (estimated if summary["disagreement_estimated"] else exact)
         + _bound_caption(run, summary),
-        "quality": "Classes covered and CFID, means over the generators that the system is for.",
+        "quality": "Distances, and classes covered where a judge can tell: means over the "
+        "generators that the system is for.",
         "quality_time": "The same over the time that the run would have taken on the devices and "
         "links of the experiment.",
         "losses": "Running means; every record lies faintly beneath where peers are few.",
@@ -185,6 +229,8 @@ def glossary(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[It
             "A small convolutional classifier trained on the labelled source; it is right on "
             f"{quality.judge_accuracy:.2%} of images that it was not trained on.",
         )
+    if summary.get("quality"):
+        yield _MEASURES[summary["quality"]["measure"]]
     yield (
         "disagreement",
         "The mean over peers of the squared distance between a peer's parameters and the average "

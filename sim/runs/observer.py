@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from peer.effects import Report
 from peer.gan.net_name import PAIR
 from peer.loggers import Loggers, Pictures
+from peer.quality.quality_log import QualityLog
 from peer.state.recorder import Recorder
 from sim.engines.stacked_arenas import matrix_of
 from sim.metrics.disagreement import disagreement
 from sim.simulated_peer.round_snapshots import RoundSnapshots
 from sim.simulated_peer.simulated_peer import SimulatedPeer
 from sim.simulated_peer.snapshots import Snapshot
-
-if TYPE_CHECKING:
-    from sim.records.quality_log import QualityLog
 
 RoundCallback = Callable[[int, int, Mapping[str, Any]], None]
 """Called with a peer's id, the rounds it has completed, and what it measured."""
@@ -35,8 +33,9 @@ class RunObserver:
     Args:
         recorder: writes the rounds, and says which of them are recorded.
         disagreement: is told of the recorded rounds.
-        quality: judges generators, if the experiment asks for it.
+        quality: scores generators, if the experiment asks for it.
         progress: is called for every round of every peer.
+        taken: seconds of this machine that the run has taken so far, without scoring.
         loggers: get what is recorded.
         pictures: keeps what peers draw.
     """
@@ -47,6 +46,7 @@ class RunObserver:
         disagreement: Disagreement,
         quality: QualityLog | None = None,
         progress: RoundCallback | None = None,
+        taken: Callable[[], float] = float,
         loggers: Loggers | None = None,
         pictures: Pictures | None = None,
     ) -> None:
@@ -54,6 +54,7 @@ class RunObserver:
         self.disagreement = disagreement
         self.quality = quality
         self.progress = progress
+        self.taken = taken
         self.loggers = loggers or Loggers()
         self.pictures = pictures
 
@@ -72,8 +73,15 @@ class RunObserver:
             self.loggers.record(peer.id, report.round, report.measures, **counts)
             self.disagreement.reported(peer, report.round)
         if self.quality:
-            verdict = self.quality.write(peer, report.round)
-            self.loggers.scalars("quality", verdict, report.round, peer.id)
+            score = self.quality.write(
+                peer.state,
+                report.round,
+                seconds=peer.now,
+                wall=self.taken(),
+                bytes_out=peer.bytes_out,
+            )
+            if score is not None:
+                self.loggers.scalars("quality", score.scalars(), report.round, peer.id)
         if self.pictures:
             self.pictures.keep(peer.state, report.round)
         if self.progress:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from peer.experiment import Experiment, from_mapping, load
 from peer.gan.net_name import NetName
 from peer.peer import Peer
 from peer.program import Program
+from peer.quality.quality_log import QualityLog
+from peer.quality.scorer import Scorer
 from peer.state import PeerState, make_state
 from peer.state.device import usable_device
 from peer.state.recorder import arena_digest
@@ -29,9 +31,6 @@ from sim.events.synchroniser import Synchroniser
 from sim.machine.cpu_affinity import cores
 from sim.records.reader import read_run
 from topology.errors import UserError
-
-if TYPE_CHECKING:
-    from sim.records.quality_log import QualityLog
 
 ENGINES = ("event", "stacked", "auto")
 
@@ -117,27 +116,23 @@ def quality_log(experiment: Experiment, program: Program, path: Path) -> Quality
     """What judges generators while the simulation runs, if ``metrics.quality_every`` asks for it.
 
     Raises:
-        UserError: there is nothing to judge by.
+        UserError: the images are not here, or cannot be scored by what the experiment names.
     """
     if not experiment.metrics.quality_every:
         return None
-    from sim.records.quality_log import QualityLog  # the judge loads only where it is needed
-
     return QualityLog(experiment, program, path, time.monotonic)
 
 
-def prepare_judge(experiment: Experiment, program: Program) -> None:
+def prepare_judge(experiment: Experiment) -> None:
     """Train the judge that :func:`quality_log` will need, and keep it in the user's cache.
 
     To be called before ranks are launched, each of which would train it again otherwise.
 
     Raises:
-        UserError: there is nothing to judge by.
+        UserError: the images are not here, or cannot be scored by what the experiment names.
     """
     if experiment.metrics.quality_every:
-        from sim.records.quality_log import judged_source  # as above
-
-        judged_source(experiment, program)
+        Scorer(experiment)
 
 
 def make_engine(name: str, threads: int | None = None) -> Engine:
@@ -168,7 +163,8 @@ def make_states(
     peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program, peers)
-    gan = experiment.build_gan(sources[0][0].shape)
+    images = sources[0][0]
+    gan = experiment.build_gan(images.shape, classes=images.classes)
     lengths = {role: layout.length for role, layout in gan.layouts.items()}
     shared = gan if experiment.init == "shared" else None
     owners: dict[str, list[int]] = {}  # by net, who holds one
@@ -196,7 +192,8 @@ def check_states(experiment: Experiment, program: Program) -> None:
     is_synthetic = experiment.data.source == "synthetic"
     peers = program.workers(experiment.peers)[:1] if is_synthetic else range(experiment.peers)
     sources = shards(experiment, program, peers)
-    experiment.build_gan(sources[0][0].shape)
+    images = sources[0][0]
+    experiment.build_gan(images.shape, classes=images.classes)
     usable_device(experiment.device)
     _ = experiment.codec
 

@@ -88,7 +88,7 @@ def run_in_processes(
         at = rounds[0]
         check_same_run(folder, experiment, at, engine, stops.every)  # here, as above
     check_loggers(experiment)
-    prepare_judge(experiment, program)
+    prepare_judge(experiment)
     make_run_dir(folder)
     write_experiment(experiment, folder)
     began = time.monotonic()
@@ -190,7 +190,7 @@ def run_rank(
 
     def write_disagreement(round: int, found: dict[str, float]) -> None:
         if rank == 0:  # all ranks have measured the same
-            recorder.write_network(folder / "network.jsonl", round, found)
+            recorder.write_network(round, found)
             loggers.scalars("disagreement", found, round)
 
     layouts = next(iter(states.values())).gan.layouts
@@ -202,18 +202,18 @@ def run_rank(
     network = NetworkModel(experiment)
     graph = experiment.graph_of_peers
     synchroniser = ConservativeSynchroniser(communicator, graph, network, shared)
-    with recorder, loggers:
+    with recorder, loggers, quality or contextlib.nullcontext():
         pictures = Pictures(experiment, program.rounds, folder, loggers)
-        observer = RunObserver(recorder, shared, quality, None, loggers, pictures)
-        driver = make_driver(
-            experiment, states, program, observer, computing, network, synchroniser
-        )
-        start.prepare(driver, recorder, experiment.peers)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
+        observer = RunObserver(recorder, shared, quality, None, taken, loggers, pictures)
+        driver = make_driver(
+            experiment, states, program, observer, computing, network, synchroniser
+        )
+        start.prepare(driver, recorder, experiment.peers)
         Checkpoints(folder, experiment, recorder, driver, engine, stops, taken, rank).run(
             start, program.rounds
         )
@@ -222,7 +222,7 @@ def run_rank(
         if rank == 0:
             chosen = {f"rank {r}": json.loads(section) for r, section in enumerate(sections)}
             write_engine(folder, {name: section for name, section in chosen.items() if section})
-        write_peers(folder, driver.peers, program, recorder, seconds, communicator.threads)
+        write_peers(folder, driver.peers, program, recorder, seconds, communicator.threads, quality)
 
 
 def _run_launched_rank(

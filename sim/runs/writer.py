@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peer.program import Program
+from peer.quality.quality_log import QualityLog
 from peer.state.checkpoint import write_json
 from peer.state.recorder import Recorder, write_peer
 from sim.engines.eager import Engine
@@ -22,6 +23,7 @@ def write_peers(
     recorder: Recorder,
     seconds: float,
     threads: int,
+    quality: QualityLog | None = None,
 ) -> None:
     """What every peer ends with, in a folder each; ``threads`` of them at a time.
 
@@ -39,6 +41,7 @@ def write_peers(
             bytes_out=peer.bytes_out,
             missing=recorder.missed(state.peer),
             product=program.makes_product(state.peer, state.peers),
+            quality=quality.summary_of(state.peer) if quality else None,
             durable=False,
         )
 

@@ -172,6 +172,24 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
+def own_rank() -> int:
+    """This process's rank among those that ``torchrun`` has started; 0 without it."""
+    return int(os.environ["RANK"]) if world_size() > 1 else 0
+
+
+def torchrun_words() -> list[str]:
+    """The command line that starts ranks such as this one, up to the program; none without it.
+
+    Of several machines it tells how many; where they meet, the user knows.
+    """
+    size = world_size()
+    if size == 1:
+        return []
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    machines = ["--nnodes", str(size // here)] if size > here else []
+    return ["torchrun", *machines, "--nproc-per-node", str(here), "-m"]
+
+
 @contextmanager
 def join(device: str = "cpu") -> Iterator[Communicator]:
     """Be one of the ranks that ``torchrun`` started; each has its part of ``device``."""

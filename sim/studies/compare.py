@@ -20,18 +20,21 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from torch import nn
 
 import algorithms
+from peer.data.spec import Own
 from peer.experiment import Experiment, from_mapping, load
 from peer.experiment.overrides import override
 from peer.experiment.yaml_file import read_mapping
+from peer.quality.mixture import final_generator
+from peer.quality.scorer import Score
 from peer.state.checkpoint import write_json
 from peer.state.recorder import prepare_run_dir
 from sim.api import run
 from sim.metrics.pace import convergence_gain, time_to_score
 from sim.metrics.quality import evaluate_generators
-from sim.records.mixture import final_generator
-from sim.records.quality_log import QualityCurve, read_quality_log
+from sim.records.quality_log import QualityCurve, final_scores, read_quality_log
 from sim.reporting.tables import format_bytes, format_distance, format_time
 from sim.runs.simulate import check_states
 from topology.errors import InputNote, UserError
@@ -46,11 +49,13 @@ class Outcome:
     rounds: int
     judged: int  # generators
     covered: int | None  # classes that the poorest of them covers
-    cfid: float | None  # the mean over them
+    measure: str  # of the distances: cfid, fid or rfd
+    distance: float | None  # to all images, the mean over the generators
     bytes_out: int  # of all peers together
     seconds: float  # of this machine's, for all peers together
     virtual_seconds: float | None = None  # predicted, where the experiment names devices
-    target: float | None = None  # the CFID of metrics.target
+    own_distance: float | None = None  # to the peer's own images, the mean
+    target: float | None = None  # the distance of metrics.target
     time_to_target: float | None = None  # virtual seconds, if it was reached
     rounds_to_target: float | None = None
     gain: float | None = None  # see with_gains
@@ -185,8 +190,8 @@ def compare(
 def with_gains(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
     """The outcomes with their convergence gains (FeGAN, section 6).
 
-    A gain is how many times sooner, in virtual time, a system reaches the best CFID of the first
-    system with the same seed. None where it never does, or where quality was not logged
+    A gain is how many times sooner, in virtual time, a system reaches the best distance of the
+    first system with the same seed. None where it never does, or where quality was not logged
     (``metrics.quality_every``).
     """
     found = []
@@ -195,7 +200,7 @@ def with_gains(outcomes: Sequence[Outcome], folder: Path) -> list[Outcome]:
         own = read_quality_log(folder / _slug(outcome.system, outcome.seed))
         gain = None
         if first is not None and own is not None:
-            series = [(each.seconds.tolist(), each.cfid.tolist()) for each in (first, own)]
+            series = [(each.seconds.tolist(), each.network.tolist()) for each in (first, own)]
             gain = convergence_gain(*series)
         found.append(replace(outcome, gain=gain))
     return found
@@ -214,6 +219,10 @@ def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: s
 
 
 def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:
+    if not experiment.metrics.quality_every and isinstance(experiment.data.partition, Own):
+        rounds = max(1, algorithms.find(experiment).rounds)  # scored once, when it is over
+        metrics = experiment.metrics.model_dump() | {"quality_every": rounds}
+        experiment = experiment.varied(metrics=metrics)
     done = run(experiment, run_dir=folder, engine=engine, threads=1, report=False)
     program = algorithms.find(experiment)
     generators = {
@@ -221,22 +230,46 @@ def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine:
         for k, state in done.states.items()
         if program.makes_product(k, experiment.peers)
     }
-    quality = evaluate_generators(experiment, generators)
     target, curve = experiment.metrics.target, read_quality_log(done.path)
-    finite = [x for x in quality.cfid.values() if math.isfinite(x)]
+    judged = _judge(experiment, generators, done.path)
     return Outcome(
         system,
         seed,
         program.rounds,
         len(generators),
-        min(quality.coverage.values(), default=None),
-        statistics.fmean(finite) if finite else None,
+        judged.covered,
+        judged.measure,
+        judged.network,
         done.bytes_out,
         round(done.seconds, 1),
         done.virtual_seconds if experiment.devices else None,
+        judged.own,
         target,
         *_to_target(curve, target),
     )
+
+
+def _judge(experiment: Experiment, generators: Mapping[int, nn.Module], folder: Path) -> Score:
+    """The least coverage and the mean distances of the generators that a system is for."""
+    scores = list(final_scores(folder).values())
+    if not scores:
+        quality = evaluate_generators(experiment, generators)
+        network = _mean(quality.cfid.values())
+        return Score("cfid", network, None, 0, min(quality.coverage.values(), default=None))
+    covered = [score.covered for score in scores if score.covered is not None]
+    return Score(
+        scores[0].measure,
+        _mean(score.network for score in scores),
+        _mean(score.own for score in scores),
+        scores[0].images,
+        min(covered, default=None),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    finite = [x for x in values if x is not None and math.isfinite(x)]
+    return statistics.fmean(finite) if finite else None
 
 
 def _to_target(
@@ -245,9 +278,9 @@ def _to_target(
     """Virtual seconds and rounds until the target."""
     if curve is None or target is None:
         return None, None
-    cfid: list[float] = curve.cfid.tolist()
+    distance: list[float] = curve.network.tolist()
     seconds, rounds = (
-        time_to_score(axis.tolist(), cfid, target) for axis in (curve.seconds, curve.rounds)
+        time_to_score(axis.tolist(), distance, target) for axis in (curve.seconds, curve.rounds)
     )
     return seconds, rounds
 
@@ -255,13 +288,13 @@ def _to_target(
 def quality_curves_of(
     outcomes: Sequence[Outcome], folder: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """By system, of the first seed: percent of the run, classes covered, CFID; if it was logged."""
+    """By system, of the first seed: percent of the run, classes covered, distance; if logged."""
     series = {}
     for outcome in outcomes:
         curve = read_quality_log(folder / _slug(outcome.system, outcome.seed))
         if curve is not None and outcome.system not in series:
             done = 100 * curve.rounds / max(1, outcome.rounds)
-            series[outcome.system] = done, curve.covered, curve.cfid
+            series[outcome.system] = done, curve.covered, curve.network
     return series
 
 
@@ -271,11 +304,14 @@ def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) ->
     predicted = any(outcome.virtual_seconds is not None for outcome in outcomes)
     target = next((o.target for o in outcomes if o.target is not None), None)
     gains = any(outcome.gain is not None for outcome in outcomes)
-    headings = ["system", "judged by", "rounds", "covers", "CFID", "sent", "seconds"]
+    measure = outcomes[0].measure.upper() if outcomes else "CFID"
+    owns = any(outcome.own_distance is not None for outcome in outcomes)
+    headings = ["system", "judged by", "rounds", "covers", measure]
+    headings += [f"{measure} to own"] * owns + ["sent", "seconds"]
     headings += ["predicted"] * predicted
     if target is not None:
         unit = "" if predicted else ", rounds"
-        headings.append(f"to CFID {format_distance(target)}{unit}")
+        headings.append(f"to {measure} {format_distance(target)}{unit}")
     headings += ["gain"] * gains
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "system" else "right")
@@ -286,7 +322,8 @@ def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) ->
             f"{of[0].judged} generator{'s' * (of[0].judged != 1)}",
             f"{of[0].rounds:,}",
             spread([o.covered for o in of], "{:.3g}".format),
-            spread([o.cfid for o in of], format_distance),
+            spread([o.distance for o in of], format_distance),
+            *[spread([o.own_distance for o in of], format_distance)] * owns,
             format_bytes(statistics.fmean(o.bytes_out for o in of)),
             f"{statistics.fmean(o.seconds for o in of):.0f}",
             *[spread([o.virtual_seconds for o in of], format_time)] * predicted,
@@ -318,7 +355,9 @@ def _caption(outcomes: Sequence[Outcome]) -> str:
     if any(outcome.virtual_seconds is not None for outcome in outcomes):
         words += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
     if any(outcome.gain is not None for outcome in outcomes):
-        words += f"; gain: times sooner than {outcomes[0].system} at its best CFID, in virtual time"
+        words += (
+            f"; gain: times sooner than {outcomes[0].system} at its best distance, in virtual time"
+        )
     return (many if len(seeds) > 1 else "") + words
 
 

@@ -12,29 +12,36 @@ from sim.reporting.plots.peer_comparison import set_log
 from sim.reporting.plots.style import PALETTE, plain, styled
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""How far the run is (any unit), classes covered, CFID: (R,) each."""
+"""How far the run is (any unit), classes covered, distance: (R,) each."""
 
 
-def draw_quality(series: Mapping[str, Series], x_label: str) -> Figure:
-    """Classes covered and CFID as training goes on, a line for each name."""
-    with styled(9.0, 4.2) as figure:
-        left, right = figure.subplots(1, 2)
-        for i, (name, (x, covered, cfid)) in enumerate(series.items()):
+def draw_quality(series: Mapping[str, Series], x_label: str, measure: str = "cfid") -> Figure:
+    """Classes covered and distance as training goes on, a line for each name.
+
+    Where nobody could tell which classes are covered, distances alone are drawn.
+    """
+    judged = any(np.isfinite(covered).any() for _, covered, _ in series.values())
+    with styled(9.0 if judged else 5.6, 4.2) as figure:
+        panels = figure.subplots(1, 2 if judged else 1, squeeze=False)[0]
+        left, right = (panels[0] if judged else None), panels[-1]
+        for i, (name, (x, covered, distance)) in enumerate(series.items()):
             colour = PALETTE[i % len(PALETTE)]
             dashes = "-" if i < len(PALETTE) else (0, (4, 2))
             style: Any = {"color": colour, "linestyle": dashes, "marker": "o", "ms": 3}
-            left.plot(x, covered, label=plain(name), **style)
-            right.plot(x, cfid, **style)
-        left.set_ylabel("classes covered")
-        right.set_ylabel("CFID (lower is better)")
-        left.set_ylim(0, None)
-        known = np.concatenate([cfid for _, _, cfid in series.values()])
+            if left is not None and np.isfinite(covered).any():
+                left.plot(x, covered, **style)
+            right.plot(x, distance, label=plain(name), **style)
+        if left is not None:
+            left.set_ylabel("classes covered")
+            left.set_ylim(0, None)
+        right.set_ylabel(f"{measure.upper()} (lower is better)")
+        known = np.concatenate([distance for _, _, distance in series.values()])
         known = known[np.isfinite(known)]
         if len(known) and 0 < 20 * known.min() < known.max():
             set_log(right, "y")
         else:
             right.set_ylim(0, None)
-        for axes in (left, right):
+        for axes in panels:
             axes.set_xlabel(x_label)
         if len(series) > 1:
             figure.legend(loc="outside lower center", ncols=4)

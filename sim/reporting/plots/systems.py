@@ -26,8 +26,13 @@ class Judged(Protocol):
         ...
 
     @property
-    def cfid(self) -> float | None:
-        """The mean CFID of its generators."""
+    def measure(self) -> str:
+        """What the distance is: cfid, fid or rfd."""
+        ...
+
+    @property
+    def distance(self) -> float | None:
+        """The mean over its generators."""
         ...
 
     @property
@@ -38,12 +43,13 @@ class Judged(Protocol):
 
 def draw_systems(outcomes: Sequence[Judged]) -> Figure:
     """A row a system; a dot a seed, a bar to the mean over seeds."""
+    measure = outcomes[0].measure.upper() if outcomes else ""
     names = list(dict.fromkeys(outcome.system for outcome in outcomes))
     with styled(9.0, 1.2 + 0.36 * len(names)) as figure:
         left, middle, right = figure.subplots(1, 3, sharey=True)
         panels = (
             (left, "classes that the poorest\ngenerator covers", lambda o: o.covered, "linear"),
-            (middle, "CFID\n(lower is better)", lambda o: o.cfid, "linear"),
+            (middle, f"{measure}\n(lower is better)", lambda o: o.distance, "linear"),
             (right, "sent by all peers\n(MB)", lambda o: o.bytes_out / 1e6, "log"),
         )
         for colour, (axes, title, value, scale) in zip(PALETTE, panels, strict=False):

@@ -150,3 +150,61 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: Command, tmp_path:
     code, said = command("--run-dir", "one.yaml")
     assert code == 2
     assert said == "error: --run-dir one.yaml: is a file; name a folder\n"
+
+
+def test_a_peer_that_nobody_is_with_any_more_says_how_to_go_on_with_what_it_has(
+    command: Command, tmp_path: Path
+) -> None:
+    keys = KEYS | {"peers": 2, "addresses": free_addresses(2), "start_timeout": 1, "alone": True}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(keys | {"data": {"source": "digits"}}))
+    assert command(*RUN)[0] == 0
+    code, said = command(*RUN, *MORE, "--set", "alone=false")
+    assert code == 3
+    last = said.splitlines()[-1]
+    assert "no neighbour was reached in 1 s" in last
+    assert last.endswith(
+        "; round 12 is saved; go on with: peer --id 0 --topology one.yaml --set "
+        "algorithm.rounds=20 --set alone=false --run-dir run --resume"
+    )
+    code, said = command("--run-dir", "new", "--set", "alone=false")
+    assert code == 3
+    assert "go on with" not in said  # there is nothing yet
+
+
+RAISING = """
+from pathlib import Path
+from pydantic import BaseModel
+from peer.peer import Peer
+
+class Config(BaseModel):
+    rounds: int
+
+async def raises(peer: Peer, config: Config) -> None:
+    async for _ in peer.rounds(config.rounds):
+        await peer.adapt("discriminator")
+        if peer.round == 7 and Path("no-memory").exists():
+            raise ZeroDivisionError("half way")
+        await peer.adapt("generator")
+"""
+
+
+def test_a_crash_in_the_middle_of_a_round_names_the_round_on_the_disk(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "raising_algorithm.py").write_text(RAISING)
+    own = ("--set", "algorithm.name=raising_algorithm:raises")
+    (tmp_path / "no-memory").touch()
+    code, said = command(*RUN, *own)
+    assert code == 1
+    assert "ZeroDivisionError: half way" in said
+    assert "crashed in round 8; round 5 is saved; go on with: peer --id 0" in said
+    assert saved_rounds(tmp_path / "run" / "peer-0") == [5]  # the state is half way through another
+    (tmp_path / "no-memory").unlink()
+    assert command(*RUN, *own, "--resume")[0] == 0
+    assert command("--run-dir", "whole", *own)[0] == 0
+    ends = [
+        json.loads((tmp_path / folder / "peer-0" / "summary.json").read_text())["arena_blake2b"]
+        for folder in ("run", "whole")
+    ]
+    assert ends[0] == ends[1]
+    assert rounds_of(tmp_path / "run") == list(range(1, 13))

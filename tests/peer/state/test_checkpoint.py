@@ -15,7 +15,13 @@ import torch
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.traits import differences, traits
 from peer.state import PeerState, SavedState
-from peer.state.checkpoint import load_state, newest_checkpoint, save_state, saved_rounds
+from peer.state.checkpoint import (
+    load_state,
+    newest_checkpoint,
+    save_state,
+    saved_rounds,
+    write_whole,
+)
 from peer.state.json_lines import JsonLines, cut_back
 from peer.state.recorder import Recorder, arena_digest
 from sim.runs.simulate import drive, make_states
@@ -285,6 +291,29 @@ def test_records_wait_while_the_disk_is_full(
     assert said[1].endswith("is written again")
 
 
+def test_records_that_never_find_room_are_counted_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    log = JsonLines(tmp_path / "metrics.jsonl", said.append)
+    write = os.write
+
+    def full(file: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("peer.state.json_lines.os.write", full)
+    log.write({"round": 1})
+    log.write({"round": 2})
+    log.close()
+    assert len(said) == 2
+    assert said[1].endswith("metrics.jsonl: records of its end are not written: 2")
+    late = JsonLines(tmp_path / "late.jsonl", said.append)
+    late.write({"round": 1})
+    monkeypatch.setattr("peer.state.json_lines.os.write", write)
+    late.close()  # there is room again
+    assert lines(tmp_path / "late.jsonl") == [{"round": 1}]
+
+
 def test_what_was_added_up_goes_on(tmp_path: Path) -> None:
     def write(recorder: Recorder, round: int) -> None:
         measures = {"missing": [3], "participants": [round]}
@@ -303,3 +332,13 @@ def test_what_was_added_up_goes_on(tmp_path: Path) -> None:
                 write(resumed, round)
             assert resumed.missed(0) == whole.missed(0) == {"3": 20}
     assert lines(one) == lines(other)
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("peer.state.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*generator.safetensors'$"):
+        write_whole(tmp_path / "generator.safetensors", b"x")
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from torch import nn
 
 from peer.data import load_source
 from peer.experiment import Experiment, from_mapping
+from peer.quality.samples import draw_samples, load_generators
 from sim.metrics.quality import (
     Quality,
     Source,
@@ -23,7 +24,6 @@ from sim.metrics.quality import (
     evaluate_generators,
     share_absent,
 )
-from sim.metrics.samples import draw_samples, load_generators
 from topology.errors import UserError
 
 

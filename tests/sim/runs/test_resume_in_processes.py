@@ -7,6 +7,9 @@ import shlex
 import signal
 import time
 
+import pytest
+
+from sim.sharding.collectives import torchrun_words
 from tests.real.conftest import SMALL, processes  # noqa: F401
 from tests.support.processes import Processes
 
@@ -82,3 +85,46 @@ def test_ctrl_c_stops_one_process_and_its_line_goes_on(processes: Processes) -> 
         ]
         assert ends[0]["rounds"] == round + 5
         assert ends[0]["arena_blake2b"] == ends[1]["arena_blake2b"]
+
+
+def test_ranks_of_torchrun_stop_together_and_one_of_them_says_how_to_go_on(
+    processes: Processes,  # noqa: F811
+) -> None:
+    keys = KEYS | {"algorithm": {"name": "diffusion", "rounds": 10**6}}
+    file = processes.write(keys)
+    arguments = ("--standalone", "--nproc-per-node", "2", "-m", "sim", file, "--run-dir", "run")
+    first = processes.start("-m", "torch.distributed.run", *arguments)
+    metrics = processes.folder / "run" / "metrics-0.jsonl"
+    while not metrics.exists() or not metrics.read_text():
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    said = first.communicate(timeout=120)[0]
+    points = sorted((processes.folder / "run").glob("simulation-*.json"))
+    assert len(points) == 2, said
+    (round,) = {json.loads(path.read_text())["round"] for path in points}
+    assert said.count("SIGTERM: stopping at the end of this round") == 1, said
+    assert said.count("stopped after round") == 1, said
+    words = shlex.join(["sim", "run", str(file), "--engine", "event", "--run-dir", "run"])
+    line = f"stopped after round {round}; go on with: torchrun --nproc-per-node 2 -m {words} "
+    assert f"{line}--resume" in said.splitlines(), said
+
+
+@pytest.mark.parametrize(
+    ("size", "here", "words"),
+    [
+        (None, None, []),
+        ("1", "1", []),
+        ("2", "2", ["torchrun", "--nproc-per-node", "2", "-m"]),
+        ("6", "2", ["torchrun", "--nnodes", "3", "--nproc-per-node", "2", "-m"]),
+    ],
+)
+def test_what_starts_such_ranks_again(
+    size: str | None, here: str | None, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", size and "0"), ("WORLD_SIZE", size), ("LOCAL_WORLD_SIZE", here)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert torchrun_words() == words

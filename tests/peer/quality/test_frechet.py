@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from sim.metrics.frechet import frechet_distance, gaussian
+from peer.quality.frechet import frechet_distance, gaussian
 
 
 def _gaussian(seed: int, d: int, rank: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sim.metrics.inception import FEATURES, Inception, as_bytes
+from peer.quality.inception import FEATURES, Inception, as_bytes
 from topology.errors import UserError
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from peer.gan import Gan
 from peer.gan.arena import module_with
+from peer.gan.conditional import Asked
 from peer.state import PeerState
-from sim.metrics.samples import load_generators
-from sim.records.reader import RecordedRun
+from peer.state.moving_average import AVERAGE
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -47,28 +47,25 @@ class Mixture(nn.Module):
 
 
 def final_generator(state: PeerState) -> nn.Module:
-    """What a peer ends with: its generator, or the mixture of those it keeps for its groups."""
-    generator = state.nets["generator"].module
-    shares: Mapping[str, float] = state.facts.get("mixture", {})
-    if not shares:
-        return generator
-    parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
-    return Mixture(parts, list(shares.values()))
+    """What a peer ends with: its generator, that one's moving average, or a mixture of its groups'.
 
-
-def load_run(run: RecordedRun, gan: Gan) -> dict[int, nn.Module]:
-    """What each peer of a run on disk ended with, by peer; those without a generator are left out.
-
-    Raises:
-        UserError: a file is damaged, or of another model than the experiment's.
+    The average is taken where the experiment has one; the mixture is Oasis's. One that is told
+    classes is asked for all of them in turn.
     """
-    generators = load_generators(run.generators, gan)
-    for k, path in run.generators.items():
-        shares = run.results[k].mixture if k in run.results else {}
-        files = {
-            i: path.with_name(f"generator-{name}.safetensors") for i, name in enumerate(shares)
-        }
-        if files:
-            parts = load_generators(files, gan)
-            generators[k] = Mixture(list(parts.values()), list(shares.values()))
-    return generators
+    generator = state.nets[AVERAGE if AVERAGE in state.nets else "generator"].module
+    shares: Mapping[str, float] = state.facts.get("mixture", {})
+    if shares:
+        parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
+        generator = Mixture(parts, list(shares.values()))
+    return asked_for_all(generator, state.gan)
+
+
+def asked_for_all(generator: nn.Module, gan: Gan) -> nn.Module:
+    """From z alone: a generator that is told classes is asked for all of them in turn."""
+    return Asked(generator, gan.classes) if gan.classes else generator
+
+
+def mixture_in(generator: nn.Module) -> Mixture | None:
+    """The mixture that a generator is, or that is asked for classes; None where it is none."""
+    net = generator.net if isinstance(generator, Asked) else generator
+    return net if isinstance(net, Mixture) else None

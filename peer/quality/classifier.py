@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from peer.quality.frechet import Array, gaussian
 from peer.streams import stream
-from sim.metrics.frechet import Array, gaussian
 
 FEATURES = 128
 _FORMAT = "judge-2"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sim.metrics import classifier
-from sim.metrics.classifier import FEATURES, cache_folder, judge_for, train_judge
+from peer.quality import classifier
+from peer.quality.classifier import FEATURES, cache_folder, judge_for, train_judge
 
 
 def _stripes(n: int, size: int = 8, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:

@@ -31,14 +31,15 @@ class Inception:
     Args:
         path: a safetensors file of the net's state dict.
         device: where it computes.
+        key: what named the file, for messages.
 
     Raises:
         UserError: torch-fidelity is not there, or ``path`` holds no such net.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu", key: str = "--inception") -> None:
         self._device = torch.device(device)
-        self._net = _load(_empty_net(), path).to(self._device)
+        self._net = _load(_empty_net(key), path, key).to(self._device)
 
     def features(self, images: torch.Tensor) -> npt.NDArray[np.float64]:
         """Features (n, 2048) of ``images`` (n, c, h, w) in [-1, 1], c 1 or 3.
@@ -62,14 +63,14 @@ def as_bytes(images: torch.Tensor) -> torch.Tensor:
     return scaled.expand(-1, 3, -1, -1).contiguous()
 
 
-def _empty_net() -> nn.Module:
+def _empty_net(key: str) -> nn.Module:
     """torch-fidelity's net without memory for its weights."""
     try:
         name = "torch_fidelity.feature_extractor_inceptionv3"
         architecture: Any = importlib.import_module(name).FeatureExtractorInceptionV3
     except (ImportError, OSError, RuntimeError) as problem:  # or of another torch
         raise UserError(
-            f"--inception needs torch-fidelity, which cannot be imported ({problem}): "
+            f"{key} needs torch-fidelity, which cannot be imported ({problem}): "
             "pip install 'hearsay[fid]'"
         ) from None
 
@@ -89,18 +90,18 @@ def _empty_net() -> nn.Module:
         )
 
 
-def _load(net: nn.Module, path: Path) -> nn.Module:
+def _load(net: nn.Module, path: Path, key: str) -> nn.Module:
     """Fill ``net`` from the safetensors file at ``path``, which must have its keys and shapes."""
     if not path.is_file():
-        raise UserError(f"--inception {path}: there is no such file")
+        raise UserError(f"{key} {path}: there is no such file")
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            _check(net, shapes, path)
+            _check(net, shapes, f"{key} {path}")
             tensors = {key: file.get_tensor(key).to(torch.float32) for key in _needed(net)}
     except (OSError, SafetensorError) as problem:
         raise UserError(
-            f"--inception {path}: not a safetensors file ({problem}); "
+            f"{key} {path}: not a safetensors file ({problem}); "
             "docs/reference/measures.md says how to convert the official .pth"
         ) from None
     # Counters of batches, which older files lack, play no part in evaluation.
@@ -115,12 +116,12 @@ def _needed(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return {k: tuple(of.shape) for k, of in state if not k.endswith("num_batches_tracked")}
 
 
-def _check(net: nn.Module, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+def _check(net: nn.Module, shapes: dict[str, tuple[int, ...]], where: str) -> None:
     """Refuse a file of something else, by the first tensor that is not as it should be."""
     for key, shape in _needed(net).items():
         if shapes.get(key) != shape:
             found = f"has shape {shapes[key]}" if key in shapes else "is missing"
             raise UserError(
-                f"--inception {path}: not the weights of the FID Inception net: tensor '{key}' "
+                f"{where}: not the weights of the FID Inception net: tensor '{key}' "
                 f"{found}; it must have shape {shape}"
             )
