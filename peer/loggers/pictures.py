@@ -13,6 +13,7 @@ from peer.experiment import Experiment
 from peer.gan.draw import draw
 from peer.loggers.logger import Loggers
 from peer.loggers.mosaic import save_images
+from peer.quality.mixture import final_generator
 from peer.state import PeerState
 from peer.streams import stream
 
@@ -51,6 +52,8 @@ class Pictures:
     def keep(self, state: PeerState, round: int) -> None:
         """Draw after ``round``, if it is time to and the peer has a generator.
 
+        It is the one that the peer would end with now: the moving average, where there is one.
+
         z is the peer's own, from a stream that nothing else draws from, and the generator is in
         evaluation mode meanwhile: training has the same bits as without.
         """
@@ -58,7 +61,7 @@ class Pictures:
             return
         if "generator" not in state.nets:
             return
-        images = draw_for(state.peer, state.nets["generator"].module, state.gan.z_dim, self.seed)
+        images = draw_for(state.peer, final_generator(state), state.gan.z_dim, self.seed)
         try:
             save_images(images, self.run_dir / f"peer-{state.peer}" / FOLDER / name_of(round))
         except OSError as problem:

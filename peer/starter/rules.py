@@ -182,11 +182,6 @@ KEYS = (
         _channels,
         lambda found: "there is colour in them" if found.colour else "they are grey",
     ),
-    Key(
-        "data.classes",
-        lambda found: list(found.classes) if found.apart else None,
-        lambda found: "all classes in one order, as peers have different ones",
-    ),
     Key("data.partition", lambda found: "own" if found.own else "iid", _why_partition),
     Key("metrics.every", lambda found: 10, lambda found: "rounds between two lines of the log"),
     Key(

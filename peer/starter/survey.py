@@ -48,7 +48,6 @@ class Survey:
         peers: how many peers there will be.
         counts: pictures of each peer, by peer, where each has its own; of all together, one number.
         classes: how many pictures of each class, of all peers together; empty without classes.
-        apart: whether peers with their own pictures have different classes.
         sizes: how often each width and height occurs among those looked at.
         colour: whether one of those looked at is in colour.
     """
@@ -58,7 +57,6 @@ class Survey:
     peers: int
     counts: tuple[int, ...]
     classes: Mapping[str, int]
-    apart: bool
     sizes: Mapping[tuple[int, int], int]
     colour: bool
 
@@ -132,7 +130,7 @@ def look_at(given: str, peers: int | None) -> Survey:
     spec = DataSpec.model_validate(keys)
     counts: list[int] = []
     classes: Counter[str] = Counter()
-    kinds: set[tuple[str, ...]] = set()
+    labelled: set[bool] = set()
     sample = _Sample()
     owners: Sequence[int | None] = range(peers) if own else [None]
     for owner in owners:
@@ -141,19 +139,15 @@ def look_at(given: str, peers: int | None) -> Survey:
         if found.labels is not None:
             labels, names = number_classes(found)
             classes.update(dict(zip(names, np.bincount(labels).tolist(), strict=True)))
-            kinds.add(names)
-        else:
-            kinds.add(())
+        labelled.add(found.labels is not None)
         _look(found, HEADERS // len(owners) or 1, sample)
-    if classes and () in kinds:
+    if len(labelled) > 1:
         raise UserError(
             f"{given}: some peers have class folders, and others none; sort all pictures into "
             "classes, or none"
         )
     in_order = {name: classes[name] for name in sorted(classes, key=by_number_then_text)}
-    return Survey(
-        source, path, peers, tuple(counts), in_order, len(kinds) > 1, sample.sizes, sample.colour
-    )
+    return Survey(source, path, peers, tuple(counts), in_order, sample.sizes, sample.colour)
 
 
 def _of_each_peer(given: str, peers: int | None) -> tuple[str, int]:
@@ -194,7 +188,7 @@ def _run_from_zero(found: set[int]) -> int:
 
 def _source(path: Path) -> SourceName:
     """Which source reads what lies there; a folder of pictures is the last guess."""
-    if path.suffix == ".npz" or path.is_file():
+    if path.suffix == ".npz":
         return "npz"
     cifar = (path / "data_batch_1.bin", path / "cifar-10-batches-bin")
     if any(each.exists() for each in cifar):

@@ -13,7 +13,8 @@ from torch import nn
 from peer.console import terminal
 from peer.data import load_source
 from peer.gan import Gan
-from peer.quality.mixture import Mixture
+from peer.gan.conditional import Asked, one_hot
+from peer.quality.mixture import mixture_in
 from peer.state.checkpoint import write_whole
 from peer.streams import stream
 from sim.export.onnx_file import write_onnx
@@ -43,7 +44,7 @@ def export(
     if half and not html:
         raise UserError("--half: is for the page; say --html, too")
     recorded = read_run(run)
-    generator, gan, shape = final_generator_of(recorded, peer)
+    generator, gan, shape, classes = final_generator_of(recorded, peer)
     path = out or recorded.folder / f"generator-{peer}.{'html' if html else 'onnx'}"
     console = terminal(soft_wrap=True, highlight=False)
     try:
@@ -56,25 +57,33 @@ def export(
                 title=f"What peer {peer} draws",
                 subtitle=_subtitle(recorded, peer),
                 half=half,
+                classes=classes,
             )
             write_whole(path, page.encode())
         else:
-            write_onnx(generator, gan.z_dim, path)
+            write_onnx(generator, gan.z_dim + len(classes), path)
     except OSError as problem:
         raise UserError(f"--out {path}: cannot be written: {problem.strerror}") from None
     size = path.stat().st_size / 1e6
     console.print(f"written: {path} ({size:.1f} MB)")
     if half:
         z = stream(0, "quality", "z").standard_normal((_CHECKED, gan.z_dim), dtype="float32")
-        error = half_error(generator, torch.from_numpy(z))
+        told = one_hot(torch.arange(_CHECKED) % len(classes), len(classes)) if classes else None
+        inputs = torch.from_numpy(z) if told is None else torch.cat((torch.from_numpy(z), told), 1)
+        error = half_error(generator, inputs)
         console.print(
             f"float16 changes the values of {_CHECKED} pictures, from -1 to 1, by {error:.1e} at "
             "most"
         )
 
 
-def final_generator_of(run: RecordedRun, peer: int) -> tuple[nn.Module, Gan, tuple[int, int, int]]:
+def final_generator_of(
+    run: RecordedRun, peer: int
+) -> tuple[nn.Module, Gan, tuple[int, int, int], list[str]]:
     """What a peer of a run ended with, in evaluation mode, its GAN, and an image's shape.
+
+    Last, the names of the classes that the generator is told, one-hot behind z; none where it is
+    not.
 
     Raises:
         UserError: there is no such peer, it left no generator, or several in one.
@@ -85,21 +94,29 @@ def final_generator_of(run: RecordedRun, peer: int) -> tuple[nn.Module, Gan, tup
         others = ", ".join(map(str, run.generators)) or "nobody"
         why = "holds none" if peer in run.without_generator else "may not have finished"
         raise UserError(f"--peer {peer}: it left no generator (it {why}); {others} did")
-    shape = run.results[peer].shape if peer in run.results else None
-    if shape is None:
-        shapes = [result.shape for result in run.results.values() if result.shape]
-        shape = next(iter(shapes), None)
+    shapes = {k: result.shape for k, result in run.results.items() if result.shape}
+    shape = shapes.get(peer) or next(iter(shapes.values()), None)
     if shape is None:
         shape = load_source(run.experiment.data, peer, run.experiment.folder).shape
-    gan = run.experiment.build_gan(shape)
+    names = _class_names(run) if run.experiment.conditional is not None else []
+    gan = run.experiment.build_gan(shape, classes=len(names))
     alone = replace(run, generators={peer: run.generators[peer]})
     generator = load_run(alone, gan)[peer]
-    if isinstance(generator, Mixture):
+    mixture = mixture_in(generator)
+    if mixture is not None:
         raise UserError(
-            f"--peer {peer}: ends with {len(generator.parts)} generators that share the work; "
+            f"--peer {peer}: ends with {len(mixture.parts)} generators that share the work; "
             "export a worker's"
         )
-    return generator.eval(), gan, shape
+    net = generator.net if isinstance(generator, Asked) else generator
+    return net.eval(), gan, shape, names
+
+
+def _class_names(run: RecordedRun) -> list[str]:
+    """The names of all classes, by what the peers left; their numbers where they have none."""
+    named = max((result.class_names for result in run.results.values()), key=len, default=())
+    largest = max((max(result.labels or [-1]) for result in run.results.values()), default=-1)
+    return list(named) or [str(label) for label in range(largest + 1)]
 
 
 def _subtitle(run: RecordedRun, peer: int) -> str:

@@ -42,6 +42,18 @@ const OPERATIONS = {
     return each(a, (v, i) => v * b[Math.floor(i / run)]);
   },
 
+  part: (step, [x], tensors, size) => x.subarray(step.start, step.start + size),
+
+  join(step, parts, tensors, size) {
+    const y = new Float32Array(size);
+    let at = 0;
+    for (const part of parts) {
+      y.set(part, at);
+      at += part.length;
+    }
+    return y;
+  },
+
   // batch norm in evaluation mode
   affine(step, [x], tensors) {
     const scale = tensors[step.scale], shift = tensors[step.shift];

@@ -90,11 +90,15 @@ class _Writer:
         self._modules = dict(graph.named_modules())
         self._graph = graph
         self._values: dict[str, int] = {}  # by a node's name
+        self._constants: dict[str, torch.Tensor] = {}  # the same, of parameters
 
     def write(self, node: fx.Node) -> None:
         """Add what a node does; raises :class:`UserError` where that is not known."""
         if node.op == "placeholder":
             self._name(node)
+        elif node.op == "get_attr":
+            owner, _, name = str(node.target).rpartition(".")
+            self._constants[node.name] = getattr(self._modules[owner], name)
         elif node.op == "output":
             self.found.result = self._values[_node(node.args[0]).name]
         elif node.op == "call_module":
@@ -138,8 +142,15 @@ class _Writer:
         called = node.target
         if called in (operator.add, operator.mul, torch.add, torch.mul):
             self._pair(node, "add" if called in (operator.add, torch.add) else "mul")
+        elif called is operator.getitem and _count(node) < _count(_node(node.args[0])):
+            self._part(node)
         elif called in (operator.getitem, torch.flatten, torch.reshape):
-            self._alias(node)  # which refuses an index that takes a part
+            self._alias(node)
+        elif called in (operator.matmul, torch.matmul):
+            self._product(node)
+        elif called in (torch.cat, torch.concat) and _dimension(node) == 1:
+            parts: Any = node.args[0]  # of a batch of one: the rows, one behind the other
+            self._step(node, "join", of=[_node(part) for part in parts])
         elif called is functional.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
             self._enlarge(node)
         elif called is functional.leaky_relu:
@@ -159,6 +170,26 @@ class _Writer:
         if _count(node) != _count(source):
             raise _unknown(f"a part of a tensor, {node.name}")
         self._values[node.name] = self._values[source.name]
+
+    def _part(self, node: fx.Node) -> None:
+        """Some of a row's numbers: ``x[:, a:b]``, of two dimensions."""
+        index: Any = node.args[1]
+        source = _node(node.args[0])
+        rows = isinstance(index, tuple) and len(index) == len(_shape(source)) == 2
+        if not (rows and index[0] == slice(None) and isinstance(index[1], slice)):
+            raise _unknown(f"a part of a tensor, {node.name}")
+        start, _, step = index[1].indices(_shape(source)[1])
+        if step != 1:
+            raise _unknown(f"a part of a tensor, {node.name}")
+        self._step(node, "part", start=start)
+
+    def _product(self, node: fx.Node) -> None:
+        """A row by a parameter, as an embedding of one-hot classes is."""
+        source, parameter = _node(node.args[0]), _node(node.args[1])
+        if parameter.name not in self._constants or len(_shape(source)) != 2:
+            raise _unknown(f"a product of two values, {node.name}")
+        weight = self._constants[parameter.name].T  # (out, in), as of a linear layer
+        self._step(node, "linear", of=[source], weight=self.found.keep(weight))
 
     def _convolution(self, node: fx.Node, module: nn.Module) -> None:
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
@@ -247,6 +278,10 @@ _PLAIN_FUNCTIONS: dict[Callable[..., Any] | str, str] = {
     torch.tanh: "tanh",
     torch.sigmoid: "sigmoid",
 }
+
+
+def _dimension(node: fx.Node) -> Any:
+    return node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
 
 
 def _node(of: Any) -> fx.Node:

@@ -7,6 +7,7 @@ const [channels, height, width] = net.shape;
 const canvas = document.getElementById("pictures");
 const context = canvas.getContext("2d");
 const seedField = document.getElementById("seed");
+const chosen = document.getElementById("class"); // a place among the classes, or -1 for all
 const sliders = [document.getElementById("first"), document.getElementById("second")];
 canvas.width = COLUMNS * (width + 1) - 1;
 canvas.height = Math.ceil(SHOWN / COLUMNS) * (height + 1) - 1;
@@ -34,6 +35,8 @@ function draw() {
     if (mine !== turn || place === SHOWN) return;
     const z = all.slice(place * net.z, (place + 1) * net.z)
       .map((v, i) => v + walk[0] * net.directions[0][i] + walk[1] * net.directions[1][i]);
+    const told = Number(chosen.value) < 0 ? place % net.classes.length : Number(chosen.value);
+    for (let k = 0; k < net.classes.length; k++) z.push(k === told ? 1 : 0);
     paint(place, generate(net, z));
     document.body.dataset.drawn = String(place + 1);
     setTimeout(next, 0, place + 1);
@@ -48,5 +51,8 @@ function again() {
 
 document.getElementById("again").addEventListener("click", again);
 seedField.addEventListener("change", draw);
+chosen.addEventListener("change", draw);
+chosen.parentElement.hidden = !net.classes.length;
+["all in turn", ...net.classes].forEach((name, k) => chosen.add(new Option(name, k - 1)));
 for (const slider of sliders) slider.addEventListener("input", draw);
 draw();

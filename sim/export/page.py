@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Sequence
 from importlib import resources
 from string import Template
 from typing import Any
@@ -32,6 +33,7 @@ def write_page(
     title: str,
     subtitle: str,
     half: bool = False,
+    classes: Sequence[str] = (),
 ) -> str:
     """The page's HTML.
 
@@ -40,12 +42,14 @@ def write_page(
         z_dim: how many numbers it starts from.
         shape: channels, height and width of an image.
         title, subtitle: plain text.
+        classes: the names of those that the generator is told, one-hot behind z; then the page has
+            a list to choose from.
         half: whether the layers' weights are kept as float16, half as large.
 
     Raises:
         UserError: the generator does something that the page's script does not know.
     """
-    found = operations_of(generator, z_dim)
+    found = operations_of(generator, z_dim + len(classes))
     model = {
         "z": z_dim,
         "shape": list(shape),
@@ -53,6 +57,7 @@ def write_page(
         "sizes": found.sizes,
         "result": found.result,
         "directions": directions(found, z_dim),
+        "classes": list(classes),
         "tensors": [_encoded(tensor, half) for tensor in found.tensors],
     }
     here = resources.files("sim.export")
@@ -73,10 +78,13 @@ def directions(found: Operations, z_dim: int) -> list[list[float]]:
     (arXiv:2007.06600), closed-form factorisation. Without such a layer: z's first two numbers.
     """
     matrix = torch.eye(z_dim, dtype=torch.float64)
-    first = next((step for step in found.steps if 0 in step["in"]), None)
-    if first is not None and first["op"] in ("linear", "transposed"):
+    not_z = {step["out"] for step in found.steps if step.get("start", 0) > 0}  # classes behind it
+    taking = [step for step in found.steps if step["op"] in ("linear", "transposed")]
+    first = next((step for step in taking if not not_z & set(step["in"])), None)
+    if first is not None:
         weight = found.tensors[first["weight"]].double()
-        matrix = weight if first["op"] == "linear" else weight.flatten(1).T  # (out, z_dim)
+        whole = weight if first["op"] == "linear" else weight.flatten(1).T  # (out, in)
+        matrix = whole[:, :z_dim] if whole.shape[1] >= z_dim else matrix
     rows = torch.linalg.svd(matrix, full_matrices=False).Vh[:2]
     signed = rows * rows.sum(1, keepdim=True).sign()  # a vector and its opposite are one answer
     padded = [[round(x, 6) for x in row] for row in signed.tolist()]

@@ -74,6 +74,22 @@ def test_a_stopped_peer_resumes_from_its_checkpoint(processes: Processes) -> Non
     assert summary["arena_blake2b"] == whole.arena_blake2b[0]
 
 
+def test_a_real_peer_keeps_the_pictures_of_a_simulated_one(processes: Processes) -> None:
+    keys = SMALL | {"peers": 1, "data": {"partition": "all"}, "addresses": free_addresses(1)}
+    plain = sim.run(keys, run_dir=processes.folder / "plain", report=False)
+    keys |= {"metrics": {"pictures_every": 3}}
+    simulated = sim.run(keys, run_dir=processes.folder / "sim", report=False)
+    assert processes.peer(processes.write(keys), 0).wait(timeout=60) == 0
+    real = processes.folder / "run" / "peer-0"
+    summary = json.loads((real / "summary.json").read_text())
+    assert summary["arena_blake2b"] == plain.arena_blake2b[0] == simulated.arena_blake2b[0]
+    kept = sorted((real / "pictures").iterdir())
+    assert kept[0].name == "round-00000003.png"
+    for file in kept:
+        other = simulated.path / "peer-0" / "pictures" / file.name
+        assert file.read_bytes() == other.read_bytes()
+
+
 def test_sim_writes_a_report_and_its_generators_load_anywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,6 @@ def survey(**changes: object) -> Survey:
         "peers": 5,
         "counts": (300,),
         "classes": {},
-        "apart": False,
         "sizes": {(32, 32): 300},
         "colour": True,
     }
@@ -108,7 +107,7 @@ def test_folders_of_peers_become_their_own(command: Command, tmp_path: Path, giv
     assert "20, 20, 20 of each peer" in out
     data = load("photos.yaml").data
     assert (data.path, data.partition.name) == ("photos/peer-{id}", "own")
-    assert data.classes == ("cat", "only 0", "only 1", "only 2")
+    assert "4 classes (cat: 30, only 0: 10, only 1: 10, only 2: 10)" in out
     done = sim.api.run(
         "photos.yaml",
         overrides=["algorithm.rounds=1", "gan.width=2"],
@@ -116,6 +115,16 @@ def test_folders_of_peers_become_their_own(command: Command, tmp_path: Path, giv
         report=False,
     )
     assert done.experiment.peers == 3
+
+
+@pytest.mark.parametrize("peers", [1, 2])
+def test_one_peer_and_two(command: Command, tmp_path: Path, peers: int) -> None:
+    pictures(tmp_path / "photos", 20, size=(8, 8))
+    assert command("photos", "--peers", str(peers))[0] == 0
+    done = sim.api.run(
+        "photos.yaml", overrides=["algorithm.rounds=1"], run_dir=tmp_path / "run", report=False
+    )
+    assert done.experiment.peers == peers
 
 
 def test_arrays_are_read_too(command: Command, tmp_path: Path) -> None:
@@ -179,6 +188,9 @@ def test_a_missing_peer_and_an_empty_folder(command: Command, tmp_path: Path) ->
     assert "none called peer-1" in err
     (tmp_path / "empty").mkdir()
     assert command("empty")[0] == 2
+    code, _, err = command("photos/peer-0/0000.png")
+    assert code == 2
+    assert "is a file; give a folder of images" in err
     code, _, err = command("nowhere")
     assert code == 2
     assert "does not exist" in err

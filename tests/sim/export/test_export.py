@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import sim.api
 from peer.console import run_app
@@ -56,13 +57,29 @@ def test_onnx_draws_what_torch_draws(run: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     out = tmp_path / "g.onnx"
     assert command(str(run), "--peer", "1", "--out", str(out)) == 0
-    generator, gan, _ = final_generator_of(read_run(run), 1)
+    generator, gan, _, _ = final_generator_of(read_run(run), 1)
     session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         z = torch.randn(count, gan.z_dim, generator=torch.Generator().manual_seed(count))
         (found,) = session.run(["images"], {"z": z.numpy()})
         with torch.no_grad():
             np.testing.assert_allclose(found, generator(z).numpy(), atol=1e-4)
+
+
+def test_the_average_of_a_conditional_generator(tmp_path: Path) -> None:
+    keys = KEYS | {"conditional": True, "ema": 0.5, "metrics": {"pictures_every": 2}}
+    done = sim.api.run(keys, run_dir=tmp_path / "run", report=False)
+    assert command(str(done.path), "--peer", "1", "--html", "--half") == 0
+    page = (done.path / "generator-1.html").read_text(encoding="utf-8")
+    assert '"classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]' in page
+    generator, gan, _, names = final_generator_of(read_run(done.path), 1)
+    average = load_file(done.path / "peer-1" / "generator_ema.safetensors")
+    last = load_file(done.path / "peer-1" / "generator.safetensors")
+    state = generator.state_dict()
+    assert all(torch.equal(state[name], average[name]) for name in average)
+    assert not all(torch.equal(last[name], average[name]) for name in average)
+    assert (len(names), gan.classes) == (10, 10)
+    assert (done.path / "peer-1" / "pictures" / "round-00000002.png").is_file()
 
 
 def test_onnx_without_its_packages(

@@ -95,6 +95,24 @@ def test_the_script_draws_what_torch_draws(
 
 
 @pytest.mark.skipif(NODE is None, reason="there is no node here to run the page's script")
+@pytest.mark.parametrize("name", ["dcgan28", "pytorch-gan-mlp"])
+def test_a_generator_that_is_told_classes(name: str, tmp_path: Path) -> None:
+    shape = (1, 28, 28)
+    gan = make_gan(name, {}, shape, seed=0, classes=3, embedding=5)
+    gan.generator.eval()
+    noise = torch.randn(3, gan.z_dim, generator=torch.Generator().manual_seed(2))
+    inputs = torch.cat((noise, torch.eye(3)), dim=1)
+    with torch.no_grad():
+        wanted = gan.generator(inputs).flatten(1).numpy()
+    page = page_of(gan, shape, classes=["cat", "dog", "<none>"])
+    assert "<none>" not in page
+    model, _ = scripts(page)
+    assert model["classes"] == ["cat", "dog", "<none>"]
+    assert [len(of) for of in model["directions"]] == [gan.z_dim] * 2
+    np.testing.assert_allclose(drawn_by_node(page, inputs, tmp_path), wanted, atol=1e-4)
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node here to run the page's script")
 def test_half_weights_differ_by_what_is_said(tmp_path: Path) -> None:
     shape = (1, 28, 28)
     gan = trained("dcgan28", {"width": 8}, shape)
