@@ -57,7 +57,7 @@ class Experiment(Settings):
         "bce_ns", description="Minimax, non-saturating or saturating, or least squares."
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
-    batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    batch: int = Field(64, ge=2, le=1_000_000, description="Images a mini-batch.")
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
