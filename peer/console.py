@@ -95,7 +95,9 @@ def what_is_lacking(problem: Exception) -> str:
     The system's problems, ZeroMQ's and those of memory are of many classes.
     """
     if isinstance(problem, MemoryError) or _NO_MEMORY.search(str(problem)):
-        return f"memory does not suffice ({first_line(problem)}); lower batch, peers or the nets"
+        tried = _TRIED.search(str(problem))
+        words = tried.group() if tried else first_line(problem)
+        return f"memory does not suffice ({words}); lower batch, peers or the nets"
     if getattr(problem, "errno", None) not in LACKING:
         return ""
     path = getattr(problem, "filename", None)
@@ -103,6 +105,7 @@ def what_is_lacking(problem: Exception) -> str:
     return f"{where}{getattr(problem, 'strerror', problem)}"
 
 
+_TRIED = re.compile(r"tried to allocate [\d.]+ \w+", re.IGNORECASE)
 _NO_MEMORY = re.compile("can't allocate memory|out of memory")
 """What torch says, which has no class of its own for it on a CPU."""
 

@@ -240,14 +240,21 @@ def test_a_value_that_is_long_is_not_shown_whole(command: Command, here: Path) -
 
 
 @pytest.mark.parametrize(
-    "problem",
+    ("problem", "words"),
     [
-        MemoryError("Unable to allocate 4.00 TiB for an array"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes"),
+        (MemoryError("Unable to allocate 4.00 TiB"), "Unable to allocate 4.00 TiB"),
+        (
+            RuntimeError("[enforce fail] can't allocate memory: you tried to allocate 5 bytes. 12"),
+            "tried to allocate 5 bytes",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            "Tried to allocate 2.50 GiB",
+        ),
     ],
 )
 def test_too_little_memory_is_one_line(
-    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise problem
@@ -256,7 +263,7 @@ def test_too_little_memory_is_one_line(
     monkeypatch.setattr(sim.__main__, "run", fails)
     code, _, error = command("sim", "run", str(file))
     assert code == 1
-    assert error == f"error: memory does not suffice ({problem}); lower batch, peers or the nets\n"
+    assert error == f"error: memory does not suffice ({words}); lower batch, peers or the nets\n"
 
 
 def test_a_peers_number_begins_at_0(command: Command, here: Path) -> None:
