@@ -60,7 +60,7 @@ class Experiment(Settings):
     batch: int = Field(64, ge=2, le=1_000_000, description="Images a mini-batch.")
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
-    threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
+    threads: int = Field(1, ge=1, le=1024, description="Compute threads a peer; changes rounding.")
     device: str = Field("cpu", description="A torch device: cpu, cuda, cuda:1...")
     metrics: MetricsSpec = Field(default_factory=MetricsSpec)
     compression: NamedSpec = Field(

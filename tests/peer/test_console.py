@@ -217,6 +217,8 @@ def test_a_run_folder_that_cannot_be(command: Command, here: Path, folder: str) 
         ("batch={a: 1}", "batch: input should be a valid integer (not {'a': 1})"),
         ("algorithm=[diffusion, 3]", "instance of NamedSpec (not ['diffusion', 3])"),
         ("batch=99999999999999999999", "batch: input should be less than or equal to 1000000"),
+        ("threads=100000", "threads: input should be less than or equal to 1024 (not 100000)"),
+        ("data.size=1000000", "data.size: input should be less than or equal to 16384"),
         ("optimizer.betas={a: 0.5}", "optimizer.betas: must be 2 values, not {'a': 0.5}"),
         ("optimizer.betas=0.5", "optimizer.betas: must be 2 values, not 0.5"),
     ],
