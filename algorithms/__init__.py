@@ -8,14 +8,17 @@ and ``config``, whose annotation gives the type of its settings (a pydantic mode
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from algorithms.registry import ALGORITHMS, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
+from peer.gan.objectives import no_regulariser
 from peer.program import Program
 from peer.quality.prepared import with_moments
+from peer.state.moving_average import AVERAGE
 from topology.errors import UserError
 
 __all__ = ["ALGORITHMS", "find"]
@@ -45,10 +48,56 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
     if check:
         _check_server(server, experiment)
         _check_links(name, config, experiment)
+        _check_regulariser(config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
-    return with_moments(replace(program, **given), experiment)
+    program = replace(program, **given)
+    if experiment.conditional is not None:
+        _check_pairs(program, experiment)
+    return with_moments(_with_average(program, experiment), experiment)
+
+
+def _check_pairs(program: Program, experiment: Experiment) -> None:
+    """Refuse nets that are told classes where a peer judges, or draws, what another made.
+
+    Images travel without their classes.
+    """
+    for k in range(experiment.peers):
+        held = set(program.nets(k))
+        if "generator" not in held or "discriminator" not in held:
+            raise UserError(
+                f"conditional: with {program.name}, peer {k} does not hold both nets, and images "
+                "travel without their classes; leave conditional out, or choose an algorithm "
+                "whose peers hold whole GANs, such as diffusion, fedavg or oasis"
+            )
+
+
+def _with_average(program: Program, experiment: Experiment) -> Program:
+    """The program with one more net, the moving average of G, at each peer that holds a G.
+
+    Raises:
+        UserError: ``ema`` makes no sense with this algorithm.
+    """
+    if experiment.ema is None:
+        return program
+    if program.name == "oasis":
+        raise UserError(
+            "ema: oasis ends with the generators of groups, which come and go between rounds; "
+            "leave ema out"
+        )
+    nets = program.nets
+    without = [k for k in range(experiment.peers) if "generator" not in nets(k)]
+    if experiment.ema.combine and without:
+        raise UserError(
+            f"ema.combine: peer {without[0]} has no generator in {program.name}, and so no average "
+            "to combine; leave combine out"
+        )
+
+    def with_average(peer: int) -> Sequence[str]:
+        return (*nets(peer), AVERAGE) if "generator" in nets(peer) else nets(peer)
+
+    return replace(program, nets=with_average)
 
 
 def _check_server(server: int | None, experiment: Experiment) -> None:
@@ -58,6 +107,14 @@ def _check_server(server: int | None, experiment: Experiment) -> None:
         )
     if server is not None and experiment.peers < 2:
         raise UserError("peers: 1 is the server alone; an algorithm with a server needs workers")
+
+
+def _check_regulariser(config: Any, experiment: Experiment) -> None:
+    """Refuse a loss without the regulariser that the algorithm's settings ask for (Oasis)."""
+    gamma = getattr(getattr(config, "regulariser", None), "gamma", 0)
+    loss = experiment.loss_functions()
+    if gamma and loss.penalty is None:
+        raise UserError(no_regulariser(loss))
 
 
 def _check_links(name: str, config: Any, experiment: Experiment) -> None:

@@ -34,6 +34,7 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
+from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
@@ -42,6 +43,7 @@ from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
+from peer.starter.command import new
 from peer.state.checkpoint import PATTERN
 from peer.state.device import usable_device
 from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
@@ -248,6 +250,7 @@ def up_command(
             "--fresh"
         )
     check_data(experiment, program)
+    check_loggers(experiment)
     make_run_dir(folder)
     codes = up(experiment, folder, program.rounds, console, extra, STOP)
     STOP.let_go()
@@ -339,6 +342,9 @@ def profile_command(
         crossing = f", {link.duplex or 1:.0%} of it where two values cross"
         _say(f"link: {1e3 * link.delay:.3g} ms, {link.bandwidth:.4g} Mbit/s each way{crossing}")
     _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
+
+
+app.command("new")(new)
 
 
 def main() -> None:

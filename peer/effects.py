@@ -9,6 +9,7 @@ the ``await``: drivers copy them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -39,12 +40,18 @@ class StepResult(NamedTuple):
     loss: float
     gradient_norm_sq: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether both numbers are; if not, the step is skipped (:mod:`peer.compute.guard`)."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm_sq)
+
     @classmethod
     def mean(cls, results: Sequence[StepResult]) -> StepResult:
-        """The mean over several results; at least one."""
+        """The mean over several results, at least one; over the finite ones if there are any."""
         if len(results) == 1:
             return results[0]
-        losses, norms = zip(*results, strict=True)
+        finite = [result for result in results if result.is_finite]
+        losses, norms = zip(*(finite or results), strict=True)
         return cls(sum(losses) / len(losses), sum(norms) / len(norms))
 
 

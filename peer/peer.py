@@ -25,8 +25,10 @@ from peer.effects import (
     StepResult,
     Train,
 )
+from peer.gan.augment import View
 from peer.gan.net_name import PAIR, NetName
 from peer.state import PeerState
+from peer.state.moving_average import AVERAGE, take_in_generator
 from peer.streams import stream
 from topology import RuleSpec, Schedule, neighbour_weights
 
@@ -109,7 +111,7 @@ class Peer:
 
     @property
     def classes(self) -> int:
-        """How many classes the source has; 0 where it has no labels."""
+        """How many classes all peers have together; 0 where the images have no labels."""
         return self.state.classes
 
     @property
@@ -130,8 +132,8 @@ class Peer:
 
     @property
     def z_dim(self) -> int:
-        """How many numbers the generator starts from."""
-        return self.state.gan.z_dim
+        """How many numbers the generator starts from, those of a one-hot class included."""
+        return self.state.gan.inputs
 
     @property
     def device(self) -> torch.device:
@@ -172,11 +174,16 @@ class Peer:
     # --- rounds -----------------------------------------------------------------------------------
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
-        """Rounds from the state's own to ``count``; each is reported when its body is done."""
+        """Rounds from the state's own to ``count``; each is reported when its body is done.
+
+        A moving average of G, where the experiment has one, takes in G when the body is done.
+        """
         while self.state.round < count:
             yield self.state.round
             if self.after_round is not None:
                 await self.after_round(self)
+            if take_in_generator(self.state):
+                await self.combine(AVERAGE)
             measures = self._measures()
             self.state.round += 1
             self._exchanges.clear()
@@ -243,6 +250,10 @@ class Peer:
         """A mini-batch of this peer's own images, (batch, c, h, w)."""
         return self.state.draw_real()
 
+    def view(self, images: torch.Tensor) -> View:
+        """The images as D is to see them: augmented anew, if the experiment says so."""
+        return View(images, self.state.draw_uniforms(len(images)))
+
     async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
         """G(z): (batch, c, h, w)."""
         images: torch.Tensor = await Generate(net, z)
@@ -260,9 +271,10 @@ class Peer:
 
     async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
         """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
-        phi = (await self.judge(images)).requires_grad_()  # (batch, 1)
+        view = self.view(images)
+        phi = (await self.judge(view.images)).requires_grad_()  # (batch, 1)
         (cotangent,) = torch.autograd.grad(self.state.loss.generator(phi), phi)
-        return await self.feedback(images, cotangent)
+        return view.error_before(await self.feedback(view.images, cotangent))
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
         """One step of G, from dL/dx of the images that it generates.
@@ -379,6 +391,12 @@ class Peer:
             "missing": sorted(self._missing),
             **self._facts,
         }
+        if self.state.skipped:
+            measures["skipped"] = dict(sorted(self.state.skipped.items()))
+        if self.state.went_back:
+            measures["went_back"] = self.state.went_back
+        self.state.skipped.clear()
+        self.state.went_back = ""
         self._results.clear()
         self._missing.clear()
         self._facts.clear()

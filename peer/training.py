@@ -90,7 +90,7 @@ async def _g_first(peer: Peer, how: Training, of_d: dict[str, Any]) -> Results:
     z = peer.noise(how.prefix, how.batch)  # (batch, z_dim)
     fake = await peer.generate(generator, z)  # (batch, c, h, w), before G learns
     g = await peer.adapt(generator, z=z, **_arguments(how, "generator"))
-    return await peer.adapt(discriminator, fake=fake, **of_d), g
+    return await peer.adapt(discriminator, fake=fake, z=z, **of_d), g
 
 
 async def _simultaneous(peer: Peer, how: Training, of_d: dict[str, Any]) -> Results:

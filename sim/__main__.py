@@ -24,9 +24,11 @@ from peer.console import (
 )
 from peer.experiment import Experiment
 from peer.runtime.signals import STOPPED, Stop
+from peer.starter.command import new
 from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
+from sim.export.command import export
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
@@ -179,9 +181,11 @@ def _in_processes(
 app.command("plot")(plot)
 app.command("evaluate")(evaluate)
 app.command("sample")(sample)
+app.command("export")(export)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)
+app.command("new")(new)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import algorithms
 from peer.compute.execute import prepare_compute_thread
 from peer.experiment import Experiment
 from peer.experiment.profiles import with_profiles
+from peer.loggers import Logger, Pictures, check_loggers, open_loggers
 from peer.state.recorder import Recorder, choose_run_dir, make_run_dir, write_experiment
 from sim.machine.cpu_affinity import cores
 from sim.runs.checkpoints import (
@@ -41,6 +42,7 @@ def run(
     report: bool = True,
     resume: bool = False,
     stops: Stops | None = None,
+    loggers: Iterable[Logger] = (),
 ) -> Run:
     """Simulate an experiment: every peer of it, in this process.
 
@@ -57,6 +59,7 @@ def run(
         report: judge the generators and write figures, ``summary.json`` and ``report.html``.
         resume: go on with the run in ``run_dir`` from its last checkpoint.
         stops: when to make checkpoints, and whether to stop; by default never.
+        loggers: get what is measured, beside those that the experiment names.
 
     Raises:
         UserError: the experiment says something that cannot be, or there is nothing to go on from.
@@ -78,6 +81,7 @@ def run(
             raise UserError(nothing_to_go_on_from(folder))
         start = go_on(folder, experiment, states, rounds[0], engine, stops.every)
         stops.every = stops.every or start.every
+    check_loggers(experiment)
     quality = quality_log(experiment, program, folder / "quality.jsonl")
     began = time.monotonic()
     make_run_dir(folder)  # now that nothing can be refused any more
@@ -87,14 +91,21 @@ def run(
     with (
         Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder,
         quality or nullcontext(),
+        open_loggers(experiment, folder, loggers) as opened,
     ):
-        disagreement = LocalDisagreement(len(states), recorder.write_network)
+
+        def write_disagreement(round: int, found: dict[str, float]) -> None:
+            recorder.write_network(round, found)
+            opened.scalars("disagreement", found, round)
+
+        disagreement = LocalDisagreement(len(states), write_disagreement)
+        pictures = Pictures(experiment, program.rounds, folder, opened)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
-        observer = RunObserver(recorder, disagreement, quality, progress, taken)
+        observer = RunObserver(recorder, disagreement, quality, progress, taken, opened, pictures)
         driver = make_driver(experiment, states, program, observer, computing)
         start.prepare(driver, recorder, experiment.peers)
         Checkpoints(folder, experiment, recorder, driver, engine, stops, taken).run(

@@ -12,9 +12,13 @@ from rich.table import Table
 import algorithms
 from peer.console import RunDir, Set, load_experiment, terminal
 from peer.data import load_source
+from peer.data.classes import find_class, shown
+from peer.data.images import Images
 from peer.data.partitions import label_counts
+from peer.gan.conditional import Asked
 from peer.quality.samples import draw_samples, load_generators
 from peer.state.recorder import choose_run_dir, make_run_dir
+from sim.records.generators import generator_files
 from sim.records.reader import read_run
 from sim.reporting import plots
 from sim.reporting.console import show_report
@@ -33,6 +37,7 @@ from sim.studies.compare import (
 from sim.studies.disagreement_sweep import sweep_disagreement, write_sweep
 from sim.studies.evaluate import REAL, evaluate_run, evaluation_table
 from topology.errors import UserError
+from topology.names import suggestion
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
 
@@ -193,19 +198,46 @@ def sample(
     out: Annotated[
         Path | None, typer.Option("--out", help="The PNG. [default: RUN/samples-<peer>.png]")
     ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="The last generator, not its moving average.")
+    ] = False,
+    of_class: Annotated[
+        str | None,
+        typer.Option("--class", help="Which class, by name, where generators are told classes."),
+    ] = None,
 ) -> None:
     """Images from one peer's generator, as one PNG."""
     recorded = read_run(run)
     experiment = recorded.experiment
     if peer not in range(experiment.peers):
         raise UserError(f"--peer {peer}: the run has peers 0 to {experiment.peers - 1}")
-    file = recorded.folder / f"peer-{peer}" / "generator.safetensors"
-    if not file.exists():
+    file = generator_files(recorded, last).get(peer)
+    if file is None:
         others = ", ".join(map(str, recorded.generators)) or "nobody"
         why = "holds none" if peer in recorded.without_generator else "may not have finished"
         raise UserError(f"--peer {peer}: it left no generator (it {why}); {others} did")
-    gan = experiment.build_gan(load_source(experiment.data, peer, experiment.folder).shape)
+    images = load_source(experiment.data, peer, experiment.folder)
+    gan = experiment.build_gan(images.shape, classes=images.classes)
     generator = load_generators({peer: file}, gan)[peer]
+    if gan.classes:
+        generator = Asked(generator, gan.classes, _number_of_class(of_class, images))
+    elif of_class is not None:
+        raise UserError(
+            "--class: this run's generators are not told classes; train them with conditional: true"
+        )
     path = out or recorded.folder / f"samples-{peer}.png"
     plots.save_images(draw_samples(generator, gan.z_dim, count, seed), path)
     terminal(soft_wrap=True).print(f"{count} images: {path}")
+
+
+def _number_of_class(name: str | None, images: Images) -> int | None:
+    """The number of the class that a user names; None for all in turn."""
+    if name is None:
+        return None
+    names = [images.class_name(x) for x in range(images.classes)]
+    found = find_class(int(name) if name.isdecimal() else name, names, images.classes)
+    if found is None:
+        raise UserError(
+            f"--class {name}: there is no such class{suggestion(name, names)} ({shown(names)})"
+        )
+    return found

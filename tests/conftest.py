@@ -35,6 +35,12 @@ def cache_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
 
 
+@pytest.fixture(scope="session")
+def judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of judges for all workers of the session: the digits' judge is trained once."""
+    return cache_of_session(tmp_path_factory) / "hearsay"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

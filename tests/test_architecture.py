@@ -29,7 +29,7 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-PURE = ["peer.net.wire", "peer.net.link", "peer.net.endpoint"]
+PURE = ["peer.net.wire", "peer.net.link", "peer.net.endpoint", "peer.data.agreement"]
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None]]:

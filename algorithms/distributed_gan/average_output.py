@@ -30,7 +30,8 @@ class Aggregate(Settings):
 def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
     """dL/dphi_j, (batch, m), of G's loss by the aggregated output.
 
-    The outputs D_j are probabilities sigma(phi_j), or, with least squares, phi_j itself. F2A's
+    The outputs D_j are probabilities sigma(phi_j); with least squares, hinge and Wasserstein, whose
+    losses are of logits, they are phi_j itself. F2A's
     lambda, one of the peer's facts, takes a step, too.
 
     Args:
@@ -40,8 +41,8 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         how: the settings.
     """
     leaf = phi.detach().requires_grad_()
-    least_squares = peer.loss == "lsgan"
-    D = leaf if least_squares else torch.sigmoid(leaf)  # (batch, m)
+    of_logits = peer.loss in ("lsgan", "hinge", "wgan")
+    D = leaf if of_logits else torch.sigmoid(leaf)  # (batch, m)
     temperature = torch.tensor(float(peer.facts.get("lambda", how.start)), requires_grad=True)
     match how.by:
         case "mean":
@@ -52,8 +53,10 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         case "softmax":
             weights = torch.softmax(temperature.to(D.device) * D, dim=1)
             aggregated = (weights * D).sum(dim=1)
-    if least_squares:
+    if peer.loss == "lsgan":
         loss = (aggregated - 1).square().mean()
+    elif of_logits:
+        loss = -aggregated.mean()
     elif peer.loss == "bce_sat":
         loss = torch.log1p(-aggregated).mean()
     else:
@@ -95,8 +98,9 @@ async def judge(peer: Peer, server: int) -> None:
     if fakes is None:
         return
     await peer.adapt("discriminator", fake=fakes.tensors["d"])
-    await peer.send(server, "outputs", {"phi": await peer.judge(fakes.tensors["g"])})
+    view = peer.view(fakes.tensors["g"])
+    await peer.send(server, "outputs", {"phi": await peer.judge(view.images)})
     answer = await peer.receive("dL_dphi", server)
     if answer is not None:
-        error = await peer.feedback(fakes.tensors["g"], answer.tensors["cotangent"])
-        await peer.send(server, "error", {"e": error})
+        error = await peer.feedback(view.images, answer.tensors["cotangent"])
+        await peer.send(server, "error", {"e": view.error_before(error)})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
+from peer.compute.guard import keep_buffers, may_step, restore
 from peer.effects import (
     VJP,
     Effect,
@@ -17,7 +19,7 @@ from peer.effects import (
     StepResult,
     Train,
 )
-from peer.gan.net_name import NetName
+from peer.gan.net_name import NetName, pair_of
 from peer.gan.objectives import OBJECTIVES
 from peer.state import PeerState
 from peer.streams import torch_seeded
@@ -40,12 +42,19 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             results = []
             for _ in range(steps):
                 results.append(_gradient(state, effect))
-                state.nets[net].step()
+                if may_step(state, net, results[-1].is_finite):
+                    state.nets[net].step(state.round)
             return StepResult.mean(results)
-        case Gradient():
-            return _gradient(state, effect)
+        case Gradient(net):
+            result = _gradient(state, effect)
+            if not result.is_finite:
+                state.nets[net].arena.gradient.fill_(math.nan)  # Step is to see it
+            return result
         case Step(net):
-            return state.nets[net].step()
+            gradient = state.nets[net].arena.gradient
+            if may_step(state, net, math.isfinite(gradient.dot(gradient).item())):
+                state.nets[net].step(state.round)
+            return None
         case Generate(net, z):
             with torch.no_grad(), _seeded_generator(state):
                 return state.nets[net].module(z)
@@ -83,11 +92,15 @@ def _seeded_generator(state: PeerState) -> AbstractContextManager[None]:
 
 
 def _gradient(state: PeerState, effect: Train | Gradient) -> StepResult:
-    """Draw a mini-batch and leave the objective's gradient in the net's arena."""
+    """Draw a mini-batch and leave the objective's gradient in the net's arena.
+
+    Where the result is not finite, buffers are as before.
+    """
     objective, proximal = OBJECTIVES[effect.objective], effect.proximal
     prefix = NetName.parse(effect.net).prefix
     batch = state.draw_batch(objective.sees_data, effect.inputs, prefix, effect.batch)
     net = state.nets[effect.net]
+    kept = keep_buffers(state.nets[name] for name in pair_of(prefix) if name in state.nets)
     generator, discriminator = state.pair(prefix)
     with _seeded_generator(state):
         value, loss = objective.value(generator, discriminator, state.loss, batch)
@@ -98,7 +111,10 @@ def _gradient(state: PeerState, effect: Train | Gradient) -> StepResult:
         trained = len(gradient)  # buffers, at the tail, are not pulled
         gradient.add_(net.arena.vector[:trained], alpha=proximal.mu)
         gradient.sub_(proximal.anchor[:trained], alpha=proximal.mu)
-    return StepResult(loss.item(), gradient.dot(gradient).item())
+    result = StepResult(loss.item(), gradient.dot(gradient).item())
+    if not result.is_finite:
+        restore(kept)
+    return result
 
 
 def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:

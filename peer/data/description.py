@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,15 @@ class Description:
         low, high = (extremes / images.unit + images.offset).round(3).tolist()
         return cls(len(names), names, _digest(names), images.shape, low, high)
 
+    def with_classes(self, names: tuple[str, ...]) -> Description:
+        """The same images, numbered by other classes."""
+        return replace(self, classes=len(names), names=names, digest=_digest(names))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the names of its classes fit into a message; else a digest stands for them."""
+        return self.names is not None and len(_text(self.names).encode()) <= MOST_BYTES
+
     def differences(self, other: Description) -> list[str]:
         """What must be equal and is not, each in words that follow on "its data ...".
 
@@ -64,7 +73,7 @@ class Description:
         if self.shape != other.shape:
             found.append(f"are images of {_size(other.shape)}, and here of {_size(self.shape)}")
         if self.digest != other.digest:
-            found.append(f"have {_named(other)}, and here {_named(self)}")
+            found.append(f"have {named(other)}, and here {named(self)}")
         return found
 
     def doubts(self, other: Description) -> list[str]:
@@ -79,11 +88,9 @@ class Description:
 
     def to_words(self) -> dict[str, int | str | list[int]]:
         """Numbers and text for msgpack, at most about 1.5 KiB: names, unless they are too many."""
-        names = json.dumps(self.names, ensure_ascii=False, separators=(",", ":"))
-        small = self.names is not None and len(names.encode()) <= MOST_BYTES
         return {
             "classes": self.classes,
-            "names": names if small else "",
+            "names": _text(self.names) if self.names is not None and self.is_small else "",
             "digest": self.digest,
             "shape": list(self.shape),
             "low": round(1000 * self.low),
@@ -138,12 +145,32 @@ def check_alike(descriptions: Mapping[int, Description], *, classes: bool = True
                 f"{_size(other.shape)}; set data.size and data.channels, or save them alike"
             )
         if classes and here.digest != other.digest:
-            union = {name for of in descriptions.values() for name in of.names or ()}
-            names = ", ".join(_quoted(name) for name in sorted(union, key=by_number_then_text))
             raise UserError(
-                f"data.path: peer {first} has {_named(here)}, and peer {peer} {_named(other)}; "
-                f"list all classes in one order at every peer, data.classes: [{names}]"
+                f"data.path: peer {first} has {named(here)}, and peer {peer} {named(other)}; "
+                f"list all classes in one order at every peer, {listed(descriptions.values())}"
             )
+
+
+def refuse_mixture(labelled: Mapping[int, bool]) -> None:
+    """Refuse peers of which some have images in classes, and others without.
+
+    Raises:
+        UserError: naming the first of each.
+    """
+    with_labels = [k for k, has_them in labelled.items() if has_them]
+    without = [k for k, has_them in labelled.items() if not has_them]
+    if with_labels and without:
+        raise UserError(
+            f"data.path: peer {with_labels[0]} has images in classes, and peer {without[0]} "
+            "without; sort all of them into classes, or none"
+        )
+
+
+def listed(descriptions: Iterable[Description]) -> str:
+    """The line of an experiment file that lists all their classes."""
+    union = {name for of in descriptions for name in of.names or ()}
+    names = ", ".join(_quoted(name) for name in sorted(union, key=by_number_then_text))
+    return f"data.classes: [{names}]"
 
 
 def _quoted(name: str) -> str:
@@ -153,6 +180,10 @@ def _quoted(name: str) -> str:
 
 
 _WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+
+
+def _text(names: tuple[str, ...]) -> str:
+    return json.dumps(names, ensure_ascii=False, separators=(",", ":"))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -174,7 +205,8 @@ def _size(shape: tuple[int, int, int]) -> str:
     return f"{width}x{height} with {channels} channel{'s' * (channels != 1)}"
 
 
-def _named(of: Description) -> str:
+def named(of: Description) -> str:
+    """Its classes in a sentence: how many, and the first of their names."""
     if not of.classes:
         return "no classes"
     names = f" ({shown(of.names)})" if of.names else f" (digest {of.digest})"

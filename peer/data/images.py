@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class Found:
         is_text: whether labels are names (of folders, say) rather than numbers.
         unit: as of `Images`, with an offset of -1; None where pixels are of the user's making, and
             their type and values must show what they mean.
+        files: of the images, in their order, where each has a file of its own.
     """
 
     count: int
@@ -91,3 +93,4 @@ class Found:
     label_names: tuple[str, ...] | None = None
     is_text: bool = False
     unit: float | None = None
+    files: Sequence[Path] = ()

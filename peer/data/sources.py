@@ -24,6 +24,7 @@ from peer.data.classes import (
     number_classes,
     shown,
 )
+from peer.data.description import refuse_mixture
 from peer.data.formats.arrays import find_cifar10, find_npz, in_range, reader
 from peer.data.formats.folder import find_pictures
 from peer.data.formats.hub import find_on_hub
@@ -82,15 +83,10 @@ def common_classes(
     if spec.source == "synthetic" or isinstance(spec.classes, tuple):
         return None
     named = {k: _classify(spec, _find(spec, k, folder))[1:] for k in peers}
-    without = [k for k, (labels, _) in named.items() if labels is None]
-    if len(without) == len(named):
+    labelled = {k: labels is not None for k, (labels, _) in named.items()}
+    refuse_mixture(labelled)
+    if not any(labelled.values()):
         return None
-    if without:
-        other = next(k for k in named if k not in without)
-        raise UserError(
-            f"data.path: peer {other} has images in classes, and peer {without[0]} without; sort "
-            "all of them into classes, or none"
-        )
     return tuple(sorted({x for _, names in named.values() for x in names}, key=by_number_then_text))
 
 

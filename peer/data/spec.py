@@ -113,7 +113,8 @@ class DataSpec(Settings):
         channels: 1 for grey, 3 for colour; without it 3 of `folder` and `hub`, 1 of `synthetic`,
             and of the others what there is.
         classes: the names of all classes in one order, the same for all peers: a peer's own classes
-            become numbers in that list. Of `synthetic`: how many there are.
+            become numbers in that list. Without it, peers with images of their own agree on one.
+            Of `synthetic`: how many there are.
         background: of transparent pictures: `white` (the default), `black` or `#rrggbb`.
         range: what the values of files mean, where type and values do not show it: `bytes` (0 to
             255), `unit` (0 to 1) or `signed` (-1 to 1).

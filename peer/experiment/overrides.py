@@ -15,6 +15,7 @@ _SHORTHAND = {
     "gan": "name",
     "algorithm": "name",
     "optimizer": "name",
+    "loss": "name",
     "compression": "name",
     "devices": "default",
 }

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,18 @@ from peer.data.spec import DataSpec
 from peer.experiment.addresses import ipc_path, is_ipc
 from peer.experiment.cost_models import Devices, NetworkSpec
 from peer.experiment.overrides import override
-from peer.experiment.parts import FaultSpec, MetricsSpec, NamedSpec, OptimizerSpec
+from peer.experiment.parts import (
+    Augment,
+    AugmentSpec,
+    Conditional,
+    Ema,
+    FaultSpec,
+    LossKey,
+    LossSpec,
+    MetricsSpec,
+    NamedSpec,
+    OptimizerSpec,
+)
 from peer.experiment.validation import validated
 from peer.experiment.yaml_file import read_mapping
 from peer.gan.build import Gan, make_gan
@@ -29,8 +41,10 @@ from peer.gan.losses import LOSSES, Loss
 from peer.gan.models.shapes import Shape
 from peer.gan.net_name import PAIR, NetName
 from peer.gan.optimizers import make_optimizer
+from peer.gan.penalties import Penalties, couples_samples
+from peer.gan.schedules import Schedule
 from peer.settings import Settings
-from topology.errors import UserError
+from topology.errors import UserError, note
 from topology.names import suggestion
 
 
@@ -52,12 +66,29 @@ class Experiment(Settings):
     )
     algorithm: NamedSpec = Field(description="What the peers do, and its settings.")
     gan: NamedSpec = Field(description="A model's name, or module:factory for your own.")
-    optimizer: OptimizerSpec = Field(description="An element-wise torch optimizer, or one a net.")
-    loss: Literal["bce_ns", "bce_sat", "lsgan"] = Field(
-        "bce_ns", description="Minimax, non-saturating or saturating, or least squares."
+    optimizer: OptimizerSpec = Field(
+        description="An element-wise torch optimizer, and the schedule of its rate; or one a net."
+    )
+    loss: LossKey = Field(
+        default_factory=LossSpec,
+        description="A loss's name, or {name: wgan, gradient_penalty: 10}.",
+    )
+    conditional: Conditional = Field(
+        None,
+        description="Whether G and D are told classes: true, or {labels: own, embedding: 16}.",
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
     batch: int = Field(64, ge=2, le=1_000_000, description="Images a mini-batch.")
+    augment: Augment = Field(
+        default_factory=AugmentSpec,
+        description="How images, real and fake, are changed before D sees them (DiffAugment): "
+        "[translation, cutout, colour, flip], or {translation: true, ..}.",
+    )
+    ema: Ema | None = Field(
+        None,
+        description="A moving average of G, which is judged and drawn from: its decay, or "
+        "{decay: 0.999, combine: false}.",
+    )
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     threads: int = Field(1, ge=1, le=1024, description="Compute threads a peer; changes rounding.")
@@ -150,23 +181,46 @@ class Experiment(Settings):
         return self.listen.format(id=peer, port=self.port + peer)
 
     def loss_functions(self) -> Loss:
-        """The pair of losses that ``loss`` names."""
-        return LOSSES[self.loss]
+        """The pair of losses that ``loss`` names, with its penalties."""
+        of = self.loss
+        penalties = Penalties(of.gradient_penalty, of.r1, of.r1_every)
+        return replace(LOSSES[of.name], penalties=penalties)
 
-    def build_gan(self, sample_shape: Shape, owner: int | None = None) -> Gan:
+    def build_gan(
+        self, sample_shape: Shape, owner: int | None = None, classes: int | None = None
+    ) -> Gan:
         """The experiment's GAN for images of ``sample_shape`` (channels, height, width).
 
         Initial weights are equal at all peers, unless the experiment says ``init: own`` and names
-        their ``owner``. Raises UserError as :func:`peer.gan.build.make_gan` does.
+        their ``owner``. Nets that are told classes are for as many as ``data.classes`` names, or
+        for the ``classes`` that the data have. Raises UserError as
+        :func:`peer.gan.build.make_gan` does, and where there are no classes to be told.
         """
-        return make_gan(
+        told, named = self.conditional, self.data.classes
+        if told is not None and isinstance(named, tuple):
+            classes = len(named)
+        if told is not None and not classes:
+            raise UserError(
+                "conditional: the data have no classes to be told; give the images labels, and "
+                "name them in data.classes"
+            )
+        gan = make_gan(
             self.gan.name,
             self.gan.settings,
             sample_shape,
             seed=self.seed,
             owner=owner if self.init == "own" else None,
             folder=self.folder,
+            classes=(classes or 0) if told else 0,
+            embedding=told.embedding if told else 0,
         )
+        if (self.loss.gradient_penalty or self.loss.r1) and couples_samples(gan.discriminator):
+            note(
+                "loss: gradients with respect to an image are penalised, and batch-norm in the "
+                f"discriminator of '{self.gan.name}' couples the images of a batch; prefer one "
+                "without it, such as resnet32 or mlp-digits"
+            )
+        return gan
 
     def optimizer_for(self, net: str) -> NamedSpec:
         """The optimizer of the net called ``net``: that of its role, whatever its prefix.
@@ -176,6 +230,15 @@ class Experiment(Settings):
         """
         of_role: NamedSpec = getattr(self.optimizer, NetName.parse(net).role)
         return of_role
+
+    def schedule_for(self, net: str) -> Schedule:
+        """How the learning rate of the net called ``net`` changes over the algorithm's rounds.
+
+        Raises:
+            UserError: there is no such schedule, or it does not fit the rounds.
+        """
+        optimizer = self.optimizer_for(net)
+        return Schedule.of(optimizer.settings, self.algorithm.settings.get("rounds"))
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of each part that all peers must agree on, as hexadecimal, by the part's name.
@@ -191,7 +254,7 @@ class Experiment(Settings):
             "algorithm": self.algorithm.model_dump(mode="json"),
             "gan": [self.gan.model_dump(mode="json"), self.init],
             "optimizer": self.optimizer.model_dump(mode="json"),
-            "loss": self.loss,
+            "loss": self.loss.model_dump(mode="json"),
             "data": data,
             "batch": self.batch,
             "seed": self.seed,
@@ -204,6 +267,12 @@ class Experiment(Settings):
         if self.metrics.quality_every and self.data.partition.name == "own":
             scored = self.metrics.inception is None, self.metrics.quality_every
             parts["metrics"] = scored  # peers exchange moments, and ask for them in those rounds
+        if self.augment.names:
+            parts["augment"] = self.augment.names
+        if self.ema is not None:
+            parts["ema"] = self.ema.model_dump(mode="json")
+        if self.conditional is not None:
+            parts["conditional"] = self.conditional.model_dump(mode="json")
         return {name: _digest(value) for name, value in parts.items()}
 
     def resolved(self) -> dict[str, Any]:
@@ -309,6 +378,7 @@ def _check(experiment: Experiment) -> None:
     for role in PAIR:
         optimizer = experiment.optimizer_for(role)
         make_optimizer(optimizer.name, optimizer.settings, [nn.Parameter(torch.zeros(1))])
+        experiment.schedule_for(role)
     if isinstance(experiment.codec, Choco) and not experiment.schedule.static:
         raise UserError(
             "compression: choco keeps copies at both ends of fixed links, and this graph changes; "

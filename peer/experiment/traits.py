@@ -32,7 +32,10 @@ def traits(experiment: Experiment, images: str) -> dict[str, Any]:
     graph = keys["graph"]
     if isinstance(graph, dict) and "file" in graph:
         graph = "a file"  # wherever it lies: what is in it counts
-    return {part: keys[part] for part in parts} | {
+    later = {"augment": experiment.augment.names} | {of: keys[of] for of in ("ema", "conditional")}
+    found = {part: keys[part] for part in parts}
+    found |= {part: value for part, value in later.items() if value}  # older states lack them
+    return found | {
         "algorithm": algorithm,
         "compression": keys["compression"],
         "graph": graph,

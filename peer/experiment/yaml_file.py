@@ -201,6 +201,19 @@ def write_mapping(keys: dict[str, Any]) -> str:
     return yaml.dump(keys, Dumper=_Writer, sort_keys=False)
 
 
+def write_value(value: Any) -> str:
+    """One value on one line, as it may stand behind a key of a file that is read back."""
+    line = yaml.dump(
+        [value],
+        Dumper=_Writer,
+        default_flow_style=True,
+        sort_keys=False,
+        width=math.inf,
+        allow_unicode=True,
+    )
+    return str(line).strip()[1:-1]
+
+
 def _decoded(content: bytes, where: str) -> str:
     for mark, name in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
         if content.startswith(mark):

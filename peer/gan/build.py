@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from peer.gan.arena import Arena, Layout
+from peer.gan.conditional import conditional_pair
 from peer.gan.models import MODELS
 from peer.gan.models.shapes import Shape
 from peer.gan.net_name import Role
@@ -35,12 +36,20 @@ class Gan:
         z_dim: how many numbers the generator starts from.
         draws: whether either module draws random numbers while training, as dropout does. Then it
             runs with torch's generator set from the peer's own stream.
+        classes: of a conditional pair (:mod:`peer.gan.conditional`): G is told one by its last
+            ``classes`` inputs, D beside an image; 0 where there are none.
     """
 
     generator: nn.Module
     discriminator: nn.Module
     z_dim: int
     draws: bool
+    classes: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers the generator takes: those of z, and of a one-hot class."""
+        return self.z_dim + self.classes
 
     @property
     def modules(self) -> dict[Role, nn.Module]:
@@ -74,6 +83,8 @@ def make_gan(
     seed: int,
     owner: int | None = None,
     folder: Path | None = None,
+    classes: int = 0,
+    embedding: int = 16,
 ) -> Gan:
     """Make the GAN called ``name``.
 
@@ -84,6 +95,8 @@ def make_gan(
         seed: of the initial weights, which are equal at all peers.
         owner: a peer whose initial weights differ from the others'; None for equal ones.
         folder: where a user's module is looked for first.
+        classes: that the nets are told; 0 for nets without classes.
+        embedding: how many numbers a class is to G.
 
     Raises:
         UserError: an unknown model or setting, a factory that cannot be imported, or modules whose
@@ -92,17 +105,23 @@ def make_gan(
     source = stream(seed, "init") if owner is None else stream(seed, owner, "init")
     factory = MODELS.get(name) or _import_factory(name, folder)
     settings = _of_their_kinds(factory, settings)
+    z_dim = 0
     with torch_seeded(int(source.integers(2**63))):
         try:
-            pair = factory(sample_shape, **settings)
+            if classes:
+                pair, z_dim = conditional_pair(
+                    name, factory, settings, sample_shape, classes, embedding
+                )
+            else:
+                pair = factory(sample_shape, **settings)
         except (TypeError, ValueError, RuntimeError) as problem:  # an unknown one, width: -1...
             raise UserError(
                 f"gan: '{name}' cannot be built with these settings: {_first_line(problem)}"
             ) from None
         generator, discriminator = _pair(name, pair)
-        z_dim = int(settings.get("z", 0)) or _z_dim(generator)
-        draws = _check(name, generator, discriminator, z_dim, sample_shape)
-    return Gan(generator, discriminator, z_dim, draws)
+        z_dim = z_dim or int(settings.get("z", 0)) or _z_dim(generator)
+        draws = _check(name, generator, discriminator, z_dim + classes, sample_shape)
+    return Gan(generator, discriminator, z_dim, draws, classes)
 
 
 def _of_their_kinds(factory: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

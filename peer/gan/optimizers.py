@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from peer.gan.schedules import SETTINGS
 from topology.errors import UserError
 from topology.names import suggestion
 from topology.settings import like_default
@@ -46,7 +47,8 @@ def make_optimizer(
 
     Args:
         name: a key of :data:`OPTIMIZERS`.
-        settings: torch's own keyword arguments, such as ``lr``.
+        settings: torch's own keyword arguments, such as ``lr``; those of the schedule, which are
+            :mod:`peer.gan.schedules`', are passed over.
         parameters: one leaf (layout.trained,) for each arena.
         key: where the optimizer stands in the experiment file, for errors.
 
@@ -60,7 +62,7 @@ def make_optimizer(
         )
     kind, implementation = OPTIMIZERS[name]
     parameters_of = inspect.signature(kind.__init__).parameters
-    known = set(parameters_of) - _HIDDEN
+    known = set(parameters_of) - _HIDDEN | set(SETTINGS)
     for setting in settings:
         if setting not in known:
             raise UserError(
@@ -70,6 +72,7 @@ def make_optimizer(
     given = {
         setting: like_default(f"{key}.{setting}", value, parameters_of[setting].default)
         for setting, value in settings.items()
+        if setting not in SETTINGS
     }
     try:
         return kind(list(parameters), **given, **implementation)

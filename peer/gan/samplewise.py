@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from peer.gan.conditional import judges
+
 SAMPLEWISE = frozenset(
     {
         nn.Conv2d,
@@ -59,8 +61,12 @@ def _first_dimension(part: nn.Module) -> int:
 def of_both(
     net: Callable[[torch.Tensor], torch.Tensor], first: torch.Tensor, second: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``net(first), net(second)``, (batch, ...) each; in one pass if ``net`` is samplewise."""
+    """``net(first), net(second)``, of real images and of fakes, (batch, ...) each.
+
+    In one pass if ``net`` is samplewise.
+    """
     if not is_samplewise(net):
-        return net(first), net(second)
+        of_first, of_second = judges(net)  # where D is told classes, these differ
+        return of_first(first), of_second(second)
     both = net(torch.cat((first, second)))
     return both[: len(first)], both[len(first) :]

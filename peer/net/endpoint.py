@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from peer.data.agreement import Agreed
 from peer.effects import Moment
 from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.exchange import Delivered, Piece, Settled
@@ -30,7 +31,6 @@ from topology.errors import UserError
 
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
-
 
 SILENT = 1.5
 """Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
@@ -118,7 +118,9 @@ class InPhase:
     phase: Phase
 
 
-Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note
+Event = (
+    Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note | Agreed
+)
 
 
 @dataclass
@@ -164,6 +166,7 @@ class Endpoint:
         self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
         self._farewell: _Farewell | None = None
         self._watch = IsolationWatch(self.links, now, isolation)
+        self._agreement = next((link.me.data for link in links.values()), None)  # on classes
         self._hurry_until = float("inf")  # to stop, we wait for nobody after that
 
     # --- commands ---------------------------------------------------------------------------------
@@ -258,6 +261,8 @@ class Endpoint:
             link.tick(now)
         if self._farewell is None and (isolated := self._watch.look(now)) is not None:
             self.events.append(isolated)
+        if self._agreement is not None and not self._watch.is_hopeless:
+            self.events.extend(filter(None, [self._agreement.look(now)]))
         self._give_up_on_the_silent(now)
         self._listen_to_all(now)
         if self._failure is not None and now >= self._failure[0]:
@@ -268,6 +273,8 @@ class Endpoint:
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbours'."""
         self._watch.skip_time(seconds)
+        if self._agreement is not None:
+            self._agreement.skip_time(seconds)
         for link in self.links.values():
             link.session.skip_time(seconds)
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import zmq
 
+from peer.data.agreement import Agreed
 from peer.net.admission import Answer, Note
 from peer.net.endpoint import (
     Arriving,
@@ -98,7 +99,9 @@ class IoThread(threading.Thread):
         self.sockets = sockets
         self.endpoint = endpoint
         self.log = log
-        self.results: queue.SimpleQueue[Arriving | Outcome | Exception] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[Arriving | Outcome | Agreed | Exception] = (
+            queue.SimpleQueue()
+        )
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
@@ -215,7 +218,7 @@ class IoThread(threading.Thread):
         events = self.endpoint.events
         while events:
             match events.popleft():
-                case Arriving() | Outcome() as result:
+                case Arriving() | Outcome() | Agreed() as result:
                     self.results.put(result)
                 case Failed(problem):
                     self.results.put(problem)

@@ -270,7 +270,7 @@ class Link:
                 return
             self.session.refuse(tuple(message.parts))
             self._end("it runs another experiment")
-        elif self.session.welcomed(now):  # whatever was on its way may be lost
+        elif self.session.welcomed(now, message.heard):  # whatever was on its way may be lost
             self._sender.offer_everything(now)
 
     def _judge(self, verdict: Whole | Unusable | None) -> None:

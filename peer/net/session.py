@@ -6,15 +6,15 @@ messages and the time go in, messages and events come out.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from peer.data.description import Description, check_alike
+from peer.data.agreement import Agreement, Statement, mark_of
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.failure_detector import FailureDetector, Timing
 from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Welcome
-from topology.errors import UserError
 
 
 class Phase(Enum):
@@ -41,13 +41,16 @@ FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 
 @dataclass(frozen=True)
 class Identity:
-    """What a peer says of itself in its HELLO."""
+    """What a peer says of itself in its HELLO.
+
+    All of it stays as it is, but what ``data`` knows: HELLO is said again whenever that grows.
+    """
 
     peer: int
     session: int  # random, one a process
     fingerprint: Mapping[str, str]
     signature: Mapping[str, str]
-    data: Description | None = None  # of private images
+    data: Agreement | None = None  # of private images
 
     def differing(self, hello: Hello | Probe) -> tuple[str, ...]:
         """The parts in which another peer's experiment, or data, differ from ours."""
@@ -58,12 +61,9 @@ class Identity:
         if self.data is None or not hello.data:
             return ""
         try:
-            check_alike({self.peer: self.data, hello.peer: Description.from_words(hello.data)})
+            return self.data.objection(hello.peer, Statement.from_words(hello.data))
         except ValueError as problem:
             return f"data: peer {hello.peer} describes its images in another way: {problem}"
-        except UserError as problem:
-            return str(problem)
-        return ""
 
     def _differing_parts(self, hello: Hello | Probe) -> tuple[str, ...]:
         ours = {**self.fingerprint, **self.signature}
@@ -138,6 +138,8 @@ class Session:
         self._welcomed = False  # it knows us
         self._hello_at = now
         self._hello_after = timing.hello
+        self._told = ""  # what our last HELLO told of our data, as a mark
+        self._heard = ""  # and what of that has been welcomed
         self._dialled_at = now
         self._question: tuple[float, int] | None = None  # to a neighbour whose id is claimed twice
 
@@ -190,9 +192,10 @@ class Session:
     # --- handshake --------------------------------------------------------------------------------
 
     def greet(self, now: float) -> None:
-        """Say who we are."""
+        """Say who we are, and what we know of everybody's data."""
         fingerprint, signature = dict(self.me.fingerprint), dict(self.me.signature)
-        data = self.me.data.to_words() if self.me.data is not None else {}
+        data = self.me.data.statement.to_words() if self.me.data is not None else {}
+        self._told = self._mark
         self._say(Hello(self.me.peer, fingerprint, signature, max(0, self.at.round), data))
         self._hello_at = now + self._hello_after
         self._hello_after = min(2 * self._hello_after, 1.0)
@@ -204,12 +207,12 @@ class Session:
             return False  # all has been said
         restarted = new and (self.number is not None or self.phase in FINAL)
         self.number = session
+        self._heard = "" if new else self._heard
         if new or not self._welcomed:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
         if differing:
-            self._say(Reject(session, MISMATCH, list(differing[:NAMED])))
-            self.refuse(differing, self.me.data_differ(hello))
+            self._reject(session, differing, hello, now)
             return False
         self.detector.hear(now)
         if restarted:  # it knows nothing of us
@@ -219,12 +222,31 @@ class Session:
             self._began = now
             self.their_at = BEFORE_ALL
             self.change(Phase.UNKNOWN, "restarted")
-        self._say(Welcome(session, max(0, self.at.round)))
+        self._say(Welcome(session, max(0, self.at.round), mark_of(hello.data)))
+        if self.me.data is not None and hello.data:
+            self.me.data.learn(Statement.from_words(hello.data))
         self._up_if_mutual()
         return restarted
 
-    def welcomed(self, now: float) -> bool:
+    def _reject(self, session: int, differing: tuple[str, ...], hello: Hello, now: float) -> None:
+        """Do without the neighbour, and have it know why."""
+        words = self.me.data_differ(hello)
+        if self.me.data is not None and differing == ("data",):
+            with contextlib.suppress(ValueError):  # it said nothing that can be understood
+                self.me.data.withdraw(Statement.from_words(hello.data))
+        if self._heard != self._mark:
+            self.greet(now)  # from that it finds the reason, in more words than fit a REJECT
+        self._say(Reject(session, MISMATCH, list(differing[:NAMED])))
+        self.refuse(differing, words)
+
+    @property
+    def _mark(self) -> str:
+        """What we could tell of data, as a mark."""
+        return "" if self.me.data is None else self.me.data.statement.mark
+
+    def welcomed(self, now: float, heard: str = "") -> bool:
         """The neighbour accepts our HELLO; returns whether it did not know us before."""
+        self._heard = heard
         first = not self._welcomed
         self._welcomed = True
         self.detector.begin_anew(now)
@@ -235,8 +257,10 @@ class Session:
     def refuse(self, parts: tuple[str, ...], words: str = "") -> None:
         """It runs another experiment: nothing of it will be averaged."""
         if self.phase is not Phase.REFUSED:
-            self.change(Phase.REFUSED, f"it runs another experiment: {', '.join(parts)} differ")
-            self._tell(Mismatch(parts, words if parts == ("data",) else ""))
+            words = words if parts == ("data",) else ""
+            reason = words or f"it runs another experiment: {', '.join(parts)} differ"
+            self.change(Phase.REFUSED, reason)
+            self._tell(Mismatch(parts, words))
 
     def _up_if_mutual(self) -> None:
         """UP once we know the neighbour and it knows us."""
@@ -271,7 +295,9 @@ class Session:
         """Let time pass: greet, ask, suspect."""
         if self.phase in FINAL or self.phase is Phase.LEFT:
             return
-        if not self._welcomed and now >= self._hello_at:
+        if self._told != self._mark:  # there is news
+            self._hello_at, self._hello_after = now, self.timing.hello
+        if now >= self._hello_at and (not self._welcomed or self._heard != self._mark):
             self.greet(now)
         silent = self.detector.silence(now)
         if self.phase is Phase.UP and silent >= self.timing.suspect:

@@ -16,7 +16,7 @@ import msgpack
 from peer.effects import Moment
 
 MAGIC = "hearsay"
-VERSION = 2
+VERSION = 3
 HEADER_LIMIT = 2048
 """Bytes of a header, at most."""
 
@@ -38,7 +38,7 @@ class Hello:
     fingerprint: dict[str, str]  # the experiment's parts that all must agree on
     signature: dict[str, str]  # nets and their layouts
     round: int
-    data: dict[str, Any] = field(default_factory=dict)  # of private images: Description.to_words
+    data: dict[str, Any] = field(default_factory=dict)  # of private images: Statement.to_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Welcome:
 
     session: int
     round: int
+    heard: str = ""  # what it told of private data: peer.data.agreement.mark_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "net": _word(64),
     "codec": _word(16),
     "code": _word(64),
+    "heard": _word(64),
     "parts": _words,
     "fingerprint": _table,
     "signature": _table,

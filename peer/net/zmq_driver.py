@@ -6,6 +6,7 @@ The compute thread runs the coroutine and its local effects here; the I/O thread
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -18,6 +19,7 @@ import torch
 from peer.compute.combine import StreamingCombine, combine
 from peer.compute.compressed_combine import compress, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
+from peer.data.agreement import Agreed
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.net.endpoint import Arriving, Outcome, Part
 from peer.net.io_thread import IoThread
@@ -46,6 +48,8 @@ class ZmqDriver:
         report: is called with each :class:`Report` (records, checkpoints); returns whether another
             round is to follow.
         stop: once set, neighbours are waited for no longer than it takes to finish the round.
+        agree: is called with the classes that all peers have agreed on, before the program starts;
+            None where there is nothing to agree on.
 
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
@@ -57,11 +61,13 @@ class ZmqDriver:
         io: IoThread,
         report: Callable[[Report], bool],
         stop: threading.Event,
+        agree: Callable[[Agreed], None] | None = None,
     ) -> None:
         self.peer = peer
         self.io = io
         self.report = report
         self.stop = stop
+        self.agree = agree
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
@@ -75,15 +81,28 @@ class ZmqDriver:
         """
         prepare_compute_thread(threads)
         self.io.start()
-        running = program.start(self.peer)
-        result: Any = None
         reason = "crashed"
         try:
+            if self.agree is not None:
+                self.agree(self._agreed())
+            is_complete = self._carry_out(program)
+            reason = "finished" if is_complete else "stopped"
+            return is_complete
+        except Stopped:
+            reason = "stopped"
+            raise
+        finally:
+            patience = PATIENCE if reason == "crashed" or self.stop.is_set() else patience
+            self.io.finish(self.peer.state.round, patience, reason)
+
+    def _carry_out(self, program: Program) -> bool:
+        """Run the coroutine; returns False where it was stopped before its end."""
+        result: Any = None
+        with contextlib.closing(program.start(self.peer)) as running:
             while True:
                 try:
                     effect = running.send(result)
                 except StopIteration:
-                    reason = "finished"
                     return True
                 match effect:
                     case Combine():
@@ -92,7 +111,6 @@ class ZmqDriver:
                         result = self._exchange(effect)
                     case Report():
                         if not self.report(effect) and effect.round < program.rounds:
-                            reason = "stopped"
                             return False
                         result = None
                     case Now():
@@ -102,13 +120,6 @@ class ZmqDriver:
                         result = None
                     case _:
                         result = carry_out(effect, self.peer.state)
-        except Stopped:
-            reason = "stopped"
-            raise
-        finally:
-            running.close()
-            patience = PATIENCE if reason == "crashed" or self.stop.is_set() else patience
-            self.io.finish(self.peer.state.round, patience, reason)
 
     def _combine(self, effect: Combine) -> Any:
         """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
@@ -189,8 +200,30 @@ class ZmqDriver:
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
         """What came of the exchange, or what went wrong; what comes in pieces is combined."""
         while True:
+            match self._result():
+                case Arriving(neighbour, piece, others):
+                    assert gradual is not None
+                    floats = {k: _floats(value) for k, value in others.items()}
+                    gradual.add(neighbour, piece.start // 4, _floats(piece.body), floats)
+                case Outcome() as outcome:
+                    return outcome
+                case Exception() as problem:
+                    raise problem
+
+    def _agreed(self) -> Agreed:
+        """What the peers have agreed on, once they have."""
+        while True:
+            match self._result():
+                case Agreed() as agreed:
+                    return agreed
+                case Exception() as problem:
+                    raise problem
+
+    def _result(self) -> Arriving | Outcome | Agreed | Exception:
+        """What the I/O thread says next."""
+        while True:
             try:
-                result = self.io.results.get(timeout=0.2)
+                return self.io.results.get(timeout=0.2)
             except queue.Empty:
                 if self.stop.is_set():
                     if self.peer.state.round == self.began:
@@ -198,16 +231,6 @@ class ZmqDriver:
                     if not self._hurries:
                         self._hurries = True
                         self.io.hurry(HURRY)
-                continue
-            match result:
-                case Arriving(neighbour, piece, others):
-                    assert gradual is not None
-                    floats = {k: _floats(value) for k, value in others.items()}
-                    gradual.add(neighbour, piece.start // 4, _floats(piece.body), floats)
-                case Outcome():
-                    return result
-                case _:
-                    raise result
 
 
 def _nobody() -> None:

@@ -17,6 +17,12 @@ from topology.spectral import second_eigenvalue
 ACCURACY = 1e-10
 """By how much the peers' values may still differ at the end, relative to how they did at first."""
 
+NEARLY_EVEN = 1e-8
+"""Shares in the mean that differ by less, relatively, are equal."""
+
+NOBODY = 1e-12
+"""A share below it is that of a peer that took no part."""
+
 
 class NetworkMean(NamedTuple):
     """What :func:`network_mean` found.
@@ -41,48 +47,56 @@ async def network_mean(peer: Peer, name: str, value: torch.Tensor) -> NetworkMea
     star, the centre adds up and sends the sum back: one exchange each way.
 
     Each peer's share in the mean travels along, so that every peer can tell who took part and how
-    exactly. A peer that stays away leaves its weight on its neighbours, and takes no part.
+    exactly. Where a peer stays away, the others know it by that, and begin again without it.
     """
-    graph = peer.schedule.union()
     shares = torch.zeros(peer.peers, dtype=torch.float64)
     shares[peer.id] = 1.0
-    y = torch.cat((value.to("cpu", torch.float64), shares))  # (n + K,)
+    mine = torch.cat((value.to("cpu", torch.float64), shares))  # (n + K,)
+    graph = peer.schedule.union()
+    while True:
+        y = await _mean_over(graph, peer, name, mine)
+        shares = y[len(value) :]
+        took_part = [k for k, share in enumerate(shares.tolist()) if abs(share) > NOBODY]
+        even = 1 / len(took_part)
+        deviation = max(abs(float(shares[k]) - even) for k in took_part) / even
+        if deviation < NEARLY_EVEN or len(took_part) == len(graph):
+            return NetworkMean(y[: len(value)], tuple(took_part), deviation)
+        present = graph.subgraph(took_part)
+        reached = nx.node_connected_component(present, peer.id)
+        graph = nx.Graph(present.subgraph(reached))
+
+
+async def _mean_over(graph: nx.Graph[int], peer: Peer, name: str, y: torch.Tensor) -> torch.Tensor:
+    """The mean over the peers of ``graph``."""
+    if len(graph) == 1:
+        return y
     centre = centre_of_star(graph)
-    if peer.peers == 1:
-        pass
-    elif centre is None:
-        y = await _iterate(peer, name, y, neighbour_weights(graph, "metropolis", peer.id), graph)
-    elif peer.id == centre:
-        y = await _add_up(peer, name, y)
-    else:
-        letters = {centre: Letter(name, {"y": y})}
-        await peer.exchange(name, letters, ())
-        sum_of_all = (await peer.gather(name, [centre])).get(centre)
-        y = y if sum_of_all is None else _same_length(sum_of_all, y)
-    found, shares = y[: len(value)], y[len(value) :]
-    took_part = [k for k, share in enumerate(shares.tolist()) if share > 1e-6]
-    even = 1 / len(took_part)
-    deviation = max(abs(float(shares[k]) - even) for k in took_part) / even
-    return NetworkMean(found, tuple(took_part), deviation)
-
-
-async def _add_up(peer: Peer, name: str, y: torch.Tensor) -> torch.Tensor:
-    """The centre of a star: the mean over itself and all that sent."""
-    letters = await peer.gather(name, peer.schedule.union().neighbors(peer.id))
-    total = y.clone()
-    for letter in letters.values():  # in id order
-        total += _same_length(letter, y)
-    mean = total / (1 + len(letters))
-    back = Letter(name, {"y": mean})
-    await peer.exchange(name, dict.fromkeys(peer.schedule.union().neighbors(peer.id), back), ())
-    return mean
+    if centre is None:
+        weights = neighbour_weights(graph, "metropolis", peer.id)
+        return await _iterate(peer, name, y, weights, *_plan(_frozen(graph)))
+    others = sorted(graph.neighbors(peer.id))
+    if peer.id == centre:
+        letters = await peer.gather(name, others)
+        total = y.clone()
+        for letter in letters.values():  # in id order
+            total += _same_length(letter, y)
+        mean = total / (1 + len(letters))
+        await peer.exchange(name, dict.fromkeys(others, Letter(name, {"y": mean})), ())
+        return mean
+    await peer.exchange(name, {centre: Letter(name, {"y": y})}, ())
+    of_all = (await peer.gather(name, [centre])).get(centre)
+    return y if of_all is None else _same_length(of_all, y)
 
 
 async def _iterate(
-    peer: Peer, name: str, y: torch.Tensor, weights: dict[int, float], graph: nx.Graph[int]
+    peer: Peer,
+    name: str,
+    y: torch.Tensor,
+    weights: dict[int, float],
+    modulus: float,
+    exchanges: int,
 ) -> torch.Tensor:
     """Chebyshev's semi-iteration: y(t+1) = omega (W y(t) - y(t-1)) + y(t-1)."""
-    modulus, exchanges = _plan(graph)
     before, omega = y, 1.0
     for t in range(exchanges):
         letters = dict.fromkeys(weights, Letter(name, {"y": y}))
@@ -103,13 +117,21 @@ def _same_length(letter: Letter, y: torch.Tensor) -> torch.Tensor:
     return theirs.cpu() if theirs.shape == y.shape and theirs.dtype == y.dtype else y
 
 
+Edges = tuple[tuple[int, int], ...]
+
+
+def _frozen(graph: nx.Graph[int]) -> Edges:
+    return tuple(sorted((min(edge), max(edge)) for edge in graph.edges))
+
+
 @lru_cache(maxsize=8)
-def _plan(graph: nx.Graph[int]) -> tuple[float, int]:
+def _plan(edges: Edges) -> tuple[float, int]:
     """lambda_2, rounded as all machines round it, and how many exchanges reach ACCURACY.
 
     After T of them, what is left of any difference is at most 1/T_T(1/lambda_2), T_T being
     Chebyshev's polynomial: cosh(T arcosh(1/lambda_2)) >= sqrt(K)/ACCURACY.
     """
+    graph = nx.Graph(edges)
     modulus = round(second_eigenvalue(sparse_weights(graph, "metropolis")), 9)
     if modulus == 0:
         return 0.0, 1

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from peer.gan import Gan
 from peer.gan.arena import module_with
+from peer.gan.conditional import Asked
 from peer.state import PeerState
+from peer.state.moving_average import AVERAGE
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -44,10 +47,25 @@ class Mixture(nn.Module):
 
 
 def final_generator(state: PeerState) -> nn.Module:
-    """What a peer ends with: its generator, or the mixture of those it keeps for its groups."""
-    generator = state.nets["generator"].module
+    """What a peer ends with: its generator, that one's moving average, or a mixture of its groups'.
+
+    The average is taken where the experiment has one; the mixture is Oasis's. One that is told
+    classes is asked for all of them in turn.
+    """
+    generator = state.nets[AVERAGE if AVERAGE in state.nets else "generator"].module
     shares: Mapping[str, float] = state.facts.get("mixture", {})
-    if not shares:
-        return generator
-    parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
-    return Mixture(parts, list(shares.values()))
+    if shares:
+        parts = [module_with(generator, state.tensors[f"{name}/generator"]) for name in shares]
+        generator = Mixture(parts, list(shares.values()))
+    return asked_for_all(generator, state.gan)
+
+
+def asked_for_all(generator: nn.Module, gan: Gan) -> nn.Module:
+    """From z alone: a generator that is told classes is asked for all of them in turn."""
+    return Asked(generator, gan.classes) if gan.classes else generator
+
+
+def mixture_in(generator: nn.Module) -> Mixture | None:
+    """The mixture that a generator is, or that is asked for classes; None where it is none."""
+    net = generator.net if isinstance(generator, Asked) else generator
+    return net if isinstance(net, Mixture) else None

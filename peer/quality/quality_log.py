@@ -55,8 +55,8 @@ class QualityLog:
 
     def write(
         self, state: PeerState, round: int, *, seconds: float, wall: float, bytes_out: int
-    ) -> None:
-        """Score one peer after ``round``, if it is time to.
+    ) -> Score | None:
+        """Score one peer after ``round``, if it is time to; None if it is not.
 
         Args:
             state: the peer's.
@@ -66,9 +66,9 @@ class QualityLog:
             bytes_out: that the peer has sent.
         """
         if round % self._every and round != self.program.rounds:
-            return
+            return None
         if not self.program.makes_product(state.peer, state.peers):
-            return
+            return None
         began = self._clock()
         score = self._scorer.score(state)
         self.last[state.peer] = score
@@ -83,6 +83,7 @@ class QualityLog:
         }
         self._lines.write(record | score.as_record())
         self.judging += self._clock() - began
+        return score
 
     def summary_of(self, peer: int) -> dict[str, Any] | None:
         """The newest score of one peer, for its summary; None where there is none."""

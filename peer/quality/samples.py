@@ -12,11 +12,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from peer.gan import Gan
+from peer.gan.draw import draw
 from peer.state.checkpoint import load_generator
-from peer.streams import stream, torch_seeded
+from peer.streams import stream
 from topology.errors import UserError
-
-_CHUNK = 256
 
 
 def load_generators(files: Mapping[int, Path], gan: Gan) -> dict[int, nn.Module]:
@@ -47,17 +46,4 @@ def draw_samples(generator: nn.Module, z_dim: int, count: int, seed: int) -> tor
     generator's mode is left as it was.
     """
     z = stream(seed, "quality", "z").standard_normal((count, z_dim), dtype=np.float32)
-    first = next(generator.parameters(), None)
-    device = torch.device("cpu") if first is None else first.device
-    modes = {module: module.training for module in generator.modules()}
-    generator.eval()
-    try:
-        with torch.no_grad(), torch_seeded(seed):
-            parts = [
-                generator(torch.from_numpy(z[start : start + _CHUNK]).to(device)).cpu()
-                for start in range(0, count, _CHUNK)
-            ]
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return torch.cat(parts).to(torch.float32)
+    return draw(generator, torch.from_numpy(z), seed)

@@ -25,6 +25,9 @@ from peer.quality.network_moments import KEPT
 from peer.quality.samples import draw_samples
 from peer.state import PeerState
 
+REMEMBERED = 64
+"""Peers of one process whose references are kept."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -54,6 +57,12 @@ class Score:
             "images": self.images,
             "covered": self.covered,
         }
+
+    def scalars(self) -> dict[str, float]:
+        """What is known, by name."""
+        found = {self.measure: self.network, f"{self.measure}_own": self.own}
+        known = {name: x for name, x in found.items() if x is not None}
+        return known if self.covered is None else known | {"covered": float(self.covered)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Score:
@@ -89,7 +98,8 @@ class Scorer:
     def __init__(self, experiment: Experiment, notify: Callable[[str], None] | None = None) -> None:
         self.experiment = experiment
         self._own: dict[int, Reference | None] = {}
-        self._network: tuple[Reference, int] | None = None
+        self._common: tuple[Reference, int] | None = None
+        self._gathered: dict[int, tuple[Reference, int]] = {}  # by peer, who each found their own
         self._judge: Judge | None = None
         self._features: Features | None = None
         if not gathers_moments(experiment):
@@ -136,23 +146,26 @@ class Scorer:
         features = features_for(experiment, images.shape[0], self._judge)
         self._features = features
         if self._judge is not None and features.measure == "cfid":
-            self._network = Reference(*self._judge.reference), len(images)
+            self._common = Reference(*self._judge.reference), len(images)
             return
         moments = Moments.none(features.dimension)
         for start in range(0, len(images), BLOCK):
             block = images.take(np.arange(start, min(start + BLOCK, len(images))))
             moments += Moments.of(features, block, features.dimension)
-        self._network = Reference(*moments.gaussian()), len(images)
+        self._common = Reference(*moments.gaussian()), len(images)
 
     def _of_network(self, state: PeerState) -> tuple[Reference, int] | None:
         """The network's images, and how many they are; None where this peer does not know yet."""
-        if self._network is None and KEPT in state.tensors:
+        if self._common is not None:
+            return self._common
+        if state.peer not in self._gathered and KEPT in state.tensors:
             moments = Moments.unpacked(state.tensors[KEPT])
-            if moments.count < 2:
-                return None
-            # every peer knows the same, up to the rounding of an average
-            self._network = Reference(*moments.gaussian()), round(moments.count)
-        return self._network
+            if moments.count >= 2:
+                if len(self._gathered) == REMEMBERED:
+                    del self._gathered[min(self._gathered)]
+                found = Reference(*moments.gaussian()), round(moments.count)
+                self._gathered[state.peer] = found
+        return self._gathered.get(state.peer)
 
     def _of_peer(self, state: PeerState, features: Features) -> Reference | None:
         """The peer's own images; None where they are fewer than two."""

@@ -7,14 +7,17 @@ from pathlib import Path
 from rich.console import Console
 
 import topology
-from peer.data import Description, check_alike, load_source, partition
+from peer.data import Description, check_alike, common_classes, load_source, partition
+from peer.data.classes import shown
+from peer.data.description import refuse_mixture
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.net.reach.probe import ask, ask_whether_it_runs
 from peer.net.session import Identity
 from peer.net.sockets import Security, Sockets
 from peer.program import Program
-from peer.runtime.process import identify, load_peer, security_of
+from peer.runtime.identity import identify, is_open, security_of
+from peer.runtime.process import load_peer
 from peer.state import PeerState
 from topology.errors import UserError, note
 
@@ -38,7 +41,8 @@ def check_everything(
     if peer is not None and not 0 <= peer < experiment.peers:
         raise UserError(f"--id {peer}: the experiment has peers 0 to {experiment.peers - 1}")
     chosen = range(experiment.peers) if peer is None else [peer]
-    found = [_check_peer(experiment, program, k, keys, console, k == peer) for k in chosen]
+    union = _union_here(experiment, program)
+    found = [_check_peer(experiment, program, k, keys, console, k == peer, union) for k in chosen]
     good = all(found)
     if good and peer is None:
         try:
@@ -56,8 +60,12 @@ def _check_peer(
     keys: Path,
     console: Console,
     asks_neighbours: bool,
+    union: tuple[str, ...] | None,
 ) -> bool:
-    """Check one peer, layer by layer; returns whether nothing is wrong."""
+    """Check one peer, layer by layer; returns whether nothing is wrong.
+
+    ``union`` are the classes that all peers have together, where that can be seen from here.
+    """
     good = True
 
     def say(is_good: bool, words: str) -> None:
@@ -69,8 +77,10 @@ def _check_peer(
     me = security = None
     try:
         state, source = load_peer(experiment, peer, program)
-        me = identify(experiment, state, source)
+        me = identify(experiment, state, source, program.workers(experiment.peers))
         say(True, f"data and model: {_held(state)}")
+        if isinstance(source, Description) and is_open(experiment, source):
+            say(True, f"classes: {_classes(source.names or (), union)}")
     except UserError as problem:
         say(False, str(problem))
     has_key = False
@@ -94,7 +104,7 @@ def check_data(experiment: Experiment, program: Program) -> None:
 
     Raises:
         UserError: data that are not there or cannot be shared out, or that differ between peers in
-            their classes or in the shape of their images.
+            the shape of their images, or in whether they have classes.
     """
     data, workers = experiment.data, program.workers(experiment.peers)
     if not data.per_peer or data.source == "synthetic":
@@ -102,10 +112,28 @@ def check_data(experiment: Experiment, program: Program) -> None:
         partition(data, images, len(workers), experiment.seed)
         return
     found = {k: Description.of(load_source(data, k, experiment.folder)) for k in workers}
-    check_alike(found)
+    refuse_mixture({k: of.classes > 0 for k, of in found.items()})
+    check_alike(found, classes=not is_open(experiment, found[workers[0]]))
     for k in workers[1:]:
         for doubt in found[workers[0]].doubts(found[k]):
             note(f"data.path: the images of peer {k} {doubt} (peer {workers[0]}); look at them")
+
+
+def _union_here(experiment: Experiment, program: Program) -> tuple[str, ...] | None:
+    """The classes of all peers with images of their own; None where not all of them are here."""
+    if not experiment.data.per_peer:
+        return None
+    try:
+        return common_classes(experiment.data, program.workers(experiment.peers), experiment.folder)
+    except UserError:  # what is wrong with a peer's own images is said where they are checked
+        return None
+
+
+def _classes(own: tuple[str, ...], union: tuple[str, ...] | None) -> str:
+    if union is None:
+        return f"{shown(own)} (this peer's; all peers agree on a list when they meet)"
+    others = f" (this peer has {shown(own)})" if set(own) != set(union) else ""
+    return f"{shown(union)}{others}"
 
 
 def _held(state: PeerState) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,27 +15,30 @@ from typing import Any
 
 from peer.compute.compressed_combine import Coding
 from peer.data import Description, load_source, partition
+from peer.data.agreement import Agreed, Agreement
+from peer.data.classes import shown
 from peer.effects import Report
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.experiment.traits import traits
+from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
 from peer.net.endpoint import Endpoint
 from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
 from peer.net.isolation import Isolated
-from peer.net.keys import curve_secret, keys_folder, public_key
+from peer.net.keys import keys_folder
 from peer.net.link import Link
-from peer.net.session import Identity
-from peer.net.sockets import Security, Sockets
+from peer.net.sockets import Sockets
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
 from peer.program import Program
 from peer.quality.quality_log import QualityLog
 from peer.runtime.course import Course
+from peer.runtime.identity import identify, security_of
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
 from peer.state import PeerState, make_state
-from peer.state.checkpoint import load_state
+from peer.state.checkpoint import load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
@@ -54,12 +56,15 @@ class Options:
         resume: there must be a checkpoint to go on from; otherwise there may be.
         resume_at: its round, where it is not to be the newest.
         resume_anyway: from another experiment's, too, if the state fits.
+        agrees_on_classes: peers with images of their own agree on their classes before they begin;
+            otherwise the program has no use for them.
     """
 
     keys: Path | None = None
     resume: bool = False
     resume_at: int | None = None
     resume_anyway: bool = False
+    agrees_on_classes: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,11 +123,13 @@ class PeerProcess:
         self._traits = traits(experiment, shard_digest(self.state))
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
-        self._resume(options)
+        is_resumed = self._resume(options)
+        check_loggers(experiment)
         self.quality: QualityLog | None = None
         if experiment.metrics.quality_every:
             path = self.folder / "quality.jsonl"
             self.quality = QualityLog(experiment, program, path, time.monotonic, log)
+        self.state.recall = lambda: recalled(self.folder)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
@@ -130,11 +137,11 @@ class PeerProcess:
         self.course = Course(self.stop.asked, self.state.round)
         self.saver = Saver(self.state, self.folder, self._traits, log)
         self.finished = threading.Event()
-        self.io = self._io_thread(options)
+        self.io = self._io_thread(options, is_resumed)
         self.status.round = self.state.round
 
-    def _resume(self, options: Options) -> None:
-        """Go on from what is in the peer's folder, if there is anything."""
+    def _resume(self, options: Options) -> bool:
+        """Go on from what is in the peer's folder; returns whether there is anything."""
         checkpoint = load_state(
             self.state,
             self.folder,
@@ -153,7 +160,9 @@ class PeerProcess:
             self.log(f"resumed after round {self.state.round}, from {checkpoint.path}")
             totals = checkpoint.totals
             self._totals = {name: totals[name] for name in self._totals}
-            self._records = {name: totals[name] for name in self._records}
+            self._records = {name: totals[name] for name in self._records} | {
+                "skipped": totals.get("skipped", {})
+            }
         if self.state.round >= self.program.rounds:
             self.log(
                 f"it has all its {self.program.rounds} rounds already; for more, say --set "
@@ -164,13 +173,14 @@ class PeerProcess:
                 cut_back(self.folder / name, self.state.round)
         except OSError as problem:
             raise UserError(f"{self.folder}: cannot be written: {problem.strerror}") from None
+        return checkpoint is not None
 
     @property
     def status(self) -> Status:
         """What the live table shows."""
         return self.io.status
 
-    def _io_thread(self, options: Options) -> IoThread:
+    def _io_thread(self, options: Options, is_resumed: bool) -> IoThread:
         experiment, state = self.experiment, self.state
         neighbours = self.neighbours
         security = security_of(experiment, state.peer, keys_folder(options.keys))
@@ -186,11 +196,14 @@ class PeerProcess:
         except UserError:
             sockets.close(0)
             raise
-        me = identify(experiment, state, self._source)
+        now = time.monotonic()
+        workers = self.program.workers(experiment.peers)
+        agreed = state.class_names if is_resumed else None
+        me = identify(experiment, state, self._source, workers, agreed, now)
+        self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
         timing = Timing.within(experiment.start_timeout, experiment.deadline)
         checksum = experiment.checksum and security is None
-        now = time.monotonic()
         coding = None
         if experiment.codec is not None:
             layouts = {name: net.arena.layout for name, net in state.nets.items()}
@@ -199,6 +212,31 @@ class PeerProcess:
         isolation = None if experiment.alone else experiment.isolation or 10 * experiment.deadline
         endpoint = Endpoint(links, addresses, now, isolation)
         return IoThread(sockets, endpoint, self.log, self._isolated)
+
+    def _open_agreement(self, agreement: Agreement | None) -> Agreement | None:
+        """What is to be waited for before the program starts; None where classes are known."""
+        if agreement is None or agreement.classes is None:
+            return agreement
+        self.state.take_classes(agreement.classes)
+        return None
+
+    def _take_classes(self, agreed: Agreed) -> None:
+        """All peers, or those that are there, have agreed on a list: number our classes by it."""
+        own = self.state.class_names
+        self.state.take_classes(agreed.classes)
+        count = len(agreed.classes)
+        if agreed.absent:
+            absent = f"peer{'s' * (len(agreed.absent) > 1)} {', '.join(map(str, agreed.absent))}"
+            self.log(
+                f"classes: {count} ({shown(agreed.classes)}) without {absent}, of which nothing "
+                f"was heard in {self.experiment.start_timeout:g} s; who comes with another class "
+                "is refused"
+            )
+        elif agreed.classes != own:
+            self.log(
+                f"classes: {count} of all peers ({shown(agreed.classes)}), {len(own)} of them here "
+                f"({shown(own)})"
+            )
 
     def _isolated(self, isolated: Isolated, reasons: dict[int, str]) -> None:
         """No neighbour is reached: what the peer ends with, instead of success."""
@@ -230,10 +268,11 @@ class PeerProcess:
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
+        loggers = open_loggers(experiment, self.run_dir, tell=self.log)
+        pictures = Pictures(experiment, last, self.run_dir, loggers, self.log)
         began = time.monotonic()
         before = dict(self._totals)
         sketches = sketcher(experiment, state) if experiment.metrics.sketch else {}
-        quality = self.quality
 
         def count() -> None:
             self._totals["seconds"] = before["seconds"] + time.monotonic() - began
@@ -255,14 +294,10 @@ class PeerProcess:
                     for name, sketch in (sketches.items() if wanted else ())
                 },
             )
-            if quality:
-                seconds = self._totals["seconds"]
-                bytes_out = int(self._totals["bytes_out"])
-                quality.write(
-                    state, effect.round, seconds=seconds, wall=seconds, bytes_out=bytes_out
-                )
-                if state.peer in quality.last:
-                    self.status.score = quality.last[state.peer].as_record()
+            if wanted:
+                loggers.record(state.peer, effect.round, effect.measures, **self._totals)
+            self._score(effect.round, loggers)
+            pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
             goes_on = self.course.goes_on(effect.round)
@@ -271,8 +306,9 @@ class PeerProcess:
                 self.saver.save(self._totals | recorder.totals(state.peer))
             return goes_on
 
-        with recorder, quality or contextlib.nullcontext():
-            driver = ZmqDriver(self.peer, self.io, report, self.stop.asked)
+        with recorder, loggers, self.quality or contextlib.nullcontext():
+            agree = None if self._agreement is None else self._take_classes
+            driver = ZmqDriver(self.peer, self.io, report, self.stop.asked, agree)
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
             except Stopped:
@@ -286,6 +322,18 @@ class PeerProcess:
         if self.isolation is not None and not completed:
             raise self.isolation
         return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+
+    def _score(self, round: int, loggers: Loggers) -> None:
+        """Score what was learned, if it is time to, and show it."""
+        if self.quality is None:
+            return
+        seconds, bytes_out = self._totals["seconds"], int(self._totals["bytes_out"])
+        score = self.quality.write(
+            self.state, round, seconds=seconds, wall=seconds, bytes_out=bytes_out
+        )
+        if score is not None:
+            self.status.score = score.as_record()
+            loggers.scalars("quality", score.scalars(), round, self.state.peer)
 
     def _leave_what_it_made(self, recorder: Recorder) -> str:
         """Write the generator and the summary; returns what is in the way, if anything is."""
@@ -323,31 +371,6 @@ class PeerProcess:
             self.stop.ask("whoever started this peer is gone")
 
         threading.Thread(target=listen, name="parent", daemon=True).start()
-
-
-def identify(experiment: Experiment, state: PeerState, source: str | Description) -> Identity:
-    """What a peer says of itself: a session of its own, and all that neighbours must agree on."""
-    return Identity(
-        state.peer,
-        secrets.randbits(64),
-        experiment.fingerprint() | {"images": source if isinstance(source, str) else "own"},
-        {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
-        None if isinstance(source, str) else source,
-    )
-
-
-def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | None:
-    """The keys of a peer's links; None for plain text.
-
-    Raises:
-        UserError: keys are needed and missing, or do not fit.
-    """
-    secret = curve_secret(experiment, peer, keys)
-    if secret is None:
-        return None
-    neighbours = experiment.graph_of_peers.neighbors(peer)
-    allowed = {k: experiment.keys[k].encode() for k in neighbours}
-    return Security(secret, public_key(secret).encode(), allowed)
 
 
 def load_peer(

@@ -125,7 +125,9 @@ def _work(state: PeerState, batch: int) -> Iterator[tuple[str, Effect]]:
     logits = torch.ones_like(carry_out(Generate("discriminator", x), state))
     yield "discriminator", Train("discriminator", "discriminator", batch=batch)
     yield "generator", Train("generator", "generator", batch=batch)
-    yield "regularised", Train("discriminator", "regularised", inputs={"gamma": 0.1}, batch=batch)
+    if state.loss.penalty is not None:
+        gamma = {"gamma": 0.1}
+        yield "regularised", Train("discriminator", "regularised", inputs=gamma, batch=batch)
     yield "draw", Generate("generator", z)
     yield "judge", Generate("discriminator", x)
     yield "descend", VJP("generator", z, torch.ones_like(x), keep="set")
@@ -152,8 +154,9 @@ def time_link(experiment: Experiment, peer: int, other: int, nbytes: int) -> Lin
     """
     taken: dict[tuple[str, int], list[float]] = {}
     program = Program("profile", lambda peer: _pass(peer, other, nbytes, taken), rounds=1)
+    options = Options(agrees_on_classes=False)  # the other peers need not be there
     with tempfile.TemporaryDirectory() as folder:
-        process = PeerProcess(experiment, peer, program, Path(folder), _silence, Options())
+        process = PeerProcess(experiment, peer, program, Path(folder), _silence, options)
         process.run()
     if len(taken.get(("swap", nbytes), ())) < TIMES:
         raise UserError(

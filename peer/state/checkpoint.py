@@ -193,6 +193,12 @@ def newest_checkpoint(
     return None
 
 
+def recalled(folder: Path) -> SavedState | None:
+    """The state in the newest sound checkpoint of ``folder``, for :attr:`PeerState.recall`."""
+    found = newest_checkpoint(folder)
+    return None if found is None else found.saved
+
+
 def saved_rounds(folder: Path) -> list[int]:
     """The rounds of a folder's checkpoints, newest first; damaged ones that were found are not."""
     found = []

@@ -10,6 +10,7 @@ from torch import nn
 
 from peer.experiment import NamedSpec
 from peer.gan import Arena, make_optimizer
+from peer.gan.schedules import CONSTANT, Schedule, set_rate
 
 
 class Net:
@@ -18,13 +19,15 @@ class Net:
     Attributes:
         arena: its values.
         spec: the optimizer's name and settings.
+        schedule: of its learning rate.
         moments: the optimizer's state of this net, by torch's names. Whatever steps the net (its
             own optimizer, or one over many peers' nets) lets torch keep its state here.
     """
 
-    def __init__(self, arena: Arena, optimizer: NamedSpec) -> None:
+    def __init__(self, arena: Arena, optimizer: NamedSpec, schedule: Schedule = CONSTANT) -> None:
         self.arena = arena
         self.spec = optimizer
+        self.schedule = schedule
         self.moments: dict[str, Any] = {}
 
     @property
@@ -49,7 +52,7 @@ class Net:
         """The same net in an arena of its own."""
         arena = self.arena.copy(torch.empty_like(self.arena.vector))
         arena.gradient.copy_(self.arena.gradient)
-        net = Net(arena, self.spec)
+        net = Net(arena, self.spec, self.schedule)
         # clone: a tensor may be a row of a matrix with many nets' moments
         net.moments = {
             name: value.clone() if isinstance(value, torch.Tensor) else value
@@ -57,10 +60,18 @@ class Net:
         }
         return net
 
-    def step(self) -> None:
-        """One optimizer step along the arena's gradient."""
+    def step(self, round: int = 0) -> None:
+        """One optimizer step along the arena's gradient, in the round with that number."""
+        set_rate(self.optimizer, self.schedule.factor(round))
         self.arena.parameters.grad = self.arena.gradient
         self.optimizer.step()
+
+    def begin_anew(self, initial: Arena) -> None:
+        """Take the values of ``initial``, of the same layout, and forget the moments."""
+        self.arena.vector.copy_(initial.vector)
+        for name, counter in self.arena.counters.items():
+            counter.copy_(initial.counters[name])
+        self.moments.clear()
 
     def dump(self) -> dict[str, torch.Tensor]:
         """Copies of the arena, the optimizer's moments, and integer buffers, by name."""

@@ -7,6 +7,7 @@ variables. A peer rebuilt from its state between two rounds goes on with the sam
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,9 +17,13 @@ import numpy as np
 import torch
 
 from peer.codecs import Compression
+from peer.data.classes import fit_classes
 from peer.data.sources import Images
 from peer.experiment import Experiment
+from peer.experiment.parts import ConditionalSpec, EmaSpec
 from peer.gan import Gan, Loss
+from peer.gan.augment import Uniforms, draw_uniforms
+from peer.gan.conditional import one_hot
 from peer.gan.net_name import PAIR, NetName, pair_of
 from peer.gan.objectives import Batch
 from peer.gan.unet_losses import UNIFORMS
@@ -26,6 +31,7 @@ from peer.state.device import usable_device
 from peer.state.net import Net
 from peer.state.shard import Shard
 from peer.streams import Streams
+from topology.errors import UserError
 
 Module = Callable[[torch.Tensor], torch.Tensor]
 
@@ -65,12 +71,19 @@ class PeerState:
         batch: images in a mini-batch, where an effect names no other number.
         device: where its tensors are.
         peers: how many there are in the experiment.
-        classes: how many classes the source has; 0 where it has no labels.
+        classes: how many classes all peers have together; 0 where the images have no labels.
         codec: how a combine's values are compressed; None where they are sent as float32.
+        augment: the names of the transformations of whatever D judges.
+        ema: of the moving average of G; None where there is none.
+        conditional: which classes fakes are of; None where nets are told no classes.
         round: rounds completed.
         facts: an algorithm's own facts, in types that msgpack knows.
         tensors: an algorithm's own tensors, such as the models of a server's groups.
         class_names: of the classes, for what a person reads; empty where there are none.
+        recall: gives the newest checkpoint, where the driver writes any.
+        skipped: by net, steps of the round at hand that were not finite, and not taken
+            (:mod:`peer.compute.guard`).
+        went_back: in the round at hand, to what the nets went back because of that.
     """
 
     peer: int
@@ -84,10 +97,16 @@ class PeerState:
     peers: int = 1
     classes: int = 0
     codec: Compression | None = None
+    augment: tuple[str, ...] = ()
+    ema: EmaSpec | None = None
+    conditional: ConditionalSpec | None = None
     round: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    recall: Callable[[], SavedState | None] = lambda: None
+    skipped: Counter[str] = field(default_factory=Counter)
+    went_back: str = ""
     _shards: dict[str, Shard] = field(default_factory=dict)  # of further pairs, by their prefix
 
     def copy(self) -> PeerState:
@@ -100,6 +119,7 @@ class PeerState:
             shard=copy.copy(self.shard),
             streams=streams,
             facts=copy.deepcopy(self.facts),
+            skipped=Counter(self.skipped),
             tensors={name: tensor.clone() for name, tensor in self.tensors.items()},
             _shards={prefix: copy.copy(shard) for prefix, shard in self._shards.items()},
         )
@@ -118,7 +138,7 @@ class PeerState:
         batch: int | None = None,
         into: Batch = Batch(),  # noqa: B008
     ) -> Batch:
-        """One mini-batch from this peer's own streams, drawn in the order real, cuts, z.
+        """One mini-batch of this peer: real, cuts, eps, z, what augments real and fakes.
 
         Each pair of nets has streams of its own, so that training one does not move another's
         draws.
@@ -134,37 +154,103 @@ class PeerState:
         count = batch or self.batch
         given = dict(inputs or {})
         if sees_data and "real" not in given:
-            given["real"] = self.draw_real(prefix, count, into.real)
+            shard = self._shard(prefix)
+            chosen = shard.choose(count, self.streams[prefix + "batches"])
+            given["real"] = shard.take(chosen, into.real)
+            if self.conditional:
+                assert shard.labels is not None
+                given["labels_real"] = self._one_hot(shard.labels[chosen])
         if sees_data and self.gan.judges_pixels:
             cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
+        if sees_data:
+            given |= self._draw_for_penalties(prefix, count)
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
+        if self.conditional:
+            given["labels_fake"] = given["z"][:, self.gan.z_dim :]
+            if "real" in given:  # images that are given without classes are of none
+                given.setdefault("labels_real", torch.zeros_like(given["labels_fake"]))
+        if self.augment:
+            if "real" in given:
+                given["augment_real"] = self.draw_uniforms(len(given["real"]), prefix)
+            fakes = given["fake" if "fake" in given else "z"]
+            given["augment_fake"] = self.draw_uniforms(len(fakes), prefix)
         return Batch(**given)
+
+    def _draw_for_penalties(self, prefix: str, count: int) -> dict[str, Any]:
+        """What the penalties of D's objective take, by field of :class:`Batch`; D's step counts."""
+        penalties = self.loss.penalties
+        given: dict[str, Any] = {}
+        if penalties.gradient_penalty:
+            eps = self.streams[prefix + "eps"].random(count, dtype=np.float32)  # (batch,)
+            given["eps"] = torch.from_numpy(eps).to(self.device)
+        if penalties.r1:
+            step = self.r1_step(prefix)
+            self.facts.setdefault("r1_steps", {})[prefix] = (step + 1) % penalties.r1_every
+            weight = penalties.r1_weight(step)
+            if weight is not None:
+                given["r1"] = weight
+        return given
+
+    def r1_step(self, prefix: str) -> int:
+        """D's steps since the lazy penalty R1 was due, that one included; 0 where it is due."""
+        steps: dict[str, int] = self.facts.get("r1_steps", {})
+        return steps.get(prefix, 0)
 
     def draw_real(
         self, prefix: str = "", batch: int | None = None, into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The next mini-batch of this peer's own images, (batch, c, h, w)."""
+        shard = self._shard(prefix)
+        return shard.take(shard.choose(batch or self.batch, self.streams[prefix + "batches"]), into)
+
+    def _shard(self, prefix: str) -> Shard:
         shard = self.shard
         assert shard is not None, f"peer {self.peer} holds no data"
         if prefix:
             shard = self._shards.setdefault(prefix, Shard(shard.pixels, shard.labels))
-        return shard.draw(batch or self.batch, self.streams[prefix + "batches"], into)
+        return shard
+
+    def _one_hot(self, labels: np.ndarray) -> torch.Tensor:
+        return one_hot(torch.from_numpy(labels.astype(np.int64)), self.gan.classes).to(self.device)
 
     def draw_noise(
         self, count: int, prefix: str = "", into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """z ~ N(0, I), (count, z_dim), from this peer's noise stream.
 
-        It is on the peer's device; or in ``into``, memory of the host, where that is given.
+        It is on the peer's device; or in ``into``, memory of the host, where that is given. Where G
+        is told classes, each row ends with one, one-hot: (count, z_dim + classes).
         """
         draws = self.streams[prefix + "noise"]
+        if self.conditional:
+            noise = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
+            labels = self._draw_labels(count, prefix)
+            y = self._one_hot(labels)
+            told = torch.cat((torch.from_numpy(noise).to(self.device), y), dim=1)
+            return told if into is None else into.copy_(told)
         if into is not None:
             draws.standard_normal(dtype=np.float32, out=into.numpy())
             return into
         z = draws.standard_normal((count, self.gan.z_dim), dtype=np.float32)
         return torch.from_numpy(z).to(self.device)
+
+    def _draw_labels(self, count: int, prefix: str) -> np.ndarray:
+        """Classes of fakes, (count,): as often as among the peer's own images, or all alike.
+
+        A D that never sees real images of a class must not judge fakes of it.
+        """
+        draws = self.streams[prefix + "labels"]
+        assert self.conditional is not None
+        if self.conditional.labels == "all" or self.shard is None or self.shard.labels is None:
+            return draws.integers(0, self.gan.classes, count)
+        of_own: np.ndarray = self.shard.labels[draws.integers(0, len(self.shard), count)]
+        return of_own
+
+    def draw_uniforms(self, count: int, prefix: str = "") -> Uniforms | None:
+        """What augments ``count`` images (:mod:`peer.gan.augment`); None where nothing does."""
+        return draw_uniforms(self.augment, count, self.streams[prefix + "augment"], self.device)
 
     def dump(self) -> SavedState:
         """Copies of everything that :meth:`load` needs to go on with the same bits."""
@@ -178,6 +264,7 @@ class PeerState:
         facts: dict[str, Any] = {
             "peer": self.peer,
             "round": self.round,
+            "classes": list(self.class_names),
             "streams": self.streams.dump(),
             "facts": self.facts,
             "nets": {name: net.kind for name, net in self.nets.items()},
@@ -201,6 +288,8 @@ class PeerState:
             facts, own, shards, of_nets = self._looked_at(saved)
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"it lacks what belongs to a state ({problem})") from None
+        if facts.get("classes"):
+            self.take_classes(facts["classes"])
         self.round = facts["round"]
         self.streams.load(facts["streams"])
         self.facts = facts["facts"]
@@ -213,6 +302,26 @@ class PeerState:
                 shard.order, shard.position = shards[prefix]
         for name, net in self.nets.items():
             net.load(of_nets[name])
+
+    def take_classes(self, names: Sequence[str]) -> None:
+        """Number the classes of its images as ``names`` does, whether or not all occur here.
+
+        Raises:
+            ValueError: an image's class is not among them; the state is as it was.
+        """
+        if tuple(names) == self.class_names:
+            return
+        own = None if self.shard is None else self.shard.labels
+        if own is not None:
+            where = f"peer {self.peer}"
+            try:
+                labels, _ = fit_classes(own, self.class_names, tuple(names), where)
+            except UserError as problem:
+                raise ValueError(str(problem)) from None
+            for shard in (self.shard, *self._shards.values()):
+                assert shard is not None
+                shard.labels = labels
+        self.class_names, self.classes = tuple(names), len(names)
 
     def _looked_at(
         self, saved: SavedState
@@ -306,12 +415,13 @@ def make_state(
             no net's.
     """
     device = usable_device(experiment.device)
-    gan = gan or experiment.build_gan(images.shape, owner=peer)
+    gan = gan or experiment.build_gan(images.shape, peer, images.classes)
     nets: dict[str, Net] = {}
     for name in names:
         initial = gan.arenas[NetName.parse(name).role]
         new = torch.zeros(initial.layout.length, device=device) if rows is None else rows[name]
-        nets[name] = Net(initial.copy(new), experiment.optimizer_for(name))
+        optimizer, schedule = experiment.optimizer_for(name), experiment.schedule_for(name)
+        nets[name] = Net(initial.copy(new), optimizer, schedule)
     shard = None
     if indices is not None:
         labels = None if images.labels is None else images.labels[indices]
@@ -328,5 +438,8 @@ def make_state(
         experiment.peers,
         0 if images.labels is None else images.classes,
         experiment.codec,
+        experiment.augment.names,
+        experiment.ema,
+        experiment.conditional,
         class_names=images.class_names,
     )

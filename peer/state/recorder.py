@@ -20,6 +20,7 @@ from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
 from peer.state.count_sketch import CountSketch
 from peer.state.json_lines import JsonLines
+from peer.state.moving_average import AVERAGE
 from topology.errors import UserError
 
 
@@ -44,6 +45,8 @@ class Recorder:
         self._network: JsonLines | None = None  # of the whole network, where anybody sees it
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
+        self._skipped: dict[int, Counter[str]] = {}  # likewise
+        self._skipping: set[int] = set()  # the peers whose last round had a step that was skipped
 
     def wants(self, round: int) -> bool:
         """Whether that round is recorded."""
@@ -64,6 +67,7 @@ class Recorder:
         self._missed.setdefault(peer, Counter()).update(measures["missing"])
         if "participants" in measures:  # kept for every round, also those that are not recorded
             self._participants.setdefault(peer, []).append(list(measures["participants"]))
+        self._note_skipped(peer, round, measures)
         if not self.wants(round):
             return
         record = {
@@ -74,11 +78,32 @@ class Recorder:
             "bytes_out": bytes_out,
             **measures,
         }
+        if self._skipped.get(peer):
+            record["skipped"] = dict(self._skipped.pop(peer))
         if "participants" in measures:
             record["participants"] = self._participants.pop(peer)
         if sketches:
             record["sketches"] = dict(sketches)
         self._lines.write(record)
+
+    def _note_skipped(self, peer: int, round: int, measures: Mapping[str, Any]) -> None:
+        """Count the steps that were not finite, and say it when a burst of them begins."""
+        skipped: Mapping[str, int] = measures.get("skipped", {})
+        if skipped:
+            self._skipped.setdefault(peer, Counter()).update(skipped)
+            if peer not in self._skipping:
+                of = ", ".join(f"{n} of its {net}" for net, n in skipped.items())
+                self.tell(
+                    f"peer {peer}: round {round}: steps that are not finite are skipped ({of})"
+                )
+            self._skipping.add(peer)
+        else:
+            self._skipping.discard(peer)
+        if "went_back" in measures:
+            self.tell(
+                f"peer {peer}: round {round}: its nets went back to {measures['went_back']}: too "
+                "many steps in a row were not finite"
+            )
 
     def write_network(self, round: int, disagreement: Mapping[str, float]) -> None:
         """Record the disagreement of the whole network, which only a simulation can see."""
@@ -88,13 +113,20 @@ class Recorder:
 
     def totals(self, peer: int) -> dict[str, Any]:
         """What has been added up of that peer's rounds, in types that JSON knows."""
-        return {"missed": self.missed(peer), "participants": self._participants.get(peer, [])}
+        skipped = dict(self._skipped.get(peer, {}))
+        return {
+            "missed": self.missed(peer),
+            "participants": self._participants.get(peer, []),
+            **({"skipped": skipped} if skipped else {}),
+        }
 
     def go_on_from(self, peer: int, totals: Mapping[str, Any]) -> None:
         """Take over what :meth:`totals` gave: the run is resumed where it was asked for."""
         self._missed[peer] = Counter({int(k): int(n) for k, n in totals["missed"].items()})
         if totals["participants"]:
             self._participants[peer] = [list(each) for each in totals["participants"]]
+        if totals.get("skipped"):
+            self._skipped[peer] = Counter(totals["skipped"])
 
     def missed(self, peer: int) -> dict[str, int]:
         """Rounds in which each neighbour stayed away, by neighbour."""
@@ -179,13 +211,17 @@ def write_peer(
 ) -> None:
     """Write a peer's results: its generator, as safetensors, and its summary.
 
-    A peer that ends with a mixture of generators (Oasis's server) writes each of them, too. Unless
+    A peer that ends with a mixture of generators (Oasis's server) writes each of them, too, and one
+    with a moving average of its generator writes ``generator_ema.safetensors`` beside it. Unless
     ``durable``, files may be lost in a power cut, and writing does not wait for the disk.
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
     if "generator" in state.nets:
         arena = state.nets["generator"].arena
         save_generator(arena.tensors(), folder / "generator.safetensors", durable=durable)
+        if AVERAGE in state.nets:
+            tensors = state.nets[AVERAGE].arena.tensors()
+            save_generator(tensors, folder / "generator_ema.safetensors", durable=durable)
         for name in mixture:
             vector = state.tensors[f"{name}/generator"]
             part = module_with(arena.template, vector)

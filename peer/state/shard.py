@@ -23,18 +23,19 @@ class Shard:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def draw(
-        self, batch: int, rng: np.random.Generator, into: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The next mini-batch, (batch, c, h, w); written to ``into``, if that is given."""
+    def choose(self, batch: int, rng: np.random.Generator) -> np.ndarray:
+        """The next mini-batch, as the indices of its images, (batch,)."""
         n = len(self)
         if n < batch:
-            chosen = rng.integers(0, n, batch)
-        else:
-            if self.position + batch > len(self.order):
-                self.order = rng.permutation(n)
-                self.position = 0
-            chosen = self.order[self.position : self.position + batch]
-            self.position += batch
+            return rng.integers(0, n, batch)
+        if self.position + batch > len(self.order):
+            self.order = rng.permutation(n)
+            self.position = 0
+        chosen = self.order[self.position : self.position + batch]
+        self.position += batch
+        return chosen
+
+    def take(self, chosen: np.ndarray, into: torch.Tensor | None = None) -> torch.Tensor:
+        """The images with those indices, (batch, c, h, w); written to ``into``, if it is given."""
         numbers = torch.from_numpy(chosen).to(self.pixels.device)
         return torch.index_select(self.pixels, 0, numbers, out=into)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from peer.gan import make_optimizer
+from peer.gan.schedules import set_rate
 from peer.state import Net
 from sim.engines.stacked_arenas import view_of
 
@@ -32,14 +33,38 @@ class StackedOptimizer:
             self._matrix = nn.Parameter(matrix)
             self._by_matrix = _optimizer(nets[0], [self._matrix])
 
-    def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step along every net's gradient, (trained,) each."""
+    def step(self, gradients: Sequence[torch.Tensor], rounds: Sequence[int | None] = ()) -> None:
+        """One step along every net's gradient.
+
+        Args:
+            gradients: (trained,) each.
+            rounds: the number of each net's round, which its learning rate depends on; 0 for all if
+                empty. A net whose round is None takes no step.
+        """
+        rounds, schedule = rounds or [0] * len(self.nets), self.nets[0].schedule
+        factors = {
+            round: None if round is None else schedule.factor(round)
+            for round in dict.fromkeys(rounds)
+        }
+        first, *others = dict.fromkeys(factors.values())
+        if first is not None and not others:
+            self._step_all(gradients, first)
+            return
+        for factor in filter(None, [first, *others]):
+            chosen = [i for i, round in enumerate(rounds) if factors[round] == factor]
+            set_rate(self._by_rows, factor)
+            _step(self._by_rows, [self._rows[i] for i in chosen], [gradients[i] for i in chosen])
+
+    def _step_all(self, gradients: Sequence[torch.Tensor], factor: float) -> None:
+        """One step of all nets at the same rate."""
         moments = None if self._matrix is None else StackedMoments.of(self.nets)
         gradient = None if moments is None else view_of(gradients)
         if self._matrix is None or moments is None or gradient is None:
+            set_rate(self._by_rows, factor)
             _step(self._by_rows, self._rows, gradients)
         else:
             self._by_matrix.state[self._matrix] = moments.state
+            set_rate(self._by_matrix, factor)
             _step(self._by_matrix, [self._matrix], [gradient])
             moments.scatter(self.nets)
 

@@ -35,8 +35,9 @@ def refusal(tasks: Sequence[Task]) -> str | None:
     pairs += [(_changed(x), _changed(y)) for x, y in zip(together, alone, strict=True)]
     for ours, theirs in pairs:
         for one, other in zip(ours, theirs, strict=True):
-            scale = other.abs().max().item() if other.numel() else 0.0
-            if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * scale + 1e-6):
+            finite = other[other.isfinite()]  # what overflows alone does so together
+            near = TOLERANCE * (finite.abs().max().item() if finite.numel() else 0.0) + 1e-6
+            if not torch.allclose(one, other, rtol=TOLERANCE, atol=near, equal_nan=True):
                 return "together they give other numbers than alone"
     return None
 

@@ -8,13 +8,15 @@ shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from peer.compute.guard import may_step
 from peer.effects import (
     VJP,
     Effect,
@@ -55,7 +57,8 @@ def kind_of(task: Task) -> Hashable | None:
             shapes = tuple((name, _shape(value)) for name, value in sorted(inputs.items()))
             is_proximal = proximal is not None and proximal.mu != 0
             drawn = batch or state.batch
-            return type(effect), net, objective, shapes, is_proximal, drawn, len(state.nets)
+            r1 = _r1_phase(state, effect)
+            return type(effect), net, objective, shapes, is_proximal, drawn, len(state.nets), r1
         case Step(net):
             return Step, net
         case Generate(net, x) | Evaluate(net, x):
@@ -64,6 +67,14 @@ def kind_of(task: Task) -> Hashable | None:
             return VJP, net, inputs.shape, cotangent.shape, keep
         case _:
             return None
+
+
+def _r1_phase(state: PeerState, effect: Train | Gradient) -> int:
+    """What peers must have in common for the lazy penalty R1 to be due at the same steps."""
+    if not OBJECTIVES[effect.objective].sees_data:
+        return 0
+    step = state.r1_step(NetName.parse(effect.net).prefix)
+    return step if isinstance(effect, Train) and effect.steps > 1 else min(step, 1)
 
 
 def _shape(value: Any) -> Hashable:
@@ -96,7 +107,9 @@ def _train(tasks: Sequence[Task], workspace: Workspace) -> list[StepResult]:
         active = [i for i, task in enumerate(tasks) if _steps(task) > step]
         chosen = [tasks[i] for i in active]
         results, gradients = _gradients(chosen, workspace)
-        workspace.optimizer([_net(task) for task in chosen]).step(gradients.unbind())
+        finite = [result.is_finite for result in results]
+        optimizer = workspace.optimizer([_net(task) for task in chosen])
+        optimizer.step(gradients.unbind(), _rounds(chosen, finite))
         for i, result in zip(active, results, strict=True):
             found[i].append(result)
     return [StepResult.mean(of) for of in found]
@@ -107,16 +120,30 @@ def _steps(task: Task) -> int:
     return task.effect.steps
 
 
+def _rounds(tasks: Sequence[Task], finite: Sequence[bool]) -> list[int | None]:
+    """The round of each peer; None for one whose step is skipped."""
+    return [
+        task.state.round if may_step(task.state, task.effect.net, each) else None  # type: ignore[attr-defined]
+        for task, each in zip(tasks, finite, strict=True)
+    ]
+
+
 def _keep_gradients(tasks: Sequence[Task], workspace: Workspace) -> list[StepResult]:
     results, gradients = _gradients(tasks, workspace)
-    for task, gradient in zip(tasks, gradients.unbind(), strict=True):
-        _net(task).arena.gradient.copy_(gradient)
+    for task, gradient, result in zip(tasks, gradients.unbind(), results, strict=True):
+        kept = _net(task).arena.gradient
+        if result.is_finite:
+            kept.copy_(gradient)
+        else:
+            kept.fill_(math.nan)  # Step is to see it
     return results
 
 
 def _step_all(tasks: Sequence[Task], workspace: Workspace) -> list[None]:
     nets = [_net(task) for task in tasks]
-    workspace.optimizer(nets).step([net.arena.gradient for net in nets])
+    gradients = [net.arena.gradient for net in nets]
+    finite = torch.stack([gradient.dot(gradient) for gradient in gradients]).isfinite().tolist()
+    workspace.optimizer(nets).step(gradients, _rounds(tasks, finite))
     return [None] * len(tasks)
 
 
@@ -142,13 +169,14 @@ def _gradients(
     }
     templates = {of: workspace.template(rows.template) for of, rows in held.items()}
     own, loss = held[role], states[0].loss
+    buffers = {of: rows.buffers() for of, rows in held.items()}
     gradients = workspace.gradients(own)
     losses, changed = workspace.traces.call(
         (objective, role, loss, *(rows.template for rows in held.values())),
         _gradient_function(objective, role, loss, templates),
         own.parameters,
         {of: rows.parameters for of, rows in held.items() if of != role},
-        {of: rows.buffers() for of, rows in held.items()},
+        buffers,
         fields,
         own.views(gradients),
         trace=workspace.may_trace,
@@ -156,10 +184,22 @@ def _gradients(
     proximal = [task.effect.proximal for task in tasks]  # type: ignore[attr-defined]
     if effect.proximal is not None and effect.proximal.mu:
         _add_proximal(gradients, own.matrix, proximal)
-    for of, rows in held.items():
-        rows.write_buffers(changed[of])
     norms = torch.linalg.vector_norm(gradients, dim=1).square()  # (b,)
-    return list(map(StepResult._make, torch.stack((losses, norms), 1).tolist())), gradients
+    results = list(map(StepResult._make, torch.stack((losses, norms), 1).tolist()))
+    finite = [result.is_finite for result in results]
+    for of, rows in held.items():
+        moved = changed[of] if all(finite) else _where(finite, changed[of], buffers[of])
+        rows.write_buffers(moved)
+    return results, gradients
+
+
+def _where(chosen: Sequence[bool], these: Tensors, those: Tensors) -> Tensors:
+    """Rows of ``these`` where ``chosen``, of ``those`` elsewhere; (b, ...) each."""
+    found = {}
+    for name, value in these.items():
+        mask = torch.tensor(chosen, device=value.device).view(-1, *[1] * (value.dim() - 1))
+        found[name] = torch.where(mask, value, those[name])
+    return found
 
 
 def _gradient_function(
@@ -187,7 +227,7 @@ def _gradient_function(
         parameters: Tensors,
         fixed: dict[str, Tensors],
         buffers: dict[str, Tensors],
-        fields: dict[str, torch.Tensor],
+        fields: dict[str, Any],
         gradients: Tensors,
     ) -> tuple[torch.Tensor, dict[str, Tensors]]:
         leaves = {name: w.detach().requires_grad_() for name, w in parameters.items()}
@@ -221,15 +261,15 @@ class Functional:
         self.parameters = parameters
         self.buffers = buffers
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The module's output; changed buffers are in ``self.buffers``."""
         fresh = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, (x,))
+        y: torch.Tensor = functional_call(self.template, self.parameters | fresh, inputs)
         self.buffers = fresh
         return y
 
 
-def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensors:
+def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[str, Any]:
     """Every peer's mini-batch, by field, (b, ...) each."""
     memory = _batch_memory(tasks, sees_data)
     places = map(Batch, _each(memory.real, len(tasks)), _each(memory.z, len(tasks)))
@@ -239,7 +279,7 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
         if isinstance(effect := task.effect, Train | Gradient)
     ]
     device = tasks[0].state.device
-    fields: Tensors = {}
+    fields: dict[str, Any] = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
         rows = getattr(memory, name)
@@ -247,6 +287,8 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> Tensor
             fields[name] = rows.to(device)
         elif isinstance(values[0], torch.Tensor):
             fields[name] = torch.stack(values)
+        elif isinstance(values[0], Mapping):
+            fields[name] = {part: torch.stack([v[part] for v in values]) for part in values[0]}
         elif values[0] is not None:
             fields[name] = torch.tensor(values, device=device)
     return fields
@@ -266,7 +308,7 @@ def _batch_memory(tasks: Sequence[Task], sees_data: bool) -> Batch:
         pixels = state.shard.pixels  # (n, c, h, w)
         real = pixels.new_empty(len(tasks), batch, *pixels.shape[1:])
     if "z" not in given and "fake" not in given:
-        z = torch.empty(len(tasks), batch, state.gan.z_dim)
+        z = torch.empty(len(tasks), batch, state.gan.inputs)
     return Batch(real, z)
 
 

@@ -190,5 +190,6 @@ def evaluate_generators(
         UserError: there is no labelled common source, or not on this machine.
     """
     source = Source(experiment, folder, cache, notify)
-    z_dim = experiment.build_gan(source.images.shape).z_dim
+    images = source.images
+    z_dim = experiment.build_gan(images.shape, classes=images.classes).z_dim
     return source.judge_generators(generators, z_dim)

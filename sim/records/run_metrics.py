@@ -74,7 +74,7 @@ def delta_losses(run: RecordedRun) -> tuple[Ints, Floats, Floats] | None:
 
     Oasis defines it by the non-saturating loss, and by peers that train both nets.
     """
-    if run.experiment.loss != "bce_ns":
+    if run.experiment.loss.name != "bce_ns":
         return None
     rounds, d = run.losses("discriminator")
     mean, std = delta_loss(d, run.losses("generator")[1])

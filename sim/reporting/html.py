@@ -10,6 +10,7 @@ from typing import Any
 
 from peer.experiment.yaml_file import write_mapping
 from sim.metrics.quality import Quality
+from sim.records.pictures import pictures_by_round
 from sim.records.reader import RecordedRun
 from sim.reporting.tables import format_bytes, format_distance, name_held
 from sim.reporting.text import captions, glossary, headline, notes, subtitle, tiles
@@ -42,6 +43,8 @@ th { font-weight: 600; vertical-align: bottom; }
 th small { display: block; font-weight: 400; color: var(--soft); }
 td.text, th.text { text-align: left; }
 td.main { font-weight: 600; }
+.rounds { width: auto; } .rounds th { text-align: center; vertical-align: middle; }
+.rounds img { width: 9rem; image-rendering: pixelated; display: block; }
 .bars { display: inline-flex; align-items: flex-end; gap: 2px; height: 1.7rem; }
 .bars i { width: 7px; background: #9a9a9a; min-height: 1px; print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
@@ -107,6 +110,7 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 <ul class="tiles">{numbers}</ul>
 {"".join(f'<p class="note">{_text(note)}</p>' for note in notes(run, summary))}
 {pictures}
+{_by_round(pictures_by_round(run))}
 <h2>Peer by peer</h2>
 <div class="scroll">{_table(run, summary, quality, baselines)}</div>
 <h2>What the numbers mean</h2>
@@ -118,6 +122,31 @@ def render(run: RecordedRun, summary: Mapping[str, Any], figures: Mapping[str, P
 </body>
 </html>
 """
+
+
+def _by_round(pictures: Mapping[int, Mapping[int, Path]]) -> str:
+    """How the peers' pictures came to be: a row a peer, a thumbnail a round."""
+    if not pictures:
+        return ""
+    rounds = sorted({round for of_peer in pictures.values() for round in of_peer})
+    head = "".join(f"<th>round {round:,}</th>" for round in rounds)
+    rows = "".join(
+        f"<tr><th>peer {peer}</th>"
+        + "".join(
+            f'<td><img alt="peer {peer}, round {round}" src="{_inside(files[round])}"></td>'
+            if round in files
+            else "<td></td>"
+            for round in rounds
+        )
+        + "</tr>"
+        for peer, files in pictures.items()
+    )
+    return (
+        "<h2>How the pictures came to be</h2>"
+        f'<div class="scroll"><table class="rounds"><tr><th></th>{head}</tr>{rows}</table></div>'
+        '<p class="sub">From the same random numbers each time, a peer\'s own: what changes along '
+        "a row is the generator.</p>"
+    )
 
 
 def _classes(summary: Mapping[str, Any], quality: Quality) -> str:
@@ -186,11 +215,15 @@ def _bars(quality: Quality, peer: int) -> str:
 
 
 def _figure(title: str, path: Path, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
         f'<figure><h2>{_text(title)}</h2><img alt="{_text(title)}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{_text(caption)}</figcaption></figure>'
+        f'src="{_inside(path)}"><figcaption>{_text(caption)}</figcaption></figure>'
     )
+
+
+def _inside(path: Path) -> str:
+    """A PNG as an address that holds the picture itself."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _cell(value: object, kind: str = "") -> str:

@@ -219,7 +219,7 @@ def _draw_measures(
     losses = {net: run.losses(net) for net in run.nets}
     shown = {net: values for net, (_, values) in losses.items() if np.isfinite(values).any()}
     if shown:
-        unit = "nats" if run.experiment.loss.startswith("bce") else ""
+        unit = "nats" if run.experiment.loss.name.startswith("bce") else ""
         figures["losses"] = plots.draw_losses(losses[next(iter(shown))][0], shown, unit)
     balance = delta_losses(run)
     if balance is not None:
@@ -266,17 +266,24 @@ def _source(
 def _gan(run: RecordedRun, source: Source | None, folder: Path | None) -> Gan | None:
     """The experiment's GAN, for the shape of its images; None where nothing says the shape."""
     if source:
-        return run.experiment.build_gan(source.images.shape)
-    shapes = [result.shape for result in run.results.values() if result.shape]
-    if shapes:
-        return run.experiment.build_gan(shapes[0])
+        images = source.images
+        return run.experiment.build_gan(images.shape, classes=images.classes)
+    for result in run.results.values():
+        if result.shape:
+            return run.experiment.build_gan(result.shape, classes=_classes(run))
     for k in run.generators:
         try:
             images = load_source(run.experiment.data, k, folder or run.experiment.folder)
         except UserError:
             continue  # this peer's images are on its own machine
-        return run.experiment.build_gan(images.shape)
+        return run.experiment.build_gan(images.shape, classes=images.classes)
     return None
+
+
+def _classes(run: RecordedRun) -> int:
+    """How many classes the peers of a run know of, by what they left."""
+    results = run.results.values()
+    return max(max(len(of.class_names), 1 + max(of.labels or [-1])) for of in results)
 
 
 def _bounds(run: RecordedRun, gan: Gan | None, lambda_2: float | None) -> dict[str, Bound]:

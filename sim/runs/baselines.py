@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import algorithms
 from peer.experiment import Experiment
+from peer.quality.mixture import asked_for_all
 from sim.metrics.quality import Quality, evaluate_generators
 from sim.runs.simulate import drive, make_states
 from topology.errors import UserError
@@ -16,7 +17,9 @@ def judge_baselines(experiment: Experiment, say: Callable[[str], None]) -> Mappi
     experiment = alone(experiment)
     program = algorithms.find(experiment)
     states = make_states(experiment, program=program)
-    generators = {k: state.nets["generator"].module for k, state in states.items()}
+    generators = {
+        k: asked_for_all(state.nets["generator"].module, state.gan) for k, state in states.items()
+    }
     untrained = evaluate_generators(experiment, generators, notify=say)
     say("the same peers once more, while nobody talks...")
     drive(experiment, states, program)

@@ -12,13 +12,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peer.experiment import Experiment
 from peer.experiment.traits import differences, traits
 from peer.state import PeerState
-from peer.state.checkpoint import KEPT, load_state, newest_checkpoint, save_state, write_json
+from peer.state.checkpoint import (
+    KEPT,
+    load_state,
+    newest_checkpoint,
+    recalled,
+    save_state,
+    write_json,
+)
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest
 from sim.environment.network import NetworkModel
@@ -127,6 +135,8 @@ class Checkpoints:
         self.stops = stops
         self.seconds = seconds
         self.rank = rank
+        for k, peer in driver.peers.items():
+            peer.state.recall = partial(recalled, folder / f"peer-{k}")
 
     def run(self, start: Start, rounds: int) -> None:
         """Carry the simulation out, with its checkpoints.

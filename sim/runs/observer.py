@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from peer.effects import Report
 from peer.gan.net_name import PAIR
+from peer.loggers import Loggers, Pictures
 from peer.quality.quality_log import QualityLog
 from peer.state.recorder import Recorder
 from sim.engines.stacked_arenas import matrix_of
@@ -35,6 +36,8 @@ class RunObserver:
         quality: scores generators, if the experiment asks for it.
         progress: is called for every round of every peer.
         taken: seconds of this machine that the run has taken so far, without scoring.
+        loggers: get what is recorded.
+        pictures: keeps what peers draw.
     """
 
     def __init__(
@@ -44,12 +47,16 @@ class RunObserver:
         quality: QualityLog | None = None,
         progress: RoundCallback | None = None,
         taken: Callable[[], float] = float,
+        loggers: Loggers | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self.recorder = recorder
         self.disagreement = disagreement
         self.quality = quality
         self.progress = progress
         self.taken = taken
+        self.loggers = loggers or Loggers()
+        self.pictures = pictures
 
     def reported(self, peer: SimulatedPeer, report: Report) -> None:
         """Record the round, at the virtual time at which ``peer`` has completed it."""
@@ -62,15 +69,21 @@ class RunObserver:
             bytes_out=peer.bytes_out,
         )
         if self.recorder.wants(report.round):
+            counts = {"seconds": peer.now, "bytes_in": peer.bytes_in, "bytes_out": peer.bytes_out}
+            self.loggers.record(peer.id, report.round, report.measures, **counts)
             self.disagreement.reported(peer, report.round)
         if self.quality:
-            self.quality.write(
+            score = self.quality.write(
                 peer.state,
                 report.round,
                 seconds=peer.now,
                 wall=self.taken(),
                 bytes_out=peer.bytes_out,
             )
+            if score is not None:
+                self.loggers.scalars("quality", score.scalars(), report.round, peer.id)
+        if self.pictures:
+            self.pictures.keep(peer.state, report.round)
         if self.progress:
             self.progress(peer.id, report.round, report.measures)
 

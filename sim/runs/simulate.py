@@ -163,7 +163,8 @@ def make_states(
     peers = range(experiment.peers) if only is None else sorted(only)
     names = {k: tuple(program.nets(k)) for k in peers}
     sources = shards(experiment, program, peers)
-    gan = experiment.build_gan(sources[0][0].shape)
+    images = sources[0][0]
+    gan = experiment.build_gan(images.shape, classes=images.classes)
     lengths = {role: layout.length for role, layout in gan.layouts.items()}
     shared = gan if experiment.init == "shared" else None
     owners: dict[str, list[int]] = {}  # by net, who holds one
@@ -191,7 +192,8 @@ def check_states(experiment: Experiment, program: Program) -> None:
     is_synthetic = experiment.data.source == "synthetic"
     peers = program.workers(experiment.peers)[:1] if is_synthetic else range(experiment.peers)
     sources = shards(experiment, program, peers)
-    experiment.build_gan(sources[0][0].shape)
+    images = sources[0][0]
+    experiment.build_gan(images.shape, classes=images.classes)
     usable_device(experiment.device)
     _ = experiment.codec
 

@@ -13,6 +13,7 @@ import algorithms
 from peer.compute.execute import prepare_compute_thread
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
+from peer.loggers import Pictures, check_loggers, open_loggers
 from peer.program import Program
 from peer.runtime.signals import Stop
 from peer.state import PeerState
@@ -86,6 +87,7 @@ def run_in_processes(
             raise UserError(nothing_to_go_on_from(folder))
         at = rounds[0]
         check_same_run(folder, experiment, at, engine, stops.every)  # here, as above
+    check_loggers(experiment)
     prepare_judge(experiment)
     make_run_dir(folder)
     write_experiment(experiment, folder)
@@ -189,22 +191,25 @@ def run_rank(
     def write_disagreement(round: int, found: dict[str, float]) -> None:
         if rank == 0:  # all ranks have measured the same
             recorder.write_network(round, found)
+            loggers.scalars("disagreement", found, round)
 
     layouts = next(iter(states.values())).gan.layouts
     lengths: dict[str, int] = {net: layout.length for net, layout in layouts.items()}
     shared = SharedDisagreement(communicator, lengths, len(states), write_disagreement)
     with communicator.raising_together():
         quality = quality_log(experiment, program, folder / f"quality-{rank}.jsonl")
+        loggers = open_loggers(experiment, folder)
     network = NetworkModel(experiment)
     graph = experiment.graph_of_peers
     synchroniser = ConservativeSynchroniser(communicator, graph, network, shared)
-    with recorder, quality or contextlib.nullcontext():
+    with recorder, loggers, quality or contextlib.nullcontext():
+        pictures = Pictures(experiment, program.rounds, folder, loggers)
 
         def taken() -> float:
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
-        observer = RunObserver(recorder, shared, quality, taken=taken)
+        observer = RunObserver(recorder, shared, quality, None, taken, loggers, pictures)
         driver = make_driver(
             experiment, states, program, observer, computing, network, synchroniser
         )

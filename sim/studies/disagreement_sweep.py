@@ -36,6 +36,7 @@ from sim.runs.observer import snapshot_disagreement
 from sim.runs.simulate import drive, make_states
 from sim.simulated_peer.round_snapshots import RoundSnapshots
 from sim.simulated_peer.simulated_peer import SimulatedPeer
+from topology.errors import UserError
 
 NET = "discriminator"
 GRADIENT_MEASUREMENTS = 10
@@ -90,7 +91,12 @@ def sweep_disagreement(
         graphs: families.
         stretch: the time (mu times rounds) that is averaged over, after the transient.
         progress: is told what runs.
+
+    Raises:
+        UserError: the nets are told classes.
     """
+    if experiment.conditional is not None:
+        raise UserError("conditional: the theorem is of nets without classes; leave it out")
     say = progress or (lambda line: None)
     prepare_compute_thread(experiment.threads)
     program = algorithms.find(experiment)

@@ -12,10 +12,13 @@ import numpy.typing as npt
 import torch
 from rich.table import Table
 
+from peer.gan import Gan
+from peer.gan.conditional import Asked
+from peer.gan.draw import CHUNK
 from peer.quality.coverage import class_histogram, confident_classes, count_covered
 from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.inception import Inception
-from peer.quality.mixture import Mixture
+from peer.quality.mixture import Mixture, asked_for_all, mixture_in
 from peer.quality.samples import draw_samples
 from peer.state.checkpoint import write_json
 from sim.metrics.kernel import kernel_distance
@@ -67,7 +70,7 @@ def evaluate_run(
         raise UserError(f"{run_dir}: no peer has left a generator; let the run end first")
     extractor = None if inception is None else Inception(inception)
     source = Source(run.experiment, None, cache, notify)
-    gan = run.experiment.build_gan(source.images.shape)
+    gan = run.experiment.build_gan(source.images.shape, classes=source.images.classes)
     count = samples or run.experiment.metrics.samples
     reference = _spread(source, real)
     _, real_features = source.judge.verdicts(reference)
@@ -99,8 +102,11 @@ def evaluate_run(
             "ndb": bins.share,
             "js": bins.divergence,
         }
-        if isinstance(generator, Mixture):
-            groups = _group_distances(generator, source, gan.z_dim, count)
+        if isinstance(generator, Asked):
+            wanted = torch.cat([generator.asked(len(part)) for part in torch.split(drawn, CHUNK)])
+            peers[str(k)] |= as_asked(probabilities, wanted.numpy())
+        if (mixture := mixture_in(generator)) is not None:
+            groups = _group_distances(mixture, source, gan, count)
         if extractor is not None and real_inception is not None:
             say(f"Inception features of {count:,} samples of peer {k}")
             ours = extractor.features(drawn)
@@ -116,12 +122,34 @@ def evaluate_run(
     return found
 
 
-def _group_distances(mixture: Mixture, source: Source, z_dim: int, count: int) -> dict[str, float]:
+def as_asked(
+    probabilities: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]
+) -> dict[str, float | int]:
+    """Of a generator that was asked for classes: whether the judge sees those.
+
+    Args:
+        probabilities: the judge's, (n, classes).
+        wanted: the class that each sample was asked as, (n,).
+
+    Returns:
+        ``as_asked``: the share of samples that are taken for the class asked; ``obeyed``: of how
+        many classes at least half of the samples asked for are.
+    """
+    classes = probabilities.shape[1]
+    right = probabilities.argmax(axis=1) == wanted  # (n,)
+    asked = np.bincount(wanted, minlength=classes)
+    hits = np.bincount(wanted[right], minlength=classes)
+    obeyed = ((2 * hits >= asked) & (asked > 0)).sum()
+    return {"as_asked": float(right.mean()), "obeyed": int(obeyed)}
+
+
+def _group_distances(mixture: Mixture, source: Source, gan: Gan, count: int) -> dict[str, float]:
     """CFID of each group's generator against the whole source, mean and std (Oasis, table 3)."""
     seed = source.experiment.seed
     values = []
     for part in mixture.parts:
-        _, features = source.judge.verdicts(draw_samples(part, z_dim, count, seed))
+        drawn = draw_samples(asked_for_all(part, gan), gan.z_dim, count, seed)
+        _, features = source.judge.verdicts(drawn)
         values.append(frechet_distance(*source.judge.reference, *gaussian(features)))
     return {"cfid_mean": float(np.mean(values)), "cfid_std": float(np.std(values))}
 
@@ -146,6 +174,7 @@ def evaluation_table(found: Mapping[str, Any]) -> Table:
     peers: Mapping[str, Mapping[str, float]] = found["peers"]
     headings = {
         "coverage": "covers",
+        "as_asked": "asked",
         "cfid": "CFID",
         "ckid": "CKID",
         "precision": "precision",

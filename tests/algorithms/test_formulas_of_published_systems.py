@@ -294,7 +294,7 @@ def test_discriminators_change_places_and_none_is_lost() -> None:
     assert all(held[k] != now[k] for k in held)
 
 
-@pytest.mark.parametrize("loss", ["bce_ns", "bce_sat", "lsgan"])
+@pytest.mark.parametrize("loss", ["bce_ns", "bce_sat", "lsgan", "hinge", "wgan"])
 def test_average_output_is_back_propagation_through_the_average(loss: str) -> None:
     algorithm = {"name": "distributed_gan", "approach": "average_output", "rounds": 1}
     keys = {"optimizer": SGD, "loss": loss}
@@ -310,6 +310,13 @@ def test_average_output_is_back_propagation_through_the_average(loss: str) -> No
             value = 0.5 * ((D(real) - 1).square().mean() + D(fake).square().mean())
             step(D, value, 0.05)
             verdicts.append(D(images))
+        elif loss == "hinge":
+            value = torch.clamp(1 - D(real), min=0).mean() + torch.clamp(1 + D(fake), min=0).mean()
+            step(D, value, 0.05)
+            verdicts.append(D(images))
+        elif loss == "wgan":
+            step(D, D(fake).mean() - D(real).mean(), 0.05)
+            verdicts.append(D(images))
         else:
             step(D, d_loss(D, real, fake), 0.05)
             verdicts.append(torch.sigmoid(D(images)))
@@ -318,6 +325,8 @@ def test_average_output_is_back_propagation_through_the_average(loss: str) -> No
         "bce_ns": lambda p: -torch.log(p).mean(),
         "bce_sat": lambda p: torch.log(1 - p).mean(),
         "lsgan": lambda p: (p - 1).square().mean(),
+        "hinge": lambda p: -p.mean(),
+        "wgan": lambda p: -p.mean(),
     }[loss](mean)
     step(G, value, 0.05)
     assert torch.allclose(flat(G, got[0], "generator"), vector(got[0], "generator"), atol=1e-6)

@@ -70,7 +70,9 @@ def refused(
         ({"peers": 2000, "data": {"source": "digits"}}, "peer"),
         ({"addresses": "tcp://127.0.0.1:4000"}, "several peers would be at"),
         ({"seed": -1}, "seed"),
-        ({"loss": "wgan"}, "loss"),
+        ({"loss": "wgann"}, "loss"),
+        ({"loss": {"name": "wgan", "gp": 1}}, "unknown key 'loss.gp'; known are name, gradient_p"),
+        ({"loss": {"r1": -1}}, "loss.r1: input should be greater than or equal to 0"),
         (
             {"devices": "raspbery-pi-4"},
             "did you mean 'raspberry-pi-4'? (built in: raspberry-pi-4",

@@ -42,6 +42,16 @@ CASES: dict[str, dict[str, Any]] = {
         "loss": "lsgan",
         "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
     },
+    "penalties of both kinds": {
+        "loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}
+    },
+    "cosine, warm-up": {
+        "optimizer": {"name": "adam", "lr": 0.01, "schedule": "cosine", "warmup": 2}
+    },
+    "steps that overflow and are skipped": {
+        "loss": "lsgan",
+        "optimizer": {"name": "sgd", "lr": 1e12},
+    },
     "two peers": {"peers": 2, "graph": "path"},
     "one peer, centralised": {"peers": 1, "data": {"source": "digits", "partition": "all"}},
 }

@@ -17,15 +17,8 @@ from peer.state.count_sketch import CountSketch, encode
 from peer.state.recorder import write_experiment
 from peer.streams import stream
 from sim.metrics.disagreement import disagreement
-from tests.conftest import cache_of_session
 
 NETS = ("generator", "discriminator")
-
-
-@pytest.fixture(scope="session")
-def judge_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of judges for all workers of the session: the digits' judge is trained once."""
-    return cache_of_session(tmp_path_factory) / "hearsay"
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def _found(spec: DataSpec, path: Path, files: list[Path], labels: list[str] | No
         return _read([files[place] for place in places], look)
 
     where = f"data.path: {path}"
-    return Found(len(files), read, path.name, where, labels, where, is_text=True)
+    return Found(len(files), read, path.name, where, labels, where, is_text=True, files=files)
 
 
 def _read(files: Iterable[Path], look: Look) -> Pixels:

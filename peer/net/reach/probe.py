@@ -73,7 +73,7 @@ def _number_of(peer: int, address: str) -> tuple[str, str]:
 
 
 def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool, str]:
-    data = me.data.to_words() if me.data is not None else {}
+    data = me.data.statement.to_words() if me.data is not None else {}
     probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature), data)
     until = time.monotonic() + PATIENCE
     asked = False
@@ -94,7 +94,7 @@ def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool,
             if isinstance(answer, Reject) and answer.code == MISMATCH:
                 parts = ", ".join(answer.parts)
                 if parts == "data":
-                    return False, "data: its classes, or its images' shape, are others than ours"
+                    return False, "data: its images' shape, or its list of classes, is not ours"
                 return False, f"experiment: {parts} differ; give every peer the same file"
         time.sleep(0.02)
     contact = sockets.contacts[peer]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from peer.data import Description, Images
+from peer.data.agreement import Agreed, Agreement
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
 from peer.net.endpoint import Begin, Endpoint, Failed, Finish, Outcome, Part
@@ -16,6 +17,7 @@ from peer.net.failure_detector import Timing
 from peer.net.isolation import Isolated
 from peer.net.link import Link
 from peer.net.session import Identity, Phase
+from peer.net.wire import Hello, decode
 
 TICK = 0.05
 TIMING = Timing(start_timeout=10.0, deadline=4.0, suspect=1.0, down=2.0, ping=0.5, retry=1.0)
@@ -46,6 +48,7 @@ class Cable:
         self.now = 0.0
         self.processes: list[Process] = []
         self.curve = False
+        self.hellos = 0
 
     def add(
         self,
@@ -53,7 +56,7 @@ class Cable:
         session: int,
         others: dict[int, str],
         place: str,
-        data: Description | None = None,
+        data: Agreement | None = None,
     ) -> Process:
         me = Identity(peer, session, {"seed": "0"}, {}, data)
         links = {k: Link(me, k, SIZES, TIMING, True, self.now) for k in others}
@@ -79,6 +82,7 @@ class Cable:
             there = next((p for p in self.processes if p.place == place and p.is_alive), None)
             while outbox and there is not None:
                 header, body = outbox.popleft()
+                self.hellos += isinstance(decode(header).message, Hello)
                 connection = f"{id(process)}".encode()
                 who = process.peer if self.curve else None
                 there.endpoint.receive(connection, who, header, body, self.now)
@@ -188,10 +192,15 @@ def test_a_process_that_was_started_anew_is_no_second_one(curve: bool) -> None:
 
 
 def described(names: tuple[str, ...], shape: tuple[int, int, int] = (1, 8, 8)) -> Description:
-    count = 4 * len(names)
+    count = 4 * max(1, len(names))
     pixels = np.zeros((count, *shape), dtype=np.float32)
-    labels = np.arange(count) % len(names)
+    labels = np.arange(count) % len(names) if names else None
     return Description.of(Images(pixels, labels, class_names=names))
+
+
+def listed(me: int, own: Description) -> Agreement:
+    """Of a peer whose experiment file lists the classes."""
+    return Agreement(me, own, range(2), own.names)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +218,8 @@ def test_private_data_that_mean_something_else_end_the_run_at_both_ends(
     theirs: Description, words: str
 ) -> None:
     cable = Cable()
-    a = cable.add(0, 100, {1: "b"}, "a", described(("cat", "dog")))
-    b = cable.add(1, 101, {0: "a"}, "b", theirs)
+    a = cable.add(0, 100, {1: "b"}, "a", listed(0, described(("cat", "dog"))))
+    b = cable.add(1, 101, {0: "a"}, "b", listed(1, theirs))
     cable.run(5.0)
     for process in (a, b):
         (failed,) = process.of(Failed)
@@ -220,7 +229,135 @@ def test_private_data_that_mean_something_else_end_the_run_at_both_ends(
 
 def test_private_data_that_mean_the_same_are_swapped() -> None:
     cable = Cable()
-    a = cable.add(0, 100, {1: "b"}, "a", described(("cat", "dog")))
-    b = cable.add(1, 101, {0: "a"}, "b", described(("cat", "dog")))
+    a = cable.add(0, 100, {1: "b"}, "a", listed(0, described(("cat", "dog"))))
+    b = cable.add(1, 101, {0: "a"}, "b", listed(1, described(("cat", "dog"))))
     cable.run(3.0)
     assert a.endpoint.links[1].phase is b.endpoint.links[0].phase is Phase.UP
+    assert a.of(Agreed) == b.of(Agreed) == []
+
+
+# --- classes that are agreed on -------------------------------------------------------------------
+
+
+def in_a_row(cable: Cable, *names: tuple[str, ...], workers: int | None = None) -> list[Process]:
+    """Peers on a path, each with images of its own, up to ``workers`` of which hold data."""
+    last, found = len(names) - 1, []
+    for k, each in enumerate(names):
+        others = {n: f"at {n}" for n in (k - 1, k + 1) if 0 <= n <= last}
+        until = cable.now + TIMING.start_timeout
+        everybody = range(workers or len(names))
+        data = Agreement(k, described(each), everybody, until=until)
+        found.append(cable.add(k, 100 + k, others, f"at {k}", data))
+    return found
+
+
+def phases(process: Process) -> list[Phase]:
+    return [link.phase for link in process.endpoint.links.values()]
+
+
+def test_names_reach_everybody_and_a_link_that_is_up_stays_up() -> None:
+    cable = Cable()
+    row = in_a_row(cable, ("cat",), ("10", "dog"), ("9",), ("cat", "owl"))
+    cable.run(1.0)
+    for process in row:
+        assert process.of(Agreed) == [Agreed(("9", "10", "cat", "dog", "owl"))]
+        assert set(phases(process)) == {Phase.UP}
+        assert not any("restarted" in line for line in process.lines())
+        assert all(link.gaps == 0 for link in process.endpoint.links.values())
+        begin(process, Moment(0, 0))
+    cable.run(1.0)
+    assert all(process.of(Outcome)[0].missing == set() for process in row)
+    before = cable.hellos
+    assert before <= 40  # a path of four: three links, both ways, and seven things to tell at most
+    cable.run(30.0)
+    assert cable.hellos == before
+
+
+def test_news_that_are_lost_are_told_again() -> None:
+    cable = Cable()
+    row = in_a_row(cable, ("cat",), ("dog",), ("owl",))
+    row[2].is_alive = False
+    cable.run(2.0)
+    row[0].is_alive, row[2].is_alive = False, True
+    cable.run(0.4)
+    to_first = row[1].endpoint.links[0].outbox
+    assert any(isinstance(decode(header).message, Hello) for header, _ in to_first)
+    to_first.clear()
+    row[0].is_alive = True
+    cable.run(3.0)
+    assert row[0].of(Agreed) == [Agreed(("cat", "dog", "owl"))]
+    assert row[0].endpoint.links[1].gaps > 0
+
+
+def test_without_a_peer_that_never_comes_the_others_begin_in_time() -> None:
+    cable = Cable()
+    row = in_a_row(cable, ("cat",), ("dog",), workers=3)
+    cable.run(TIMING.start_timeout - 0.2)
+    assert [process.of(Agreed) for process in row] == [[], []]
+    cable.run(1.0)
+    (first,), (second,) = (process.of(Agreed) for process in row)
+    assert first.classes == second.classes == ("cat", "dog")
+    assert (2,) in (first.absent, second.absent)
+
+
+@pytest.mark.parametrize(("theirs", "fits"), [(("dog",), True), (("dog", "owl"), False)])
+def test_a_late_comer(theirs: tuple[str, ...], fits: bool) -> None:
+    cable = Cable()
+    row = in_a_row(cable, ("cat",), ("dog",), theirs)
+    cable.processes.remove(row.pop())
+    cable.run(TIMING.start_timeout + 1.0)
+    for process in row:
+        begin(process, Moment(0, 0))
+    cable.run(1.0)
+    data = Agreement(2, described(theirs), range(3), until=cable.now + TIMING.start_timeout)
+    row.append(cable.add(2, 102, {1: "at 1"}, "at 2", data))
+    cable.run(3.0)
+    assert row[0].of(Failed) == row[1].of(Failed) == []
+    if fits:
+        assert row[2].of(Agreed) == [Agreed(("cat", "dog"))]
+        assert set(phases(row[1])) == {Phase.UP}
+        return
+    assert phases(row[1]) == [Phase.UP, Phase.REFUSED]
+    (failed,) = row[2].of(Failed)
+    assert row[2].of(Agreed) == []
+    advice = "list all classes in one order at every peer, data.classes: [cat, dog, owl]"
+    assert str(failed.problem).startswith("data.path: peer 2 has 2 classes ('dog', 'owl'), and pee")
+    assert str(failed.problem).endswith(advice)
+    (line,) = [line for line in row[1].lines() if "refused" in line]
+    assert line.startswith("peer 2: refused (data.path: peer 1 has agreed on 2 classes ('cat', ")
+    assert line.endswith(f"{advice})")
+
+
+def test_two_parts_that_agreed_apart_refuse_each_other() -> None:
+    cable = Cable()
+    row = in_a_row(cable, ("cat",), ("dog",), ("owl",), ("emu",))
+    for process in row:
+        process.place = f"{process.place}, cut off" if process.peer > 1 else process.place
+    row[3].endpoint.addresses[2] = "at 2, cut off"
+    row[2].endpoint.addresses[3] = "at 3, cut off"
+    row[2].endpoint.addresses[1] = "nowhere"
+    cable.run(TIMING.start_timeout + 1.0)
+    assert [process.of(Agreed)[0].classes for process in row] == [
+        ("cat", "dog"), ("cat", "dog"), ("emu", "owl"), ("emu", "owl"),
+    ]  # fmt: skip
+    row[1].endpoint.addresses[2] = "at 2, cut off"
+    row[2].endpoint.addresses[1] = "at 1"
+    cable.run(4.0)
+    for process in row[1:3]:
+        (failed,) = process.of(Failed)
+        assert "data.classes: [cat, dog, emu, owl]" in str(failed.problem)
+    assert row[0].of(Failed) == row[3].of(Failed) == []
+
+
+def test_images_with_classes_and_without_end_the_run_at_both_ends() -> None:
+    cable = Cable()
+    a, nobody = in_a_row(cable, ("cat",), ("dog",))
+    cable.processes.remove(nobody)
+    b = cable.add(1, 102, {0: "at 0"}, "at 1", Agreement(1, described(()), range(2), ()))
+    cable.run(4.0)
+    for process in (a, b):
+        (failed,) = process.of(Failed)
+        assert str(failed.problem) == (
+            "data.path: peer 0 has images in classes, and peer 1 without; sort all of them into "
+            "classes, or none"
+        )

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from peer.quality import classifier
 from peer.quality.classifier import FEATURES, cache_folder, judge_for, train_judge
-from sim.metrics import classifier
 
 
 def _stripes(n: int, size: int = 8, seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import sim
-from sim.metrics import classifier
+from peer.quality import classifier
 from sim.metrics.pace import time_to_score
 from sim.records.quality_log import read_quality_log
 from sim.reporting.report import write_report
-from topology.errors import UserError
 
 KEYS: dict[str, Any] = {
     "peers": 3,
@@ -52,8 +51,8 @@ def test_generators_are_judged_every_second_round_and_in_the_last(tmp_path: Path
     assert curve.rounds.tolist() == [2, 4, 5]
     np.testing.assert_allclose(curve.seconds, np.array([2, 4, 5]) * 2 * 0.001)
     of_last = [r["cfid"] for r in records if r["round"] == 5]
-    assert curve.cfid[-1] == pytest.approx(np.mean(of_last))
-    reached = time_to_score(curve.seconds.tolist(), curve.cfid.tolist(), curve.cfid.max())
+    assert curve.network[-1] == pytest.approx(np.mean(of_last))
+    reached = time_to_score(curve.seconds.tolist(), curve.network.tolist(), curve.network.max())
     assert reached in curve.seconds
 
     summary = write_report(done.path)
@@ -69,13 +68,19 @@ def test_a_log_that_is_cut_short_is_read_as_far_as_it_goes(tmp_path: Path):
     curve = read_quality_log(tmp_path)
     assert curve is not None
     assert curve.covered.tolist() == [3, 3]
-    assert time_to_score(curve.seconds.tolist(), curve.cfid.tolist(), 8) == 2.0
+    assert time_to_score(curve.seconds.tolist(), curve.network.tolist(), 8) == 2.0
     assert read_quality_log(tmp_path / "nowhere") is None
 
 
-def test_where_nothing_can_be_judged_it_is_said_before_anything_runs(tmp_path: Path):
-    np.savez(tmp_path / "plain.npz", images=np.zeros((90, 8, 8), np.uint8))
+def test_images_without_labels_are_scored_by_random_features(tmp_path: Path):
+    pixels = np.random.default_rng(3).integers(0, 256, (90, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "plain.npz", images=pixels)
     data = {"source": "npz", "path": str(tmp_path / "plain.npz"), "partition": "iid"}
-    with pytest.raises(UserError, match=r"metrics.quality_every: nothing to judge by: .*no labels"):
-        sim.run(KEYS | {"data": data}, run_dir=tmp_path / "run", report=False)
+    sim.run(KEYS | {"data": data}, run_dir=tmp_path / "run", report=False)
+    curve = read_quality_log(tmp_path / "run")
+    assert curve is not None
+    assert curve.measure == "rfd"
+    assert np.isfinite(curve.network).all()
+    assert np.isfinite(curve.own).all()
+    assert np.isnan(curve.covered).all()
     assert not (tmp_path / "run" / "experiment.yaml").exists()

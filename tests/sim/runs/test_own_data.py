@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +101,32 @@ def test_channels_of_arrays_are_compared(tmp_path: Path) -> None:
         shards(own)
 
 
-def test_real_peers_are_told_to_list_their_classes(
+def test_a_check_says_which_classes_all_peers_have_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pets(tmp_path, ("cat", "dog"), ("dog", "emu"))
-    own = experiment(tmp_path)
-    console = Console(soft_wrap=True, markup=False)
-    assert not check_everything(own, algorithms.find(own), None, tmp_path / "keys", console)
-    assert "data.classes: [cat, dog, emu]" in capsys.readouterr().out
-    listed = experiment(tmp_path, classes=["cat", "dog", "emu"])
-    assert check_everything(listed, algorithms.find(listed), None, tmp_path / "keys", console)
+
+    def said(own: Experiment, peer: int | None = None) -> tuple[bool, str]:
+        console = Console(soft_wrap=True, markup=False)
+        good = check_everything(own, algorithms.find(own), peer, tmp_path / "keys", console)
+        return good, capsys.readouterr().out
+
+    good, words = said(experiment(tmp_path))
+    assert good
+    assert "peer 0: classes: 'cat', 'dog', 'emu' (this peer has 'cat', 'dog')" in words
+    assert "peer 1: classes: 'cat', 'dog', 'emu' (this peer has 'dog', 'emu')" in words
+    good, words = said(experiment(tmp_path, classes=["cat", "dog", "emu"]))
+    assert good
+    assert "classes:" not in words
+    shutil.rmtree(tmp_path / "p1")
+    good, words = said(experiment(tmp_path), 0)
+    assert good
+    assert "peer 0: classes: 'cat', 'dog' (this peer's; all peers agree on a list when" in words
+    (tmp_path / "p1").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "p1" / "flat.png")
+    good, words = said(experiment(tmp_path))
+    assert not good
+    assert "data.path: peer 0 has images in classes, and peer 1 without; sort all of them" in words
 
 
 def test_names_are_shown_wherever_a_class_is(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "graph": "star",
         "network": {"delay": 0.1, "jitter": 0.2},
     },
+    "lazy R1": {"loss": {"name": "hinge", "r1": 2.0, "r1_every": 5}},
+    "rates that fall": {
+        "optimizer": {"name": "adam", "lr": 0.001, "schedule": "linear", "warmup": 3}
+    },
     "choco": {"compression": "choco", "network": {"delay": 0.3, "jitter": 0.5}},
 }
 

@@ -42,12 +42,13 @@ def assert_equal_runs(one: Path, other: Path, peers: int) -> None:
     left = [read_run(run) for run in (one, other)]
     assert left[0].unfinished == left[1].unfinished
     for k in range(peers):
-        file = f"peer-{k}/generator.safetensors"
-        assert (one / file).exists() == (other / file).exists()
-        if (one / file).exists():
-            ours, theirs = load_file(one / file), load_file(other / file)
-            for name, tensor in ours.items():
-                torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
+        for net in ("generator", "generator_ema"):
+            file = f"peer-{k}/{net}.safetensors"
+            assert (one / file).exists() == (other / file).exists()
+            if (one / file).exists():
+                ours, theirs = load_file(one / file), load_file(other / file)
+                for name, tensor in ours.items():
+                    torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
         said = [json.loads((run / f"peer-{k}/summary.json").read_text()) for run in (one, other)]
         assert said[0]["bytes_out"] == said[1]["bytes_out"]
         assert said[0]["missing"] == said[1]["missing"]
@@ -83,9 +84,17 @@ CASES = {
     "fedavg": keys_of("fedavg, half of them", 3),
     "mdgan": keys_of("mdgan", 3),
     "serverless": keys_of("sequential, serverless", 3),
+    "penalties": diffusion(4)
+    | {"loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}},
     "nobody talks": PLAIN | {"graph": "ring", "algorithm": {"name": "local", "rounds": 6}},
     "fegan, slow links": keys_of("fegan", 3)
     | {"network": {"delay": 0.1, "jitter": 0.5, "bandwidth": 10.0, "uplink": 20.0}},
+    "told classes, augmented, averaged": diffusion(3)
+    | {
+        "conditional": True,
+        "augment": ["translation", "flip"],
+        "ema": {"decay": 0.5, "combine": True},
+    },
     "one channel for all": diffusion(3) | {"network": {"channel": 10.0}},
     "mdgan, narrow downlinks": keys_of("mdgan", 3) | {"network": {"downlink": 10.0}},
     "fedavg, losses": keys_of("fedavg", 8) | {"network": {"loss": 0.3}, "deadline": 1.0},

@@ -1,4 +1,4 @@
-"""Images side by side as one PNG, pixel for pixel."""
+"""Images side by side as one picture, pixel for pixel."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 _GAP = 2
 _LEAST_SIDE = 32
 
 
-def save_images(images: torch.Tensor, path: Path) -> Path:
-    """Write ``images`` (n, c, h, w) in [-1, 1], c 1 or 3, as a nearly square mosaic.
+def mosaic(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Images (n, c, h, w) in [-1, 1], c 1 or 3, as a nearly square picture (height, width, c).
 
     Small images are magnified by a whole number, so that they can be seen.
     """
@@ -31,6 +32,16 @@ def save_images(images: torch.Tensor, path: Path) -> Path:
         top = _GAP + (index // columns) * cell[0]
         left = _GAP + (index % columns) * cell[1]
         canvas[top : top + height * scale, left : left + width * scale] = image.transpose(1, 2, 0)
+    return canvas
+
+
+def save_images(images: torch.Tensor, path: Path) -> Path:
+    """Write the :func:`mosaic` of ``images`` (n, c, h, w) as a PNG.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    canvas = mosaic(images)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(canvas.squeeze(-1) if channels == 1 else canvas).save(path)
+    Image.fromarray(canvas.squeeze(-1) if canvas.shape[-1] == 1 else canvas).save(path)
     return path

@@ -1,0 +1,1 @@
+"""A generator outside of hearsay: as ONNX, or as a page that draws in a browser."""

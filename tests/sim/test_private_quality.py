@@ -1,0 +1,185 @@
+"""Scores of private images: nobody saw another's, and everybody knows how good the network is."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sim
+from peer.experiment import from_mapping
+from peer.quality.frechet import frechet_distance, gaussian
+from peer.quality.moments import Moments
+from peer.quality.network_moments import KEPT
+from peer.quality.quality_log import read_scores
+from peer.quality.random_features import random_features
+from peer.quality.samples import draw_samples
+from sim.records.quality_log import read_quality_log
+from sim.reporting.report import write_report
+from sim.studies.compare import compare, read_comparison
+from topology.errors import InputNote
+
+CLASSES = [str(x) for x in range(10)]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits in class pairs, a file a peer; those of peer 5 are few."""
+    from sklearn.datasets import load_digits
+
+    digits, folder = load_digits(), tmp_path_factory.mktemp("own")
+    for k in range(6):
+        mine = np.isin(digits.target, [2 * k % 10, 2 * k % 10 + 1])
+        images = (digits.images[mine] * 15.9).astype(np.uint8)
+        labels = digits.target[mine]
+        count = 20 if k == 5 else len(images)
+        np.savez(folder / f"{k}.npz", images=images[:count], labels=labels[:count])
+    return folder
+
+
+def keys(folder: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "peers": 5,
+        "graph": "ring",
+        "algorithm": {"name": "diffusion", "rounds": 4},
+        "optimizer": {"name": "adam", "lr": 0.001},
+        "gan": "mlp-digits",
+        "data": {
+            "source": "npz",
+            "path": str(folder / "{id}.npz"),
+            "partition": "own",
+            "classes": CLASSES,
+        },
+        "batch": 8,
+        "metrics": {"quality_every": 2, "samples": 100},
+    } | more
+
+
+def pooled(folder: Path, peers: range) -> np.ndarray:
+    """What nobody in the network ever has: the features of everybody's images together."""
+    images = np.concatenate([np.load(folder / f"{k}.npz")["images"] for k in peers])
+    import torch
+
+    x = torch.from_numpy(images[:, None].astype(np.float32) / 127.5 - 1)
+    return random_features(1)(x)
+
+
+@pytest.mark.parametrize("graph", ["ring", "star", "complete"])
+def test_scores_are_those_of_pooled_images(folders: Path, tmp_path: Path, graph: str) -> None:
+    done = sim.run(keys(folders, graph=graph), run_dir=tmp_path / "run", report=False)
+    features = pooled(folders, range(5))
+    for k, score in read_scores(tmp_path / "run" / "quality.jsonl").items():
+        generator = done.states[k].nets["generator"].module
+        drawn = random_features(1)(draw_samples(generator, done.states[k].gan.z_dim, 100, 0))
+        wanted = frechet_distance(*gaussian(features), *gaussian(drawn))
+        assert score.measure == "rfd"
+        assert score.network == pytest.approx(wanted, rel=1e-5)
+        own = frechet_distance(*gaussian(pooled(folders, range(k, k + 1))), *gaussian(drawn))
+        assert score.own == pytest.approx(own, rel=1e-5)
+        assert score.images == 1797
+        summary = json.loads((tmp_path / "run" / f"peer-{k}" / "summary.json").read_text())
+        assert summary["quality"] == {
+            "measure": "rfd",
+            "network": {str(k): score.network},
+            "own": {str(k): score.own},
+            "images": 1797,
+        }
+
+
+def test_every_engine_and_several_processes_know_the_same(folders: Path, tmp_path: Path) -> None:
+    from sim.runs.simulate_sharded import run_in_processes
+
+    event = sim.run(keys(folders), run_dir=tmp_path / "event", report=False)
+    stacked = sim.run(keys(folders), run_dir=tmp_path / "s", engine="stacked", report=False)
+    for k, state in event.states.items():
+        assert np.array_equal(state.tensors[KEPT], stacked.states[k].tensors[KEPT])
+    experiment = from_mapping(keys(folders))
+    run_in_processes(experiment, 2, run_dir=tmp_path / "two", engine="event")
+    curves = [read_quality_log(tmp_path / name) for name in ("event", "s", "two")]
+    for curve in curves:
+        assert curve is not None
+        assert curves[0] is not None
+        np.testing.assert_allclose(curve.network, curves[0].network, rtol=1e-4)
+    assert curves[2] is not None
+    assert curves[0] is not None
+    # Of 100 samples, a covariance of 256 features has zeros for eigenvalues, whose roots magnify
+    # how NumPy's products round, which depends on where arrays lie in memory.
+    np.testing.assert_allclose(curves[2].network, curves[0].network, rtol=1e-8)
+
+
+def test_a_run_gone_on_with_scores_as_if_it_had_not_stopped(folders: Path, tmp_path: Path) -> None:
+    whole = sim.run(keys(folders), run_dir=tmp_path / "whole", report=False)
+    from sim.runs.checkpoints import Interrupted, Stops
+
+    with pytest.raises(Interrupted):
+        sim.run(
+            keys(folders),
+            run_dir=tmp_path / "run",
+            report=False,
+            stops=Stops(1, iter([False, True, True, True]).__next__),
+        )
+    again = sim.run(keys(folders), run_dir=tmp_path / "run", report=False, resume=True)
+    assert again.arena_blake2b == whole.arena_blake2b
+    logs = [read_scores(tmp_path / name / "quality.jsonl") for name in ("whole", "run")]
+    for k in range(5):
+        assert logs[0][k].network == pytest.approx(logs[1][k].network, rel=1e-8)
+        assert logs[0][k].own == pytest.approx(logs[1][k].own, rel=1e-8)
+
+
+def test_few_images_are_told_to_nobody(folders: Path, tmp_path: Path) -> None:
+    with pytest.warns(InputNote, match="peer 5 has 20 images, fewer than 64: nothing is told"):
+        done = sim.run(keys(folders, peers=6), run_dir=tmp_path / "run", report=False)
+    features = pooled(folders, range(5))
+    for state in done.states.values():
+        moments = Moments.unpacked(state.tensors[KEPT])
+        assert moments.count == pytest.approx(1797, rel=1e-8)
+        np.testing.assert_allclose(moments.total, features.sum(0), rtol=1e-7, atol=1e-6)
+    scores = read_scores(tmp_path / "run" / "quality.jsonl")
+    assert scores[5].network is not None
+    assert scores[5].own is not None  # of its own images it may know
+
+
+def test_a_late_comer_asks_a_neighbour(folders: Path, tmp_path: Path) -> None:
+    """Peer 2 is away while moments are exchanged, and comes back in the middle of the run."""
+    experiment = keys(
+        folders,
+        algorithm={"name": "diffusion", "rounds": 12},
+        faults=[{"peer": 2, "down": 0.0, "up": 9.0}],
+        deadline=2.0,
+        devices={"default": {"seconds": 1.0}},
+        network={"delay": 0.001},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputNote)
+        done = sim.run(experiment, run_dir=tmp_path / "run", report=False)
+    late = Moments.unpacked(done.states[2].tensors[KEPT])
+    other = Moments.unpacked(done.states[1].tensors[KEPT])
+    assert late.count == other.count
+    assert read_scores(tmp_path / "run" / "quality.jsonl")[2].network is not None
+
+
+def test_the_report_and_the_comparison_show_both_distances(folders: Path, tmp_path: Path) -> None:
+    sim.run(keys(folders), run_dir=tmp_path / "run", report=False)
+    summary = write_report(tmp_path / "run")
+    assert summary["quality"]["measure"] == "rfd"
+    assert set(summary["quality"]["network"]) == {"0", "1", "2", "3", "4"}
+    assert summary["quality_curve"]["rounds"] == [2, 4]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "to own images" in page
+    assert "It is no FID" in page
+    file = tmp_path / "two.yaml"
+    shared = keys(folders, metrics={"samples": 100})
+    shared = {key: of for key, of in shared.items() if key not in ("peers", "algorithm")}
+    systems = {"diffusion": {"algorithm": {"name": "diffusion", "rounds": 3}}}
+    systems["alone"] = {"algorithm": {"name": "local", "rounds": 3}}
+    file.write_text(json.dumps(shared | {"workers": 5, "systems": systems}))
+    outcomes = compare(read_comparison([file]), tmp_path / "compared")
+    for outcome in outcomes:
+        assert outcome.measure == "rfd"
+        assert outcome.distance is not None
+        assert outcome.own_distance is not None
+        assert outcome.covered is None
