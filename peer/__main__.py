@@ -22,7 +22,18 @@ from typing import Annotated
 import typer
 
 import algorithms
-from peer.console import Baselines, Device, Report, RunDir, Set, load_experiment, run_app, terminal
+from peer.console import (
+    Baselines,
+    Device,
+    Report,
+    RunDir,
+    Set,
+    load_experiment,
+    one_line,
+    run_app,
+    terminal,
+    what_is_lacking,
+)
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
@@ -121,10 +132,13 @@ def one(
         raise Isolation(words) from None
     except UserError:
         raise
-    except Exception:
-        traceback.print_exc()
+    except Exception as problem:
+        lacking = what_is_lacking(problem)
+        if not lacking:
+            traceback.print_exc()
         at, saved = process.state.round, process.saver.newest
-        output.say(f"crashed in round {at + 1}; {_how_to_go_on(saved, command)}")
+        why = f" ({one_line(lacking)})" if lacking else ""
+        output.say(f"crashed in round {at + 1}{why}; {_how_to_go_on(saved, command)}")
         sys.exit(1)
     finally:
         process.finished.set()
@@ -270,7 +284,7 @@ def up_command(
 
 @app.command("keys")
 def keys_command(
-    peer: Annotated[int, typer.Option("--id", help="Which peer's pair.")],
+    peer: Annotated[int, typer.Option("--id", min=0, help="Which peer's pair.")],
     keys: Keys = None,
 ) -> None:
     """Make this peer's key pair where it will live, and print the public line for the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from peer.experiment import Experiment, load
 from topology.errors import InputNote, Isolation, UserError
+from topology.names import first_line
 
 LACKING = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
@@ -79,14 +81,33 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
             sys.exit(3 if isinstance(problem, Isolation) else 2)
         except KeyboardInterrupt:
             sys.exit(130)
-        except Exception as problem:  # the system's, and ZeroMQ's, which are of another class
-            if getattr(problem, "errno", None) not in LACKING:
+        except Exception as problem:
+            words = what_is_lacking(problem)
+            if not words:
                 raise
-            path = getattr(problem, "filename", None)
-            where = f"{path}: " if path else ""
-            words = f"{where}{getattr(problem, 'strerror', problem)}"
             errors.print(f"error: {one_line(words)}", style="red")
             sys.exit(1)
+
+
+def what_is_lacking(problem: Exception) -> str:
+    """What of the machine does not suffice, in words; empty where it is something else.
+
+    The system's problems, ZeroMQ's and those of memory are of many classes.
+    """
+    if isinstance(problem, MemoryError) or _NO_MEMORY.search(str(problem)):
+        tried = _TRIED.search(str(problem))
+        words = tried.group() if tried else first_line(problem)
+        return f"memory does not suffice ({words}); lower batch, peers or the nets"
+    if getattr(problem, "errno", None) not in LACKING:
+        return ""
+    path = getattr(problem, "filename", None)
+    where = f"{path}: " if path else ""
+    return f"{where}{getattr(problem, 'strerror', problem)}"
+
+
+_TRIED = re.compile(r"tried to allocate [\d.]+ \w+", re.IGNORECASE)
+_NO_MEMORY = re.compile("can't allocate memory|out of memory")
+"""What torch says, which has no class of its own for it on a CPU."""
 
 
 def one_line(text: str) -> str:

@@ -112,8 +112,8 @@ def like_default(where: str, value: object, default: object) -> Any:
             raise UserError(f"{where}: must be a finite number, not {reprlib.repr(value)}")
         if isinstance(value, str):
             return int(value) if value.strip().lstrip("+-").isdecimal() else found
-    elif isinstance(default, tuple) and isinstance(value, list | tuple):
-        if len(value) != len(default):
+    elif isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(default):
             raise UserError(f"{where}: must be {len(default)} values, not {reprlib.repr(value)}")
         pairs = zip(value, default, strict=True)
         return [like_default(f"{where}[{i}]", x, of) for i, (x, of) in enumerate(pairs)]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -132,7 +133,7 @@ class DataSpec(Settings):
     source: SourceName = "digits"
     path: str | None = None
     split: Split = "train"
-    size: PositiveInt | None = None
+    size: Annotated[int, Field(gt=0, le=16_384)] | None = None
     channels: Literal[1, 3] | None = None
     background: str | None = None
     range: ValueRange | None = None

@@ -79,7 +79,7 @@ class Experiment(Settings):
         description="Whether G and D are told classes: true, or {labels: own, embedding: 16}.",
     )
     data: DataSpec = Field(default_factory=DataSpec, description="Where images come from.")
-    batch: int = Field(64, ge=2, description="Images a mini-batch.")
+    batch: int = Field(64, ge=2, le=1_000_000, description="Images a mini-batch.")
     augment: Augment = Field(
         default_factory=AugmentSpec,
         description="How images, real and fake, are changed before D sees them (DiffAugment): "
@@ -92,7 +92,7 @@ class Experiment(Settings):
     )
     init: Literal["shared", "own"] = Field("shared", description="Equal initial weights, or not.")
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
-    threads: int = Field(1, ge=1, description="Compute threads a peer; changes rounding.")
+    threads: int = Field(1, ge=1, le=1024, description="Compute threads a peer; changes rounding.")
     device: str = Field("cpu", description="A torch device: cpu, cuda, cuda:1...")
     metrics: MetricsSpec = Field(default_factory=MetricsSpec)
     compression: NamedSpec = Field(

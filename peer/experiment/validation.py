@@ -10,6 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from topology.errors import UserError
 from topology.names import suggestion
 
+LONGEST = 60
+"""Letters of a value that stand in a message, at most."""
+
 
 def validated(model: Any, data: Any, key: str = "") -> Any:
     """``data``, which stands under ``key`` in the file, as an instance of ``model``.
@@ -66,10 +69,13 @@ def _sentence(model: Any, error: Any, where: str) -> str:
             return _no_number(key, error["input"])
         case _:
             message = error["msg"].removeprefix("Value error, ")
-            shown = (
-                error["input"] if not isinstance(error["input"], dict | list) else "what is there"
-            )
-            return f"{key}: {message[:1].lower()}{message[1:]} (not {shown!r})"
+            return f"{key}: {message[:1].lower()}{message[1:]} (not {_shown(error['input'])})"
+
+
+def _shown(value: Any) -> str:
+    """A value as it may stand in a message: an end of what is long is left out."""
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 
 
 def _known_keys(model: Any, path: list[str]) -> list[str]:

@@ -208,3 +208,68 @@ def test_a_run_folder_that_cannot_be(command: Command, here: Path, folder: str) 
     assert code == 2
     assert err.startswith("error: --run-dir ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("batch=[8]", "batch: input should be a valid integer (not [8])"),
+        ("batch={a: 1}", "batch: input should be a valid integer (not {'a': 1})"),
+        ("algorithm=[diffusion, 3]", "instance of NamedSpec (not ['diffusion', 3])"),
+        ("batch=99999999999999999999", "batch: input should be less than or equal to 1000000"),
+        ("threads=100000", "threads: input should be less than or equal to 1024 (not 100000)"),
+        ("data.size=1000000", "data.size: input should be less than or equal to 16384"),
+        ("optimizer.betas={a: 0.5}", "optimizer.betas: must be 2 values, not {'a': 0.5}"),
+        ("optimizer.betas=0.5", "optimizer.betas: must be 2 values, not 0.5"),
+    ],
+)
+def test_values_of_another_kind_are_shown(
+    command: Command, here: Path, change: str, words: str
+) -> None:
+    file = write(here / "a.yaml")
+    code, _, error = command("sim", "run", str(file), "--set", change)
+    assert code == 2
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_value_that_is_long_is_not_shown_whole(command: Command, here: Path) -> None:
+    file = write(here / "a.yaml", batch=list(range(1000)))
+    code, _, error = command("sim", "run", str(file))
+    assert code == 2
+    assert "(not [0, 1, 2, 3" in error
+    assert len(error) < 200
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (MemoryError("Unable to allocate 4.00 TiB"), "Unable to allocate 4.00 TiB"),
+        (
+            RuntimeError("[enforce fail] can't allocate memory: you tried to allocate 5 bytes. 12"),
+            "tried to allocate 5 bytes",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            "Tried to allocate 2.50 GiB",
+        ),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise problem
+
+    file = write(here / "a.yaml")
+    monkeypatch.setattr(sim.__main__, "run", fails)
+    code, _, error = command("sim", "run", str(file))
+    assert code == 1
+    assert error == f"error: memory does not suffice ({words}); lower batch, peers or the nets\n"
+
+
+def test_a_peers_number_begins_at_0(command: Command, here: Path) -> None:
+    code, _, error = command("peer", "keys", "--id", "-5", "--keys", "kept")
+    assert code == 2
+    assert "greater than or equal to 0" in error
+    assert not (here / "kept").exists()

@@ -1,7 +1,7 @@
 """Pictures that lie in a folder of their own, or in one folder a class.
 
 A class is a folder below the path, with all pictures in it at any depth. Nothing is left out in
-silence: what is no picture by its name, leads nowhere or lies beside the class folders is counted
+silence: what is no picture by its name, cannot be read or lies beside the class folders is counted
 and said, but for what file managers and notebooks leave behind, which nobody means.
 """
 
@@ -35,7 +35,7 @@ class _Listing:
     pictures: list[Path] = field(default_factory=list)
     direct: int = 0  # pictures that lie in the folder itself
     others: list[Path] = field(default_factory=list)  # no pictures, by their names
-    dangling: list[Path] = field(default_factory=list)  # links to nothing, devices
+    dangling: list[Path] = field(default_factory=list)  # links to nothing, or back; pipes, devices
 
     def add(self, below: _Listing) -> None:
         self.pictures += below.pictures
@@ -63,13 +63,13 @@ def find_pictures(spec: DataSpec, path: Path) -> Found:
         whole.add(of)
     if not whole.pictures:
         beside = f", but {_some(whole.others)}" if whole.others else ""
-        beside += f", but {_some(whole.dangling)} that lead nowhere" if whole.dangling else ""
+        beside += f", but {_some(whole.dangling)} that cannot be read" if whole.dangling else ""
         raise UserError(
             f"data.path: {path} holds no images ({', '.join(SUFFIXES[:4])}...){beside}; "
             "give a folder of images, or of such folders"
         )
     _say(path, "is no picture by its name", "are no pictures by their names", whole.others)
-    _say(path, "leads nowhere", "lead nowhere", whole.dangling)
+    _say(path, "is no file that can be read", "are no files that can be read", whole.dangling)
     if not filled:
         return _found(spec, path, top.pictures, None)
     _refuse_unclear(path, top, filled)

@@ -174,7 +174,7 @@ def test_links_that_lead_nowhere_are_counted(pets: Path) -> None:
     os.mkfifo(pets / "dog" / "pipe.png")
     images, said = noted(pets)
     assert is_pets(images)
-    assert "2 (cat/x.png...) lead nowhere, and left out" in said[0]
+    assert "2 (cat/x.png...) are no files that can be read, and left out" in said[0]
 
 
 def test_links_to_pictures_and_folders_are_followed_once(pets: Path) -> None:
@@ -183,7 +183,7 @@ def test_links_to_pictures_and_folders_are_followed_once(pets: Path) -> None:
     images, said = noted(pets)
     assert images.labels is not None
     assert images.labels.tolist() == [0, 0, 0, 1, 1]
-    assert "dog/loop leads nowhere, and left out" in said[0]
+    assert "dog/loop is no file that can be read, and left out" in said[0]
 
 
 @pytest.mark.parametrize("suffix", [".PNG", ".JPG", ".Jpeg", ".TIF", ".jfif"])
