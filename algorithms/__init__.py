@@ -17,7 +17,7 @@ from peer.experiment import Experiment
 from peer.experiment.validation import validated
 from peer.gan.objectives import no_regulariser
 from peer.program import Program
-from peer.quality.network_moments import with_moments
+from peer.quality.together.network_moments import with_moments
 from peer.state.moving_average import AVERAGE
 from topology.errors import UserError
 

@@ -196,6 +196,11 @@ class MetricsSpec(Settings):
     inception: str | None = Field(
         None, description="Weights of the Inception net, a safetensors file: scores are FIDs then."
     )
+    judge: bool = Field(
+        False,
+        description="Whether peers with private, labelled images train a judge together first, "
+        "which says what classes are covered.",
+    )
     least: int = Field(
         64,
         ge=2,

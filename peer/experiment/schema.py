@@ -254,7 +254,8 @@ class Experiment(Settings):
         }
         parts |= self.extras
         if self.metrics.quality_every and self.data.partition.name == "own":
-            scored = self.metrics.inception is None, self.metrics.quality_every
+            metrics = self.metrics
+            scored = metrics.inception is None, metrics.judge, metrics.quality_every
             parts["metrics"] = scored  # peers exchange moments, and ask for them in those rounds
         return {name: _digest(value) for name, value in parts.items()}
 

@@ -36,6 +36,7 @@ class Gan:
         z_dim: how many numbers the generator starts from.
         draws: whether either module draws random numbers while training, as dropout does. Then it
             runs with torch's generator set from the peer's own stream.
+        shape: of an image: channels, height, width.
         classes: of a conditional pair (:mod:`peer.gan.conditional`): G is told one by its last
             ``classes`` inputs, D beside an image; 0 where there are none.
     """
@@ -44,6 +45,7 @@ class Gan:
     discriminator: nn.Module
     z_dim: int
     draws: bool
+    shape: Shape
     classes: int = 0
 
     @property
@@ -121,7 +123,7 @@ def make_gan(
         generator, discriminator = _pair(name, pair)
         z_dim = z_dim or int(settings.get("z", 0)) or _z_dim(generator)
         draws = _check(name, generator, discriminator, z_dim + classes, sample_shape)
-    return Gan(generator, discriminator, z_dim, draws, classes)
+    return Gan(generator, discriminator, z_dim, draws, sample_shape, classes)
 
 
 def _of_their_kinds(factory: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def train_judge(
     order = stream(seed, "judge", "split").permutation(n)
     held_out, training = order[: n // 5], order[n // 5 :]
     recipe = LARGE if _is_large(h, w) else SMALL
-    net = _fresh_net((c, h, w), classes, seed)
+    net = untrained_net((c, h, w), classes, seed)
     targets = torch.from_numpy(labels)
     # With channels last, CPUs convolve up to twice as fast.
     _arrange(net, torch.channels_last)
@@ -190,7 +190,7 @@ def _architecture(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _fresh_net(shape: tuple[int, int, int], classes: int, seed: int) -> nn.Sequential:
+def untrained_net(shape: tuple[int, int, int], classes: int, seed: int) -> nn.Sequential:
     """Built without memory first, then filled from our own generator: no global draw is made."""
     with torch.device("meta"):
         net = _architecture(shape, classes)

@@ -114,6 +114,18 @@ def summary_of(scores: Mapping[int, Score]) -> dict[str, Any] | None:
         "network": {str(k): score.network for k, score in sorted(scores.items())},
         "own": {str(k): score.own for k, score in sorted(scores.items())},
         "images": max(score.images for score in scores.values()),
+        **_judged(scores),
+    }
+
+
+def _judged(scores: Mapping[int, Score]) -> dict[str, Any]:
+    """What the judge that peers trained together says, and how often it is right."""
+    known = {k: score for k, score in sorted(scores.items()) if score.accuracy is not None}
+    if not known:
+        return {}
+    return {
+        "judge_accuracy": next(iter(known.values())).accuracy,
+        "covered": {str(k): score.covered for k, score in known.items()},
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from peer.data import load_source
 from peer.experiment import Experiment
@@ -20,9 +21,10 @@ from peer.quality.coverage import class_histogram, confident_classes, count_cove
 from peer.quality.features import Features, features_for, gathers_moments
 from peer.quality.frechet import Reference, gaussian
 from peer.quality.mixture import final_generator
-from peer.quality.moments import BLOCK, Moments
-from peer.quality.network_moments import KEPT
 from peer.quality.samples import draw_samples
+from peer.quality.together import shared_judge
+from peer.quality.together.moments import BLOCK, Moments
+from peer.quality.together.network_moments import KEPT
 from peer.state import PeerState
 
 REMEMBERED = 64
@@ -40,6 +42,7 @@ class Score:
         own: that to the peer's own images alone; None where it holds too few.
         images: how many the network's are.
         covered: classes that the samples cover; None where nobody can tell.
+        accuracy: of the judge that peers trained together, on images that it was not trained on.
     """
 
     measure: str
@@ -47,6 +50,7 @@ class Score:
     own: float | None
     images: int
     covered: int | None
+    accuracy: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """For a line of JSON: the network's distance under the measure's own name."""
@@ -56,6 +60,7 @@ class Score:
             "own": self.own,
             "images": self.images,
             "covered": self.covered,
+            **({} if self.accuracy is None else {"judge_accuracy": self.accuracy}),
         }
 
     def scalars(self) -> dict[str, float]:
@@ -74,13 +79,14 @@ class Score:
         measure = str(record.get("measure", "cfid"))
         distances = record[measure], record.get("own")
         network, own = (None if x is None else float(x) for x in distances)
-        covered = record.get("covered")
+        covered, accuracy = record.get("covered"), record.get("judge_accuracy")
         return cls(
             measure,
             network,
             own,
             int(record.get("images", 0)),
             None if covered is None else int(covered),
+            None if accuracy is None else float(accuracy),
         )
 
 
@@ -117,16 +123,16 @@ class Scorer:
         )
         if self._features is None:
             self._features = features_for(self.experiment, drawn.shape[1])
-        covered = None
-        if self._judge is None:
-            found = self._features(drawn)
-        else:
-            probabilities, found = self._judge.verdicts(drawn)
-            histogram = class_histogram(confident_classes(probabilities), self._judge.classes)
-            covered = count_covered(histogram, len(drawn))
-            if self._features.measure != "cfid":
-                found = self._features(drawn)
-        samples = gaussian(found)
+        covered, accuracy = None, None
+        if self._judge is not None:
+            covered = covered_by(self._judge, drawn)
+        elif shared_judge.KEPT in state.tensors:
+            accuracy = float(state.facts[shared_judge.KEPT])
+            if accuracy >= shared_judge.TRUSTED:
+                vector = state.tensors[shared_judge.KEPT]
+                judge = shared_judge.judge_of(vector, state.gan.shape, state.classes)
+                covered = covered_by(judge, drawn)
+        samples = gaussian(self._features(drawn))
         network, own = self._of_network(state), self._of_peer(state, self._features)
         return Score(
             self._features.measure,
@@ -134,6 +140,7 @@ class Scorer:
             finite_or_none(own.distance(*samples)) if own else None,
             network[1] if network else 0,
             covered,
+            accuracy,
         )
 
     def _look_at_common_source(self, notify: Callable[[str], None] | None) -> None:
@@ -176,6 +183,12 @@ class Scorer:
                 reference = Reference(*moments.gaussian())
             self._own[state.peer] = reference
         return self._own[state.peer]
+
+
+def covered_by(judge: Judge, samples: torch.Tensor) -> int:
+    """How many classes the samples (n, c, h, w) cover."""
+    confident = confident_classes(judge.probabilities(samples))
+    return count_covered(class_histogram(confident, judge.classes), len(samples))
 
 
 def finite_or_none(value: float) -> float | None:

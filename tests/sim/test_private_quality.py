@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 import sim
+from peer.data import load_source
+from peer.data.spec import DataSpec
 from peer.experiment import from_mapping
 from peer.quality.frechet import frechet_distance, gaussian
-from peer.quality.moments import Moments
-from peer.quality.network_moments import KEPT
 from peer.quality.quality_log import read_scores
 from peer.quality.random_features import random_features
 from peer.quality.samples import draw_samples
+from peer.quality.together import shared_judge
+from peer.quality.together.moments import Moments
+from peer.quality.together.network_moments import KEPT
+from peer.quality.together.shared_judge import KEPT as JUDGE
+from peer.quality.together.shared_judge import judge_of
 from sim.records.quality_log import read_quality_log
 from sim.reporting.report import write_report
 from sim.studies.compare import compare, read_comparison
@@ -147,11 +152,10 @@ def test_a_late_comer_asks_a_neighbour(folders: Path, tmp_path: Path) -> None:
     """Peer 2 is away while moments are exchanged, and comes back in the middle of the run."""
     experiment = keys(
         folders,
-        algorithm={"name": "diffusion", "rounds": 12},
-        faults=[{"peer": 2, "down": 0.0, "up": 9.0}],
+        algorithm={"name": "diffusion", "rounds": 20},
+        faults=[{"peer": 2, "down": 0.0, "up": 60.0}],
         deadline=2.0,
-        devices={"default": {"seconds": 1.0}},
-        network={"delay": 0.001},
+        network={"delay": 1.0},
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputNote)
@@ -183,3 +187,33 @@ def test_the_report_and_the_comparison_show_both_distances(folders: Path, tmp_pa
         assert outcome.distance is not None
         assert outcome.own_distance is not None
         assert outcome.covered is None
+
+
+def test_peers_train_a_judge_together_that_is_trusted(folders: Path, tmp_path: Path) -> None:
+    """Each holds two of ten classes, and all come to tell ten apart."""
+    metrics = {"quality_every": 4, "samples": 100, "judge": True}
+    done = sim.run(keys(folders, metrics=metrics), run_dir=tmp_path / "run", report=False)
+    scores = read_scores(tmp_path / "run" / "quality.jsonl")
+    accuracies = {score.accuracy for score in scores.values()}
+    assert all(accuracy is not None and accuracy >= 0.9 for accuracy in accuracies)
+    assert all(score.covered is not None for score in scores.values())
+    images = load_source(DataSpec(source="digits", partition="iid"))
+    everything = images.take(np.arange(len(images)))
+    for state in done.states.values():
+        judge = judge_of(state.tensors[JUDGE], (1, 8, 8), 10)
+        right = judge.probabilities(everything).argmax(axis=1) == images.labels
+        assert right.mean() >= 0.9
+    quality = json.loads((tmp_path / "run" / "peer-0" / "summary.json").read_text())["quality"]
+    assert quality["judge_accuracy"] == scores[0].accuracy
+
+
+def test_a_judge_that_is_often_wrong_says_nothing(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_judge, "COMBINES", 2)
+    metrics = {"quality_every": 4, "samples": 100, "judge": True}
+    sim.run(keys(folders, metrics=metrics), run_dir=tmp_path / "run", report=False)
+    for score in read_scores(tmp_path / "run" / "quality.jsonl").values():
+        assert score.accuracy is not None
+        assert score.accuracy < 0.9
+        assert score.covered is None

@@ -14,9 +14,9 @@ import torch
 from peer.experiment import from_mapping
 from peer.peer import Peer
 from peer.program import Program
-from peer.quality.consensus import NetworkMean, centre_of_star, network_mean
 from peer.quality.frechet import frechet_distance, gaussian
-from peer.quality.moments import Moments
+from peer.quality.together.consensus import NetworkMean, centre_of_star, network_mean
+from peer.quality.together.moments import Moments
 from peer.state import PeerState
 from sim.environment.network import NetworkModel
 from sim.events.driver import EventDriver

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.quality import moments
 from peer.quality.frechet import gaussian
-from peer.quality.moments import Moments, packed_length
+from peer.quality.together import moments
+from peer.quality.together.moments import Moments, packed_length
 
 
 def _flat(images: torch.Tensor) -> np.ndarray:

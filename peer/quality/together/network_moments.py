@@ -1,8 +1,8 @@
 """The moments of all peers' images, known to every peer though no image left its machine.
 
 Before the first round, each peer extracts the moments of its own images, and peers average them
-(:mod:`peer.quality.consensus`). A peer that comes later asks its neighbours after a round in which
-generators are judged.
+(:mod:`peer.quality.together.consensus`). A peer that comes later asks its neighbours after a round
+in which generators are scored.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from peer.effects import Letter
 from peer.experiment import Experiment
 from peer.peer import Peer
 from peer.program import Program
-from peer.quality.consensus import network_mean
 from peer.quality.features import Features, dimension_of, features_for, gathers_moments
-from peer.quality.moments import Moments, packed_length
+from peer.quality.together import shared_judge
+from peer.quality.together.consensus import network_mean
+from peer.quality.together.moments import Moments, packed_length
 from topology.errors import note
 
 KEPT = "moments/network"
@@ -41,11 +42,12 @@ def with_moments(program: Program, experiment: Experiment) -> Program:
 
 def _prepared(start: Callable[[Peer], Any], experiment: Experiment) -> Callable[[Peer], Any]:
     every, least = experiment.metrics.quality_every, experiment.metrics.least
+    judged = experiment.metrics.judge
     dimension = dimension_of(experiment)
 
     async def share_after_verdicts(peer: Peer) -> None:
         if (peer.round + 1) % every == 0:
-            await share(peer, dimension)
+            await share(peer, dimension, peer.state.gan.shape if judged else None)
 
     async def prepared(peer: Peer) -> None:
         features = None
@@ -53,6 +55,8 @@ def _prepared(start: Callable[[Peer], Any], experiment: Experiment) -> Callable[
             features = features_for(experiment, peer.pixels.shape[1])
         peer.after_round = share_after_verdicts
         await gather(peer, features, dimension, least)
+        if judged:
+            await shared_judge.train(peer, peer.state.gan.shape)
         await start(peer)
 
     return prepared
@@ -91,15 +95,25 @@ async def gather(peer: Peer, features: Features | None, dimension: int, least: i
         )
 
 
-async def share(peer: Peer, dimension: int) -> None:
-    """After a round: whoever does not know the network's moments gets them from a neighbour."""
+async def share(peer: Peer, dimension: int, shape: tuple[int, int, int] | None = None) -> None:
+    """After a round: whoever does not know what the others found gets it from a neighbour.
+
+    Args:
+        peer: who calls; all of them do.
+        dimension: d, of everybody's features.
+        shape: of the images that the judge is for; None where there is no judge.
+    """
     neighbours = peer.neighbours
     known = peer.tensors.get(KEPT)
     letter = Letter("moments known", facts={"known": known is not None})
     asked = await peer.exchange("moments known", dict.fromkeys(neighbours, letter), neighbours)
     known_there = {k: of.facts.get("known") is True for k, of in asked.items()}
     if known is not None:
-        answer = Letter("moments", {"y": known})
+        tensors, facts = {"y": known}, {}
+        if shape is not None and shared_judge.KEPT in peer.tensors:
+            tensors["judge"] = peer.tensors[shared_judge.KEPT]
+            facts["accuracy"] = peer.facts[shared_judge.KEPT]
+        answer = Letter("moments", tensors, facts)
         asking = [k for k, has in known_there.items() if not has and k not in peer.missed]
         if asking:
             await peer.exchange("moments", dict.fromkeys(asking, answer), ())
@@ -110,7 +124,19 @@ async def share(peer: Peer, dimension: int) -> None:
             packed = told.tensors.get("y")
             if packed is not None and is_usable(packed, dimension):
                 peer.tensors[KEPT] = packed.cpu()
+                if shape is not None:
+                    _take_judge(peer, told, shape)
                 return
+
+
+def _take_judge(peer: Peer, told: Letter, shape: tuple[int, int, int]) -> None:
+    """The judge that a neighbour sent, if it is one."""
+    vector, accuracy = told.tensors.get("judge"), told.facts.get("accuracy")
+    if vector is None or not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
+        return
+    right = vector.dtype == torch.float32 and vector.dim() == 1 and bool(vector.isfinite().all())
+    if right and len(vector) == shared_judge.length_of(shape, peer.classes):
+        peer.tensors[shared_judge.KEPT], peer.facts[shared_judge.KEPT] = vector.cpu(), accuracy
 
 
 def is_usable(packed: torch.Tensor, dimension: int) -> bool:

@@ -1,0 +1,1 @@
+"""What peers find out together, by exchanges alone: no image leaves its machine."""
