@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ import algorithms
 from peer.data import Images, label_counts, load_source, partition
 from peer.data.spec import Own
 from peer.experiment import Experiment
+from peer.gan.conditional import Asked
 from peer.program import Program
 from sim.metrics.classifier import Judge, judge_for
 from sim.metrics.frechet import frechet_distance, gaussian
-from sim.metrics.samples import draw_samples
+from sim.metrics.samples import CHUNK, draw_samples
 from topology.errors import UserError
 
 CONFIDENCE = 0.9
@@ -53,6 +54,8 @@ class Quality:
         absent_share: by peer, samples that are confidently of a class absent from the peer's own
             data, as a share of all its samples.
         labels: by peer, the classes that its own data hold.
+        as_asked: by peer whose generator is told classes, samples that the judge takes for the
+            class asked, as a share: the mean over the classes, which are asked for in turn.
     """
 
     samples: int
@@ -63,11 +66,12 @@ class Quality:
     cfid: Mapping[int, float]
     absent_share: Mapping[int, float]
     labels: Mapping[int, tuple[int, ...]]
+    as_asked: Mapping[int, float] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """In types that JSON knows: ids as text, NaN as null."""
         record = asdict(self)
-        for key in ("coverage", "absent_share"):
+        for key in ("coverage", "absent_share", "as_asked"):
             record[key] = {str(k): value for k, value in record[key].items()}
         for key in ("histogram", "labels"):
             record[key] = {str(k): list(values) for k, values in record[key].items()}
@@ -86,6 +90,7 @@ class Quality:
             cfid={int(k): math.nan if x is None else float(x) for k, x in record["cfid"].items()},
             absent_share={int(k): float(x) for k, x in record["absent_share"].items()},
             labels={int(k): tuple(classes) for k, classes in record["labels"].items()},
+            as_asked={int(k): float(x) for k, x in record.get("as_asked", {}).items()},
         )
 
 
@@ -113,6 +118,20 @@ def class_histogram(confident: Ints, classes: int) -> Ints:
 def count_covered(histogram: Ints, samples: int) -> int:
     """Classes whose confident samples are 1 % or more of all ``samples``."""
     return int((histogram * 100 >= COVERED_PERCENT * samples).sum())
+
+
+def seen_as_asked(probabilities: Floats, generator: Asked) -> Floats:
+    """By class, the share of the samples asked as it that the judge takes for it, (classes,).
+
+    NaN of a class that was not asked for. ``probabilities`` (n, classes) are of samples as
+    :func:`~sim.metrics.samples.draw_samples` draws them.
+    """
+    n, classes = probabilities.shape
+    parts = [generator.asked(min(CHUNK, n - start)) for start in range(0, n, CHUNK)]
+    wanted = torch.cat(parts).numpy()  # (n,)
+    asked = np.bincount(wanted, minlength=classes)
+    seen = np.bincount(wanted[probabilities.argmax(axis=1) == wanted], minlength=classes)
+    return np.where(asked > 0, seen / np.maximum(asked, 1), np.nan)
 
 
 def share_absent(histogram: Ints, own: Sequence[int], samples: int) -> float:
@@ -173,12 +192,14 @@ class Source:
     def judge_generators(self, generators: Mapping[int, nn.Module], z_dim: int) -> Quality:
         """Judge ``experiment.metrics.samples`` samples of each of ``generators``."""
         samples, classes = self.experiment.metrics.samples, self.images.classes
-        histogram, cfid = {}, {}
+        histogram, cfid, as_asked = {}, {}, {}
         for k, generator in sorted(generators.items()):
             drawn = draw_samples(generator, z_dim, samples, self.experiment.seed)
             probabilities, features = self.judge.verdicts(drawn)
             histogram[k] = class_histogram(confident_classes(probabilities), classes)
             cfid[k] = frechet_distance(*self.judge.reference, *gaussian(features))
+            if isinstance(generator, Asked):
+                as_asked[k] = float(np.nanmean(seen_as_asked(probabilities, generator)))
         return Quality(
             samples=samples,
             classes=classes,
@@ -192,6 +213,7 @@ class Source:
                 if k in self.labels
             },
             labels={k: self.labels[k] for k in histogram if k in self.labels},
+            as_asked=as_asked,
         )
 
 
