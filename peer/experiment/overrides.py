@@ -16,6 +16,7 @@ _SHORTHAND = {
     "algorithm": "name",
     "optimizer": "name",
     "compression": "name",
+    "ema": "decay",
     "devices": "default",
 }
 
@@ -37,7 +38,7 @@ def override(data: dict[str, Any], change: str) -> None:
     here = data
     for part in path:
         below = here.get(part)
-        if isinstance(below, str):
+        if isinstance(below, str | float):
             below = {_SHORTHAND.get(part, "name"): below}
         if isinstance(below, list):
             raise UserError(
