@@ -35,6 +35,8 @@ NETS: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [
     ("dcgan64", {"width": 2}, (3, 64, 64)),
     ("dcgan32", {}, (3, 32, 32)),
     ("unetgan", {"width": 2, "z": 16}, (3, 32, 32)),
+    ("resnet32", {"width": 4}, (3, 32, 32)),
+    ("resnet64", {"width": 2}, (1, 64, 64)),
 ]
 
 RUN = """
@@ -47,11 +49,12 @@ def trained(name: str, settings: dict[str, Any], shape: tuple[int, int, int]) ->
     """A GAN whose batch norms have seen something, in evaluation mode."""
     gan = make_gan(name, settings, shape, seed=0)
     generator = torch.Generator().manual_seed(1)
+    gain = 2 if name.startswith("dcgan") else 1  # theirs start so small that images are all grey
     with torch.no_grad():
         for _ in range(3):
             gan.generator(torch.randn(16, gan.z_dim, generator=generator))
         for part in gan.generator.parameters():
-            part.mul_(2 + 0.3 * torch.randn(part.shape, generator=generator))
+            part.mul_(gain + 0.3 * torch.randn(part.shape, generator=generator))
     gan.generator.eval()
     return gan
 
@@ -95,9 +98,13 @@ def test_the_script_draws_what_torch_draws(
 
 
 @pytest.mark.skipif(NODE is None, reason="there is no node here to run the page's script")
-@pytest.mark.parametrize("name", ["dcgan28", "pytorch-gan-mlp"])
-def test_a_generator_that_is_told_classes(name: str, tmp_path: Path) -> None:
-    shape = (1, 28, 28)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("dcgan28", (1, 28, 28)), ("pytorch-gan-mlp", (1, 9, 9)), ("resnet32", (1, 32, 32))],
+)
+def test_a_generator_that_is_told_classes(
+    name: str, shape: tuple[int, int, int], tmp_path: Path
+) -> None:
     gan = make_gan(name, {}, shape, seed=0, classes=3, embedding=5)
     gan.generator.eval()
     noise = torch.randn(3, gan.z_dim, generator=torch.Generator().manual_seed(2))
