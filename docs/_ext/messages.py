@@ -16,7 +16,7 @@ PACKAGES = ("topology", "peer", "algorithms", "sim")
 REFUSALS = {"UserError", "Isolation"}
 """Exceptions whose text is the line that a command ends with."""
 
-LOG = {"Note", "note", "_note", "log", "say", "_say"}
+LOG = {"Note", "note", "_note", "log", "say", "_say", "tell"}
 """Functions whose argument is a line of the log."""
 
 

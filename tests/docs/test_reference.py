@@ -26,7 +26,7 @@ def test_every_key_of_the_file_is_there() -> None:
     assert set(Experiment.model_fields) <= keys
     assert {"metrics.every", "network.links[].between", "devices.ID.seconds.draw.fixed"} <= keys
     batch = next(row for row in rows if row[0] == "`batch`")
-    assert batch[1:3] == ("whole number, at least 2", "`64`")
+    assert batch[1:3] == ("whole number, at least 2, at most 1000000", "`64`")
 
 
 @pytest.mark.parametrize("catalogue", experiment_reference.CATALOGUES)

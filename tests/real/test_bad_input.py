@@ -110,7 +110,7 @@ def refused(
             {"compression": "choco", "graph": {"schedule": "one-peer-exponential"}},
             "compression: choco keeps copies at both ends of fixed links, and this graph changes",
         ),
-        ({"metrics": {"target": 50}}, "metrics.target: nobody measures CFID on the way"),
+        ({"metrics": {"target": 50}}, "metrics.target: nobody measures distances on the way"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
