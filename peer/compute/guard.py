@@ -28,13 +28,13 @@ Kept = list[tuple[torch.Tensor, torch.Tensor]]
 
 def keep_buffers(nets: Iterable[Net]) -> Kept:
     """Copies of what a forward pass may change of ``nets``: none of a net without buffers."""
-    kept = []
+    changing: list[torch.Tensor] = []
     for net in nets:
-        arena = net.arena
-        tail = arena.vector[arena.layout.trained :]
-        changing = [tail, *arena.counters.values()] if len(tail) else arena.counters.values()
-        kept += [(memory, memory.clone()) for memory in changing]
-    return kept
+        layout = net.arena.layout
+        if layout.length > layout.trained:
+            changing.append(net.arena.vector[layout.trained :])
+        changing += net.arena.counters.values()
+    return [(memory, memory.clone()) for memory in changing]
 
 
 def restore(kept: Kept) -> None:

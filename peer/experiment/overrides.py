@@ -17,6 +17,7 @@ _SHORTHAND = {
     "optimizer": "name",
     "loss": "name",
     "compression": "name",
+    "ema": "decay",
     "devices": "default",
 }
 
@@ -38,7 +39,7 @@ def override(data: dict[str, Any], change: str) -> None:
     here = data
     for part in path:
         below = here.get(part)
-        if isinstance(below, str):
+        if isinstance(below, str | float):
             below = {_SHORTHAND.get(part, "name"): below}
         if isinstance(below, list):
             raise UserError(

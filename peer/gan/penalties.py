@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from peer.gan.conditional import Told
+
 Net = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -80,7 +82,8 @@ def penalty(
 
 def with_gradients(discriminator: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits phi(x), (batch, 1), and grad phi(x), (batch, c, h, w), both differentiable."""
-    if isinstance(discriminator, nn.Module):
+    net = discriminator.net if isinstance(discriminator, Told) else discriminator
+    if isinstance(net, nn.Module):
         # torch.func.grad refuses a module that changes buffers (batch-norm, spectral norm).
         x = images.detach().requires_grad_()
         logits = discriminator(x)

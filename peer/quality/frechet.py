@@ -53,6 +53,26 @@ class Reference:
         values, vectors = np.linalg.eigh(self.covariance)
         return np.asarray((vectors * np.sqrt(values.clip(0.0))) @ vectors.T)
 
+    def distance_of(self, features: npt.ArrayLike) -> float:
+        """The distance to the Gaussian of ``features`` (n, d), n >= 2.
+
+        Of fewer images than features, the eigenvalues that count are those of X C X^T / (n - 1),
+        an (n, n) matrix, X being the centred features: no root of a (d, d) matrix is needed.
+        """
+        rows = np.asarray(features, dtype=np.float64)
+        n, d = rows.shape
+        if n > d:
+            return self.distance(*gaussian(rows))
+        if not (self._is_finite and np.isfinite(rows).all()):
+            return math.nan
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        gram = centred @ self.covariance @ centred.T / (n - 1)
+        cross = np.sqrt(np.linalg.eigvalsh((gram + gram.T) / 2).clip(0.0)).sum()
+        spread = np.square(centred).sum() / (n - 1)  # the trace of the samples' covariance
+        traces = np.square(self.mean - mean).sum() + np.trace(self.covariance) + spread
+        return max(0.0, float(traces - 2.0 * cross))
+
     def distance(self, mu: npt.ArrayLike, cov: npt.ArrayLike) -> float:
         """The distance to the Gaussian of mean (d,) and covariance (d, d)."""
         mean_2, cov_2 = np.asarray(mu, dtype=np.float64), np.asarray(cov, dtype=np.float64)

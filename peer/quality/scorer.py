@@ -19,7 +19,7 @@ from peer.experiment import Experiment
 from peer.quality.classifier import Judge, judge_for
 from peer.quality.coverage import class_histogram, confident_classes, count_covered, is_judgeable
 from peer.quality.features import Features, features_for, gathers_moments
-from peer.quality.frechet import Reference, gaussian
+from peer.quality.frechet import Reference
 from peer.quality.mixture import final_generator
 from peer.quality.samples import draw_samples
 from peer.quality.together import shared_judge
@@ -132,12 +132,12 @@ class Scorer:
                 vector = state.tensors[shared_judge.KEPT]
                 judge = shared_judge.judge_of(vector, state.gan.shape, state.classes)
                 covered = covered_by(judge, drawn)
-        samples = gaussian(self._features(drawn))
+        samples = self._features(drawn)  # (n, d)
         network, own = self._of_network(state), self._of_peer(state, self._features)
         return Score(
             self._features.measure,
-            finite_or_none(network[0].distance(*samples)) if network else None,
-            finite_or_none(own.distance(*samples)) if own else None,
+            finite_or_none(network[0].distance_of(samples)) if network else None,
+            finite_or_none(own.distance_of(samples)) if own else None,
             network[1] if network else 0,
             covered,
             accuracy,

@@ -290,7 +290,7 @@ def _draw_batches(tasks: Sequence[Task], sees_data: bool, prefix: str) -> dict[s
         if isinstance(rows, torch.Tensor):
             fields[name] = rows.to(device)
         elif isinstance(values[0], torch.Tensor):
-            fields[name] = torch.stack(values)
+            fields[name] = torch.stack(values).to(device)  # labels of fakes are part of z
         elif isinstance(values[0], Mapping):
             fields[name] = {part: torch.stack([v[part] for v in values]) for part in values[0]}
         elif values[0] is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from torch import nn
 import algorithms
 from peer.data import label_counts, partition
 from peer.experiment import Experiment
+from peer.gan.conditional import Asked
+from peer.gan.draw import CHUNK
 from peer.program import Program
 from peer.quality.classifier import Judge, judge_for
 from peer.quality.coverage import (
@@ -35,6 +37,7 @@ from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.samples import draw_samples
 from peer.quality.scorer import finite_or_none
 
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -53,6 +56,8 @@ class Quality:
         absent_share: by peer, samples that are confidently of a class absent from the peer's own
             data, as a share of all its samples.
         labels: by peer, the classes that its own data hold.
+        as_asked: by peer whose generator is told classes, samples that the judge takes for the
+            class asked, as a share: the mean over the classes, which are asked for in turn.
     """
 
     samples: int
@@ -63,11 +68,12 @@ class Quality:
     cfid: Mapping[int, float]
     absent_share: Mapping[int, float]
     labels: Mapping[int, tuple[int, ...]]
+    as_asked: Mapping[int, float] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """In types that JSON knows: ids as text, NaN as null."""
         record = asdict(self)
-        for key in ("coverage", "absent_share"):
+        for key in ("coverage", "absent_share", "as_asked"):
             record[key] = {str(k): value for k, value in record[key].items()}
         for key in ("histogram", "labels"):
             record[key] = {str(k): list(values) for k, values in record[key].items()}
@@ -86,7 +92,22 @@ class Quality:
             cfid={int(k): math.nan if x is None else float(x) for k, x in record["cfid"].items()},
             absent_share={int(k): float(x) for k, x in record["absent_share"].items()},
             labels={int(k): tuple(classes) for k, classes in record["labels"].items()},
+            as_asked={int(k): float(x) for k, x in record.get("as_asked", {}).items()},
         )
+
+
+def seen_as_asked(probabilities: Floats, generator: Asked) -> Floats:
+    """By class, the share of the samples asked as it that the judge takes for it, (classes,).
+
+    NaN of a class that was not asked for. ``probabilities`` (n, classes) are of samples as
+    :func:`~peer.quality.samples.draw_samples` draws them.
+    """
+    n, classes = probabilities.shape
+    parts = [generator.asked(min(CHUNK, n - start)) for start in range(0, n, CHUNK)]
+    wanted = torch.cat(parts).numpy()  # (n,)
+    asked = np.bincount(wanted, minlength=classes)
+    seen = np.bincount(wanted[probabilities.argmax(axis=1) == wanted], minlength=classes)
+    return np.where(asked > 0, seen / np.maximum(asked, 1), np.nan)
 
 
 def share_absent(histogram: Ints, own: Sequence[int], samples: int) -> float:
@@ -147,12 +168,14 @@ class Source:
     def judge_generators(self, generators: Mapping[int, nn.Module], z_dim: int) -> Quality:
         """Judge ``experiment.metrics.samples`` samples of each of ``generators``."""
         samples, classes = self.experiment.metrics.samples, self.images.classes
-        histogram, cfid = {}, {}
+        histogram, cfid, as_asked = {}, {}, {}
         for k, generator in sorted(generators.items()):
             drawn = draw_samples(generator, z_dim, samples, self.experiment.seed)
             probabilities, features = self.judge.verdicts(drawn)
             histogram[k] = class_histogram(confident_classes(probabilities), classes)
             cfid[k] = frechet_distance(*self.judge.reference, *gaussian(features))
+            if isinstance(generator, Asked):
+                as_asked[k] = float(np.nanmean(seen_as_asked(probabilities, generator)))
         return Quality(
             samples=samples,
             classes=classes,
@@ -166,6 +189,7 @@ class Source:
                 if k in self.labels
             },
             labels={k: self.labels[k] for k in histogram if k in self.labels},
+            as_asked=as_asked,
         )
 
 

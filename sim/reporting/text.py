@@ -81,6 +81,9 @@ def tiles(summary: Mapping[str, Any], quality: Quality | None) -> Iterable[Item]
     sent = sum(summary["bytes_out"].values())
     if sent:
         yield (format_bytes(sent / len(summary["bytes_out"])), "sent by each peer, on average")
+    if quality and quality.as_asked:
+        mean = sum(quality.as_asked.values()) / len(quality.as_asked)
+        yield (f"{mean:.0%}", "of the samples are seen as the class that was asked for")
     run_metrics = summary.get("run", {})
     if "updates_per_second" in run_metrics:
         clock = "virtual second" if run_metrics["virtual"] else "second"

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from peer.gan import Gan
 from peer.gan.conditional import Asked
-from peer.gan.draw import CHUNK
 from peer.quality.coverage import class_histogram, confident_classes, count_covered
 from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.inception import Inception
@@ -25,7 +24,7 @@ from sim.metrics.kernel import kernel_distance
 from sim.metrics.ndb import Binning
 from sim.metrics.pace import mode_score
 from sim.metrics.precision import precision_recall
-from sim.metrics.quality import Source
+from sim.metrics.quality import Source, seen_as_asked
 from sim.records.generators import load_run
 from sim.records.reader import read_run
 from sim.records.run_metrics import measure_run
@@ -57,9 +56,10 @@ def evaluate_run(
         notify: is told, in a few words, what takes long.
 
     Returns:
-        ``peers``: measures by peer; ``run``: those of the run as a whole
-        (:func:`~sim.records.run_metrics.measure_run`); ``of``: how many samples, real images
-        and bins.
+        ``peers``: measures by peer; ``asked``, where generators are told classes: by peer and by
+        class, the share of samples asked as it that the judge sees as it; ``run``: measures of the
+        run as a whole (:func:`~sim.records.run_metrics.measure_run`); ``of``: how many samples,
+        real images and bins.
 
     Raises:
         UserError: no labelled common source to judge by, no generator, or a file of the wrong kind.
@@ -84,12 +84,15 @@ def evaluate_run(
         real_inception = extractor.features(reference)
     peers: dict[str, dict[str, float | int]] = {}
     groups: dict[str, float] = {}
+    asked: dict[str, dict[str, float]] = {}
+    classes = source.images.classes
+    names = [source.images.class_name(x) for x in range(classes)]
     for k, generator in load_run(run, gan).items():
         drawn = draw_samples(generator, gan.z_dim, count, run.experiment.seed)
         probabilities, features = source.judge.verdicts(drawn)
         balls = precision_recall(real_centres, features[_places(count, len(real_centres))])
         bins = binning.compare(_flat(drawn))
-        counts = class_histogram(confident_classes(probabilities), source.images.classes)
+        counts = class_histogram(confident_classes(probabilities), classes)
         ckid = kernel_distance(real_features, features)
         peers[str(k)] = {
             "coverage": count_covered(counts, count),
@@ -103,8 +106,9 @@ def evaluate_run(
             "js": bins.divergence,
         }
         if isinstance(generator, Asked):
-            wanted = torch.cat([generator.asked(len(part)) for part in torch.split(drawn, CHUNK)])
-            peers[str(k)] |= as_asked(probabilities, wanted.numpy())
+            shares = seen_as_asked(probabilities, generator)
+            peers[str(k)]["as_asked"] = float(np.nanmean(shares))
+            asked[str(k)] = dict(zip(names, shares.tolist(), strict=True))
         if (mixture := mixture_in(generator)) is not None:
             groups = _group_distances(mixture, source, gan, count)
         if extractor is not None and real_inception is not None:
@@ -116,31 +120,11 @@ def evaluate_run(
     found: dict[str, Any] = {
         "peers": peers,
         "run": measure_run(run, source) | ({"groups": groups} if groups else {}),
+        **({"asked": asked} if asked else {}),
         "of": {"samples": count, "real": len(reference), "bins": binning.k},
     }
     write_json(run.folder / "evaluation.json", _finite(found))
     return found
-
-
-def as_asked(
-    probabilities: npt.NDArray[np.float64], wanted: npt.NDArray[np.int64]
-) -> dict[str, float | int]:
-    """Of a generator that was asked for classes: whether the judge sees those.
-
-    Args:
-        probabilities: the judge's, (n, classes).
-        wanted: the class that each sample was asked as, (n,).
-
-    Returns:
-        ``as_asked``: the share of samples that are taken for the class asked; ``obeyed``: of how
-        many classes at least half of the samples asked for are.
-    """
-    classes = probabilities.shape[1]
-    right = probabilities.argmax(axis=1) == wanted  # (n,)
-    asked = np.bincount(wanted, minlength=classes)
-    hits = np.bincount(wanted[right], minlength=classes)
-    obeyed = ((2 * hits >= asked) & (asked > 0)).sum()
-    return {"as_asked": float(right.mean()), "obeyed": int(obeyed)}
 
 
 def _group_distances(mixture: Mixture, source: Source, gan: Gan, count: int) -> dict[str, float]:

@@ -110,6 +110,12 @@ def test_a_run_leaves_both_and_is_judged_by_the_average(tmp_path: Path) -> None:
     assert all(torch.equal(judged[name], average[name]) for name in average)
 
 
+def test_a_decay_is_short_for_a_mapping_on_the_command_line_too() -> None:
+    ema = from_mapping(KEYS, ["ema.combine=true"]).ema
+    assert ema is not None
+    assert (ema.decay, ema.combine) == (0.25, True)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(UserError, match="ema: oasis ends with the generators of groups"):
         algorithms.find(from_mapping(keys_of("oasis", 1) | {"ema": 0.9}))

@@ -171,6 +171,20 @@ def test_batch_norm_in_the_discriminator_is_noted_and_trained_with(loss: dict[st
             torch.testing.assert_close(ours, net.arena.vector, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("loss", [WGAN, LAZY])
+def test_a_discriminator_that_is_told_classes_may_have_batch_norm(loss: dict[str, Any]) -> None:
+    """Its buffers change in every pass, which torch.func.grad refuses."""
+    data = {"source": "synthetic", "images": 60, "size": 28, "classes": 3, "partition": "iid"}
+    keys = RING | BATCH_NORM | {"loss": loss, "algorithm": {"name": "diffusion", "rounds": 2}}
+    keys |= {"peers": 2, "batch": 8, "conditional": True, "data": data}
+    with pytest.warns(InputNote, match="batch-norm"):
+        alone, stacked = end(keys, None), end(keys, Stacked(convolutions=True))
+    for k, state in alone.items():
+        for name, net in state.nets.items():
+            ours = stacked[k].nets[name].arena.vector
+            torch.testing.assert_close(ours, net.arena.vector, rtol=1e-3, atol=1e-4)
+
+
 def test_oasis_trains_a_discriminator_with_batch_norm() -> None:
     """Its regulariser differentiates through passes that move the statistics."""
     states = end(keys_of("oasis", 2) | BATCH_NORM, None)

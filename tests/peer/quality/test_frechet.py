@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from peer.quality.frechet import frechet_distance, gaussian
+from peer.quality.frechet import Reference, frechet_distance, gaussian
 
 
 def _gaussian(seed: int, d: int, rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,3 +52,15 @@ def test_gaussian_is_unbiased():
     mean, cov = gaussian([[1.0, 0.0], [3.0, 4.0]])
     assert mean.tolist() == [2.0, 2.0]
     assert cov.tolist() == [[2.0, 4.0], [4.0, 8.0]]
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 5), (30, 40), (40, 40), (41, 40), (300, 7)])
+def test_of_few_samples_the_small_matrix_says_the_same(n: int, d: int) -> None:
+    draws = np.random.default_rng(n)
+    real = draws.normal(1, 2, (200, d)) @ draws.normal(size=(d, d))
+    samples = draws.normal(0, 1, (n, d))
+    reference = Reference(*gaussian(real))
+    whole = reference.distance(*gaussian(samples))
+    assert reference.distance_of(samples) == pytest.approx(whole, rel=1e-6)
+    samples[0, 0] = np.nan
+    assert np.isnan(reference.distance_of(samples))

@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import io
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from peer.quality.inception import FEATURES, Inception, as_bytes
+from tests.support.inception import StandIn, library, stand_in_weights  # noqa: F401
 from topology.errors import UserError
-
-
-class StandIn(nn.Module):
-    """As torch-fidelity's net is built: it loads a pickle, and wants bytes of three channels."""
-
-    def __init__(self, name, features_list, feature_extractor_weights_path):
-        super().__init__()
-        assert features_list == ["2048"]
-        assert isinstance(feature_extractor_weights_path, io.BytesIO)
-        self.conv = nn.Conv2d(3, FEATURES, 1, bias=False)
-        self.bn = nn.BatchNorm2d(FEATURES)
-        self.load_state_dict(
-            torch.load(feature_extractor_weights_path, weights_only=False)  # what the library does
-        )
-        self.eval()
-
-    def forward(self, x):
-        assert x.dtype == torch.uint8
-        return (self.bn(self.conv(x.to(torch.float32))).mean(dim=(2, 3)),)
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")
-    module.FeatureExtractorInceptionV3 = StandIn
-    monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-def _weights() -> dict[str, torch.Tensor]:
-    kernel = torch.zeros(FEATURES, 3, 1, 1)
-    kernel[0, 0] = kernel[1, 2] = 1.0  # feature 0 is the mean of red, feature 1 that of blue
-    return {
-        "conv.weight": kernel,
-        "bn.weight": torch.ones(FEATURES),
-        "bn.bias": torch.zeros(FEATURES),
-        "bn.running_mean": torch.zeros(FEATURES),
-        "bn.running_var": torch.ones(FEATURES) - 1e-5,
-    }
 
 
 @pytest.mark.usefixtures("library")
 def test_features_of_images(tmp_path: Path):
-    save_file(_weights(), tmp_path / "inception.safetensors")
+    save_file(stand_in_weights(), tmp_path / "inception.safetensors")
     net = Inception(tmp_path / "inception.safetensors")
     colour = torch.tensor([1.0, 0.0, -1.0])[:, None, None].expand(3, 4, 4)
     images = colour[None].repeat(40, 1, 1, 1)
@@ -91,12 +49,12 @@ def test_a_file_that_is_not_the_net(tmp_path: Path):
     path = tmp_path / "w.safetensors"
     with pytest.raises(UserError, match="there is no such file"):
         Inception(path)
-    torch.save(_weights(), path)
+    torch.save(stand_in_weights(), path)
     with pytest.raises(UserError, match="not a safetensors file"):
         Inception(path)
     save_file({"fc.weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match=r"'conv.weight' is missing; it must have shape \(2048, 3"):
         Inception(path)
-    save_file(_weights() | {"bn.bias": torch.zeros(7)}, path)
+    save_file(stand_in_weights() | {"bn.bias": torch.zeros(7)}, path)
     with pytest.raises(UserError, match=r"'bn.bias' has shape \(7,\); it must"):
         Inception(path)

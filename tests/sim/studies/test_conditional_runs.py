@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import sim
 from peer.console import run_app
+from peer.experiment import from_mapping
 from peer.gan.conditional import Asked
+from peer.quality.mixture import final_generator
 from peer.quality.samples import draw_samples, load_generators
 from sim.__main__ import app
+from sim.metrics.quality import Quality, Source, seen_as_asked
 from sim.reporting import plots
-from sim.studies.evaluate import as_asked, evaluate_run
+from sim.studies.evaluate import evaluate_run
 from tests.support.systems import PLAIN
 
 KEYS: dict[str, Any] = PLAIN | {
@@ -63,13 +67,21 @@ def test_an_unknown_class_is_refused_by_its_name(
 def test_every_generator_is_judged_by_what_it_was_asked_for(
     run: sim.Run, judge_cache: Path
 ) -> None:
-    peers = evaluate_run(run.path, cache=judge_cache)["peers"]
-    for of in peers.values():
-        assert 0 <= of["as_asked"] < 0.5  # untrained, as good as
-        assert of["obeyed"] < 10
+    found = evaluate_run(run.path, cache=judge_cache)
+    for k, of in found["peers"].items():
+        by_class = found["asked"][k]
+        assert list(by_class) == [str(x) for x in range(10)]
+        assert of["as_asked"] == pytest.approx(sum(by_class.values()) / 10)
+        assert 0 <= of["as_asked"] < 0.5  # as good as untrained
+    generators = {k: final_generator(state) for k, state in run.states.items()}
+    quality = Source(from_mapping(KEYS), cache=judge_cache).judge_generators(generators, 32)
+    assert quality.as_asked == {int(k): of["as_asked"] for k, of in found["peers"].items()}
+    assert Quality.from_record(quality.as_record()) == quality
 
 
-def test_a_class_is_obeyed_where_half_of_its_samples_are_seen_as_it() -> None:
-    wanted = np.array([0, 0, 1, 1, 2, 2])
-    seen = np.eye(4)[[0, 0, 1, 3, 0, 0]]
-    assert as_asked(seen, wanted) == {"as_asked": 0.5, "obeyed": 2}
+def test_shares_are_of_the_samples_asked_for_a_class() -> None:
+    asked = Asked(nn.Identity(), 3)
+    seen = np.eye(3)[[0, 1, 0, 0, 0, 0, 2]]  # asked: 0 1 2 0 1 2 0
+    np.testing.assert_allclose(seen_as_asked(seen, asked), [2 / 3, 1 / 2, 0])
+    only = Asked(nn.Identity(), 3, only=2)
+    np.testing.assert_allclose(seen_as_asked(seen, only), [np.nan, np.nan, 1 / 7])
