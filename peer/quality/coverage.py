@@ -55,7 +55,12 @@ def common_images(experiment: Experiment, folder: Path | None = None) -> Images:
         UserError: each peer has its own images, they have no labels, or they are not here.
     """
     if isinstance(experiment.data.partition, Own):
-        raise UserError("data.partition: own leaves no common source to judge samples by")
+        raise UserError(
+            "data.partition: own leaves no common source to judge samples by; with "
+            "metrics.quality_every the peers measure RFD, NDB and, with metrics.judge, coverage "
+            "themselves (quality.jsonl); precision, recall, KID and the mode score need all images "
+            "in one place"
+        )
     images = load_source(experiment.data, folder=folder or experiment.folder)
     if not has_classes(images):
         raise UserError(f"data: {images.name} has no labels to judge samples by")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from peer.data import load_source
@@ -21,8 +22,9 @@ from peer.quality.coverage import class_histogram, confident_classes, count_cove
 from peer.quality.features import Features, features_for, gathers_moments
 from peer.quality.frechet import Reference
 from peer.quality.mixture import final_generator
+from peer.quality.ndb import different_bins
 from peer.quality.samples import draw_samples
-from peer.quality.together import shared_judge
+from peer.quality.together import bins, shared_judge
 from peer.quality.together.moments import BLOCK, Moments
 from peer.quality.together.network_moments import KEPT
 from peer.state import PeerState
@@ -42,6 +44,8 @@ class Score:
         own: that to the peer's own images alone; None where it holds too few.
         images: how many the network's are.
         covered: classes that the samples cover; None where nobody can tell.
+        ndb: of the bins of private images, the share in which samples and images differ
+            significantly; None where nobody counted.
         accuracy: of the judge that peers trained together, on images that it was not trained on.
     """
 
@@ -51,6 +55,7 @@ class Score:
     images: int
     covered: int | None
     accuracy: float | None = None
+    ndb: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """For a line of JSON: the network's distance under the measure's own name."""
@@ -61,13 +66,15 @@ class Score:
             "images": self.images,
             "covered": self.covered,
             **({} if self.accuracy is None else {"judge_accuracy": self.accuracy}),
+            **({} if self.ndb is None else {"ndb": self.ndb}),
         }
 
     def scalars(self) -> dict[str, float]:
         """What is known, by name."""
         found = {self.measure: self.network, f"{self.measure}_own": self.own}
         known = {name: x for name, x in found.items() if x is not None}
-        return known if self.covered is None else known | {"covered": float(self.covered)}
+        counted = {"covered": self.covered, "ndb": self.ndb}
+        return known | {name: float(x) for name, x in counted.items() if x is not None}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Score:
@@ -87,6 +94,7 @@ class Score:
             int(record.get("images", 0)),
             None if covered is None else int(covered),
             None if accuracy is None else float(accuracy),
+            None if record.get("ndb") is None else float(record["ndb"]),
         )
 
 
@@ -141,6 +149,7 @@ class Scorer:
             network[1] if network else 0,
             covered,
             accuracy,
+            _ndb(state, samples),
         )
 
     def _look_at_common_source(self, notify: Callable[[str], None] | None) -> None:
@@ -183,6 +192,14 @@ class Scorer:
                 reference = Reference(*moments.gaussian())
             self._own[state.peer] = reference
         return self._own[state.peer]
+
+
+def _ndb(state: PeerState, samples: npt.NDArray[np.float64]) -> float | None:
+    """The share of bins that differ, of samples with these features, (n, d)."""
+    if bins.KEPT not in state.tensors or not np.isfinite(samples).all():
+        return None
+    ours = bins.count(samples, Moments.unpacked(state.tensors[KEPT]))
+    return different_bins(state.tensors[bins.KEPT].numpy(), ours).share
 
 
 def covered_by(judge: Judge, samples: torch.Tensor) -> int:

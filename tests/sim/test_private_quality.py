@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.quality_log import read_scores
 from peer.quality.random_features import random_features
 from peer.quality.samples import draw_samples
-from peer.quality.together import shared_judge
+from peer.quality.together import bins, shared_judge
 from peer.quality.together.moments import Moments
 from peer.quality.together.network_moments import KEPT
 from peer.quality.together.shared_judge import KEPT as JUDGE
@@ -86,6 +87,11 @@ def test_scores_are_those_of_pooled_images(folders: Path, tmp_path: Path, graph:
         own = frechet_distance(*gaussian(pooled(folders, range(k, k + 1))), *gaussian(drawn))
         assert score.own == pytest.approx(own, rel=1e-5)
         assert score.images == 1797
+        counts = bins.count(features, Moments.unpacked(done.states[k].tensors[KEPT]))
+        assert np.array_equal(done.states[k].tensors[bins.KEPT].numpy(), counts)
+        assert counts.sum() == 1797
+        assert score.ndb is not None
+        assert score.ndb > 0.2  # of equal distributions it is 0.05
         summary = json.loads((tmp_path / "run" / f"peer-{k}" / "summary.json").read_text())
         assert summary["quality"] == {
             "measure": "rfd",
@@ -125,7 +131,7 @@ def test_a_run_gone_on_with_scores_as_if_it_had_not_stopped(folders: Path, tmp_p
             keys(folders),
             run_dir=tmp_path / "run",
             report=False,
-            stops=Stops(1, iter([False, True, True, True]).__next__),
+            stops=Stops(1, chain([False], repeat(True)).__next__),
         )
     again = sim.run(keys(folders), run_dir=tmp_path / "run", report=False, resume=True)
     assert again.arena_blake2b == whole.arena_blake2b

@@ -18,7 +18,7 @@ from peer.experiment import Experiment
 from peer.peer import Peer
 from peer.program import Program
 from peer.quality.features import Features, dimension_of, features_for, gathers_moments
-from peer.quality.together import shared_judge
+from peer.quality.together import bins, shared_judge
 from peer.quality.together.consensus import network_mean
 from peer.quality.together.moments import Moments, packed_length
 from topology.errors import note
@@ -85,7 +85,13 @@ async def gather(peer: Peer, features: Features | None, dimension: int, least: i
     if len(found.peers) == 1 < peer.peers:
         return  # it has been alone: its neighbours know more, and are asked later
     of_all = Moments.unpacked(found.value).scaled(len(found.peers))
-    peer.tensors[KEPT] = of_all.packed()
+    if of_all.count >= 2:
+        peer.tensors[KEPT] = of_all.packed()
+        counts = torch.zeros(bins.BINS, dtype=torch.float64)
+        if features is not None and peer.samples >= least:
+            counts = torch.from_numpy(bins.count_images(features, peer.pixels, of_all))
+        in_bins = await network_mean(peer, "bins", counts)
+        peer.tensors[bins.KEPT] = (in_bins.value * len(in_bins.peers)).round()
     if found.deviation > TOLERANCE or len(found.peers) < peer.peers:
         absent = sorted(set(range(peer.peers)) - set(found.peers))
         who = f"without peers {absent}" if absent else "of all peers"
@@ -109,7 +115,7 @@ async def share(peer: Peer, dimension: int, shape: tuple[int, int, int] | None =
     asked = await peer.exchange("moments known", dict.fromkeys(neighbours, letter), neighbours)
     known_there = {k: of.facts.get("known") is True for k, of in asked.items()}
     if known is not None:
-        tensors, facts = {"y": known}, {}
+        tensors, facts = {"y": known, "bins": peer.tensors[bins.KEPT]}, {}
         if shape is not None and shared_judge.KEPT in peer.tensors:
             tensors["judge"] = peer.tensors[shared_judge.KEPT]
             facts["accuracy"] = peer.facts[shared_judge.KEPT]
@@ -122,8 +128,9 @@ async def share(peer: Peer, dimension: int, shape: tuple[int, int, int] | None =
     if telling:
         for told in (await peer.gather("moments", telling)).values():
             packed = told.tensors.get("y")
-            if packed is not None and is_usable(packed, dimension):
-                peer.tensors[KEPT] = packed.cpu()
+            counts = told.tensors.get("bins")
+            if packed is not None and counts is not None and is_usable(packed, counts, dimension):
+                peer.tensors[KEPT], peer.tensors[bins.KEPT] = packed.cpu(), counts.cpu()
                 if shape is not None:
                     _take_judge(peer, told, shape)
                 return
@@ -139,7 +146,11 @@ def _take_judge(peer: Peer, told: Letter, shape: tuple[int, int, int]) -> None:
         peer.tensors[shared_judge.KEPT], peer.facts[shared_judge.KEPT] = vector.cpu(), accuracy
 
 
-def is_usable(packed: torch.Tensor, dimension: int) -> bool:
-    """Whether moments that a neighbour sent can be those of at least two images."""
-    right = packed.dtype == torch.float64 and packed.shape == (packed_length(dimension),)
-    return right and bool(packed.isfinite().all()) and float(packed[0]) >= 2
+def is_usable(packed: torch.Tensor, counts: torch.Tensor, dimension: int) -> bool:
+    """Whether moments and bins that a neighbour sent can be those of at least two images."""
+    lengths = {packed_length(dimension): packed, bins.BINS: counts}
+    for length, values in lengths.items():
+        if values.dtype != torch.float64 or values.shape != (length,):
+            return False
+    finite = bool(packed.isfinite().all()) and bool((counts >= 0).all())
+    return finite and float(packed[0]) >= 2 and float(counts.sum()) > 0

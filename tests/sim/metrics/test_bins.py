@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from sim.metrics.ndb import Binning, different_bins, z_test
+from peer.quality.ndb import different_bins, z_test
+from sim.metrics.ndb import Binning
 
 
 def _draw(seed: int) -> np.random.Generator:

@@ -13,8 +13,9 @@ import torch
 import sim
 from peer.quality.frechet import frechet_distance
 from peer.quality.mixture import Mixture
+from peer.quality.ndb import different_bins, z_test
 from sim.metrics.kernel import kernel_distance, mmd_squared
-from sim.metrics.ndb import Binning, different_bins, z_test
+from sim.metrics.ndb import Binning
 from sim.metrics.pace import convergence_gain, delta_loss, mode_score, pace, time_to_score
 from sim.metrics.precision import precision_recall
 from sim.metrics.seen import divergence, seen_by_rounds
