@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtr
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def z_test(p1: npt.ArrayLike, n1: float, p2: npt.ArrayLike, n2: float) -> tuple[
     pooled = (p1 * n1 + p2 * n2) / (n1 + n2)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
     z = np.divide(p1 - p2, error, out=np.zeros_like(error), where=error > 0)
-    return z, np.asarray(2 * norm.sf(np.abs(z)))
+    return z, np.asarray(2 * ndtr(-np.abs(z)))
 
 
 def _kl(p: Floats, q: Floats) -> float:
