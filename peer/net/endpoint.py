@@ -23,7 +23,7 @@ from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.isolation import Isolated, IsolationWatch
 from peer.net.link import Link, Twice
-from peer.net.session import Changed, Mismatch, Phase, Reconnect
+from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums, Payload
 from peer.net.transfer.send_buffers import Released
 from peer.net.wire import Hello, Probe, Reject, WireError, decode
@@ -360,7 +360,7 @@ class Endpoint:
             problem = UserError(
                 mismatch.words
                 or f"peer {neighbour} at {self.addresses[neighbour]} runs another experiment: "
-                f"{', '.join(mismatch.parts)} differ; give every peer the same file"
+                f"{', '.join(mismatch.parts)} differ; {remedy(mismatch.parts)}"
             )
             self._failure = (now + GRACE, problem)  # the neighbour is told, too, before we are gone
 

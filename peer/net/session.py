@@ -7,7 +7,7 @@ messages and the time go in, messages and events come out.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -83,6 +83,13 @@ class Changed:
 @dataclass(frozen=True)
 class Reconnect:
     """The connection to the neighbour should be made anew."""
+
+
+def remedy(parts: Sequence[str]) -> str:
+    """What puts two experiments right that differ in these parts."""
+    if "images" in parts:
+        return "give every peer the same images, or say data.partition: own where each has its own"
+    return "give every peer the same file"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import typer
 from peer.console import one_line, terminal
 from peer.experiment.schema import from_mapping
 from peer.experiment.yaml_file import read_mapping, write_value
-from peer.starter.rules import KEYS, check_count
+from peer.starter.rules import KEYS, after, check_count
 from peer.starter.survey import Survey, look_at
 from topology.errors import UserError
 
@@ -34,6 +34,10 @@ def new(
             "--peers", min=1, help="How many. [default: 5, or one for each peer's folder]"
         ),
     ] = None,
+    own: Annotated[
+        bool,
+        typer.Option("--own", help="These are this machine's; the other machines have their own."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write. [default: FOLDER's name.yaml]")
     ] = None,
@@ -46,18 +50,34 @@ def new(
     path = out or Path(f"{_name_of(folder)}.yaml")
     if path.exists():
         raise UserError(f"{path}: is there already, and is left as it is; name another with --out")
-    found = look_at(folder, peers)
+    found = look_at(folder, peers, own)
     check_count(found, folder)
     console.print(one_line(f"{folder}: {found.in_words()}"))
     write_file(replace(found, path=_seen_from(found.path, path.parent)), path)
     console.print(f"written: {path}")
     file = shlex.quote(str(path))
-    for command, what in (
+    if found.elsewhere:
+        console.print(
+            "number the machines from 0; on each, with its own number (between the first command "
+            "and the second, set 'keys:' and 'addresses:' in the file, and copy it to all):"
+        )
+    for command, what in _next(found, file):
+        console.print(f"  {command:<40}  # {what}")
+
+
+def _next(found: Survey, file: str) -> tuple[tuple[str, str], ...]:
+    """The commands that come next, and what each is for."""
+    if found.elsewhere:
+        return (
+            ("peer keys --id 0", "makes its key, and prints the line for 'keys:'"),
+            (f"peer check --id 0 --topology {file}", "what is lacking, before it starts"),
+            (f"peer --id 0 --topology {file}", "trains"),
+        )
+    return (
         (f"sim {file}", "all peers in this process"),
         (f"peer check --topology {file}", "what real peers need, before they start"),
         (f"peer up --topology {file}", "all peers as processes of this machine"),
-    ):
-        console.print(f"  {command:<40}  # {what}")
+    )
 
 
 def write_file(found: Survey, path: Path) -> None:
@@ -93,10 +113,7 @@ def describe(found: Survey) -> str:
             above = group
         indent = "  " * bool(group)
         lines += [f"{indent}# {key.why(found)}", f"{indent}{name}: {write_value(value)}"]
-    if found.own:
-        lines += ["# on several machines: where each peer is reached"]
-        lines += ['# addresses: "tcp://pi-{id}.local:{port}"']
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *after(found), ""])
 
 
 def _name_of(folder: str) -> str:

@@ -50,6 +50,7 @@ class Survey:
         classes: how many pictures of each class, of all peers together; empty without classes.
         sizes: how often each width and height occurs among those looked at.
         colour: whether one of those looked at is in colour.
+        elsewhere: whether the other peers' pictures lie on other machines, which nobody sees here.
     """
 
     source: SourceName
@@ -59,16 +60,22 @@ class Survey:
     classes: Mapping[str, int]
     sizes: Mapping[tuple[int, int], int]
     colour: bool
+    elsewhere: bool = False
 
     @property
     def own(self) -> bool:
         """Whether each peer has its own pictures."""
-        return "{id}" in self.path
+        return self.elsewhere or "{id}" in self.path
 
     @property
     def total(self) -> int:
-        """Pictures in all."""
+        """Pictures that were found."""
         return sum(self.counts)
+
+    @property
+    def expected(self) -> int:
+        """Pictures of all peers, where those elsewhere have as many as there are here."""
+        return self.total * self.peers if self.elsewhere else self.total
 
     @property
     def fewest(self) -> int:
@@ -99,7 +106,9 @@ class Survey:
         of_each = ", ".join(f"{name}: {count:,}" for name, count in list(self.classes.items())[:12])
         more = f" and {len(self.classes) - 12} more" if len(self.classes) > 12 else ""
         classes = f"{len(self.classes)} classes ({of_each}{more})" if self.classes else "no classes"
-        shares = f", {', '.join(map(str, self.counts))} of each peer" if self.own else ""
+        shares = (
+            f", {', '.join(map(str, self.counts))} of each peer" if len(self.counts) > 1 else ""
+        )
         kind = "colour" if self.colour else "grey"
         return f"{self.total:,} pictures{shares}, {kind}, {size}; {classes}"
 
@@ -112,27 +121,29 @@ class _Sample:
     colour: bool = False
 
 
-def look_at(given: str, peers: int | None) -> Survey:
+def look_at(given: str, peers: int | None, own: bool = False) -> Survey:
     """Look at the pictures of ``given``: a folder, one with ``{id}``, or a file of arrays.
 
     Args:
         given: pictures, class folders, folders ``peer-0``, ``peer-1``..., an .npz file, or the
             folder of IDX files or of CIFAR-10's.
         peers: how many there will be; None for 5, or for as many as have their own folder.
+        own: these are one machine's, and the others have their own.
 
     Raises:
         UserError: there is nothing that a source reads, or not for each peer.
     """
     path, peers = _of_each_peer(given, peers)
-    own = "{id}" in path
-    source = _source(resolve_path(path, 0 if own else None))
-    keys = {"source": source, "path": path, "partition": "own" if own else "iid"}
+    of_each = "{id}" in path
+    source = _source(resolve_path(path, 0 if of_each else None))
+    partition = "own" if own or of_each else "iid"
+    keys = {"source": source, "path": path, "partition": partition}
     spec = DataSpec.model_validate(keys)
     counts: list[int] = []
     classes: Counter[str] = Counter()
     labelled: set[bool] = set()
     sample = _Sample()
-    owners: Sequence[int | None] = range(peers) if own else [None]
+    owners: Sequence[int | None] = range(peers) if of_each else [None]
     for owner in owners:
         found = SOURCES[source](spec, resolve_path(path, owner), owner)
         counts.append(found.count)
@@ -147,7 +158,10 @@ def look_at(given: str, peers: int | None) -> Survey:
             "classes, or none"
         )
     in_order = {name: classes[name] for name in sorted(classes, key=by_number_then_text)}
-    return Survey(source, path, peers, tuple(counts), in_order, sample.sizes, sample.colour)
+    elsewhere = own and not of_each
+    return Survey(
+        source, path, peers, tuple(counts), in_order, sample.sizes, sample.colour, elsewhere
+    )
 
 
 def _of_each_peer(given: str, peers: int | None) -> tuple[str, int]:

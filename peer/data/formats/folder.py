@@ -125,7 +125,8 @@ def _refuse_unclear(path: Path, top: _Listing, filled: dict[Path, _Listing]) -> 
         first = next(iter(filled.values())).pictures[0].relative_to(path)
         raise UserError(
             f"data.path: {path} has no images in its folders; images lie deeper, in "
-            f"{first.parent}; give {path / first.parts[0]}"
+            f"{first.parent}; give {path / first.parts[0]}, or where each folder is one peer's, "
+            f"call them peer-0, peer-1... and give {path / 'peer-{id}'}"
         )
     splits = [folder.name for folder in filled if folder.name.lower() in _SPLITS]
     if len(splits) == len(filled):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from peer.experiment.addresses import name_in
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.resolver import Found, NotFound, Resolver
-from peer.net.session import MISMATCH, Identity
+from peer.net.session import MISMATCH, Identity, remedy
 from peer.net.sockets import Contact, Security, Sockets
 from peer.net.wire import Probe, Reject, Welcome, WireError, decode, encode
 
@@ -95,7 +95,7 @@ def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool,
                 parts = ", ".join(answer.parts)
                 if parts == "data":
                     return False, "data: its images' shape, or its list of classes, is not ours"
-                return False, f"experiment: {parts} differ; give every peer the same file"
+                return False, f"experiment: {parts} differ; {remedy(answer.parts)}"
         time.sleep(0.02)
     contact = sockets.contacts[peer]
     reason = why_not_reached(address, contact, "", False)

@@ -462,6 +462,17 @@ def test_another_experiment_fails_the_run_once_after_the_grace_and_is_told() -> 
     assert not of_kind(Outcome, [*events, *later])
 
 
+def test_other_images_under_the_same_file_are_not_blamed_on_the_file() -> None:
+    alone = Alone()
+    alone.connect(1)
+    alone.wait(0.5)
+    alone.begin(A, 1)
+    events = alone.hear_from(1, greeting(1, images="9"))
+    (failed,) = of_kind(Failed, [*events, *alone.wait(GRACE + TICK)])
+    line = str(failed.problem)
+    assert "images differ; give every peer the same images, or say data.partition: own" in line
+
+
 def test_being_refused_fails_the_run_too_and_two_of_them_fail_it_once() -> None:
     alone = Alone()
     alone.hear_from(1, greeting(1))

@@ -14,7 +14,8 @@ import sim.__main__
 import sim.api
 from peer.console import run_app
 from peer.experiment import load
-from peer.starter.rules import NETS, batch_of, net_of, rounds_of
+from peer.starter.command import describe
+from peer.starter.rules import KEYS, NETS, batch_of, net_of, rounds_of
 from peer.starter.survey import HEADERS, Survey, look_at
 from topology.errors import InputNote, UserError
 
@@ -147,6 +148,28 @@ def test_a_path_beyond_the_files_folder_is_absolute(command: Command, tmp_path: 
     assert load("files/mine.yaml").data.path == str(tmp_path / "far" / "photos")
 
 
+def test_one_of_several_machines(command: Command, tmp_path: Path) -> None:
+    for name in ("cat", "no"):
+        pictures(tmp_path / "photos" / name, 100, mode="L", size=(8, 8))
+    code, out, err = command("photos", "--own", "--peers", "6")
+    assert (code, err) == (0, "")
+    assert out.startswith("photos: 200 pictures, grey, 8x8 pixels; 2 classes (cat: 100, no: 100)")
+    for line in ("peer keys --id 0", "peer check --id 0 --topology", "peer --id 0 --topology"):
+        assert f"  {line}" in out
+    assert "peer up" not in out
+    experiment = load("photos.yaml")
+    assert experiment.peers == 6
+    assert (experiment.data.path, experiment.data.partition.name) == ("photos", "own")
+    assert experiment.address(3) == "tcp://pi-3.local:47103"
+    assert experiment.listening_address(3) == "tcp://*:47103"
+    assert dict(experiment.keys) == {}
+    assert experiment.metrics.judge  # 1,200 pictures, as far as can be seen from here
+    assert "classes" not in experiment.data.model_fields_set  # others' are not seen here
+    last = (tmp_path / "photos.yaml").read_text(encoding="utf-8").splitlines()[-2:]
+    assert "data.classes must then name the classes of all machines" in last[0]
+    assert last[1] == "# conditional: true"
+
+
 # --- what is refused, in one line -------------------------------------------------------------
 
 
@@ -256,6 +279,60 @@ def test_the_net_by_side_and_count(side: int, count: int, name: str) -> None:
 def test_batch_and_rounds_by_the_count(count: int, batch: int, rounds: int) -> None:
     found = survey(counts=(count,))
     assert (batch_of(found), rounds_of(found)) == (batch, rounds)
+
+
+def chosen(**changes: object) -> dict[str, object]:
+    found = survey(**changes)
+    return {key.name: value for key in KEYS if (value := key.value(found)) is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, ["translation", "cutout", "colour"]),
+        ({"colour": False}, ["translation", "cutout"]),
+        ({"counts": (4999,)}, ["translation", "cutout", "colour"]),
+        ({"counts": (5000,)}, None),
+        ({"sizes": {(16, 16): 300}}, None),
+        ({"counts": (999,), "elsewhere": True}, ["translation", "cutout", "colour"]),
+    ],
+)
+def test_few_pictures_are_augmented(changes: dict[str, object], names: list[str] | None) -> None:
+    assert chosen(**changes).get("augment") == names
+
+
+CLASSES = {"cat": 250, "dog": 250}
+
+
+@pytest.mark.parametrize(
+    ("changes", "every", "judge"),
+    [
+        ({}, 50, None),  # all images come from one place: the run has a judge of its own
+        ({"classes": CLASSES, "counts": (500,)}, 50, None),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 5}, 50, True),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 4 + (99,)}, 50, None),
+        ({"path": "p/{id}", "counts": (200,) * 5}, 150, None),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (64, 10)}, 50, None),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (63, 63)}, None, None),
+        ({"elsewhere": True, "classes": CLASSES, "counts": (100,)}, 50, True),
+        ({"elsewhere": True, "classes": CLASSES, "counts": (63,)}, None, None),
+    ],
+)
+def test_what_is_measured(
+    changes: dict[str, object], every: int | None, judge: bool | None
+) -> None:
+    keys = chosen(**changes)
+    assert (keys.get("metrics.quality_every"), keys.get("metrics.judge")) == (every, judge)
+
+
+def test_classes_are_named_where_all_are_seen() -> None:
+    each = {"path": "p/{id}", "counts": (250, 250)}
+    assert chosen(classes=CLASSES, **each)["data.classes"] == ["cat", "dog"]
+    assert "data.classes" not in chosen(classes={str(k): 9 for k in range(51)}, **each)
+    assert "data.classes" not in chosen(classes=CLASSES)
+    assert "data.classes" not in chosen(classes=CLASSES, counts=(500,), elsewhere=True)
+    assert "# conditional: true" in describe(survey(classes=CLASSES))
+    assert "conditional" not in describe(survey())
 
 
 def test_the_last_net_fits_whatever_is_there() -> None:
