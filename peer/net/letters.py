@@ -42,7 +42,7 @@ def pack(letter: Letter) -> memoryview:
     """The letter's bytes.
 
     Raises:
-        ValueError: what the other end would not read: a tensor is neither float32 nor int64, the
+        ValueError: what the other end would not read: a tensor is of another type, the
             facts take more than 64 KiB or are not what msgpack knows, the name is no short word.
     """
     if len(letter.name) > NAME_LIMIT or not letter.name.isprintable():

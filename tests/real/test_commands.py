@@ -140,7 +140,7 @@ def test_the_readmes_own_gan_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_is_a_valid_experiment(path: Path) -> None:
-    assert load(path).peers == {"ten-thousand": 10_000}.get(path.stem, 5)
+    assert load(path).peers == {"ten-thousand": 10_000, "few-images": 3}.get(path.stem, 5)
 
 
 PAPERS = sorted((ROOT / "examples" / "papers").glob("*.yaml"))

@@ -756,10 +756,13 @@ def test_none_of_many_messages_of_a_strangers_key_is_delivered() -> None:
     curve = {"serverkey": security[0].public, "publickey": public, "secretkey": secret}
     with running(a, b):
         swap(a, b)
+        poured = 0
         for _ in range(5):
             with stranger(a.sockets.listening, **curve) as somebody:
-                assert somebody.pour(encode(1, 0, hello(1)), 2_000) > 0
+                # none where the handshake has failed already: on a busy machine, we come too late
+                poured += somebody.pour(encode(1, 0, hello(1)), 2_000)
                 assert somebody.event() == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        assert poured > 0
         with stranger(a.sockets.listening) as somebody:  # in plain text
             assert somebody.pour(encode(1, 0, hello(1)), 2_000) > 0
             swap(a, b, exchanges=4)
