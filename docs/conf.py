@@ -54,7 +54,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(scipy|torch|types|typing)\..*"),
     ("py:class", r"Path|FloatArray|csr_array"),
     # Named in signatures, and no interface.
-    ("py:.*", r"peer\.(experiment\.(schema|parts)|gan\.arena|state\.peer_state)\..*"),
+    ("py:.*", r"peer\.(experiment\.(schema|parts)|gan\.(arena|augment)|loggers\.logger)\..*"),
+    ("py:.*", r"peer\.(state\.peer_state\..*|gan\.conditional|compute\.guard)"),
     ("py:func", r"one_peer_exponential|random_matching"),
     ("py:func", r"sim\.records\.run_metrics\..*"),
     ("py:.*", r"sim\.runs\.checkpoints\..*|Interrupted"),

@@ -29,7 +29,7 @@ class Schedule:
     """A factor of the learning rate by rounds completed.
 
     Attributes:
-        kind: one of :data:`KINDS`.
+        kind: one of ``KINDS``.
         warmup: W, rounds in which the rate grows to its full value.
         rounds: R, in all; where the kind is not constant, the rate would be 0 after them.
     """
