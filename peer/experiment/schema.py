@@ -347,9 +347,16 @@ def _check(experiment: Experiment) -> None:
             "compression: choco keeps copies at both ends of fixed links, and this graph changes; "
             "choose int8, or a graph that stays"
         )
-    if experiment.metrics.target is not None and not experiment.metrics.quality_every:
+    metrics = experiment.metrics
+    for key in ("target", "inception", "judge"):
+        if getattr(metrics, key) and not metrics.quality_every:
+            raise UserError(
+                f"metrics.{key}: nobody measures distances on the way; set quality_every, too"
+            )
+    if metrics.judge and experiment.data.partition.name != "own":
         raise UserError(
-            "metrics.target: nobody measures distances on the way; set quality_every, too"
+            "metrics.judge: is for private images (partition: own); where all come from one "
+            "source, a judge is trained on that, if it has labels"
         )
     if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
         raise UserError(

@@ -27,7 +27,7 @@ from peer.quality.together.shared_judge import judge_of
 from sim.records.quality_log import read_quality_log
 from sim.reporting.report import write_report
 from sim.studies.compare import compare, read_comparison
-from topology.errors import InputNote
+from topology.errors import InputNote, UserError
 
 CLASSES = [str(x) for x in range(10)]
 
@@ -223,3 +223,39 @@ def test_a_judge_that_is_often_wrong_says_nothing(
         assert score.accuracy is not None
         assert score.accuracy < 0.9
         assert score.covered is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": {"judge": True}}, "metrics.judge: nobody measures distances on the way"),
+        ({"metrics": {"inception": "x"}}, "metrics.inception: nobody measures distances"),
+        (
+            {
+                "metrics": {"judge": True, "quality_every": 1},
+                "data": {"source": "digits", "partition": "iid"},
+            },
+            r"metrics.judge: is for private images \(partition: own\)",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(
+    folders: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        from_mapping(keys(folders) | changes)
+
+
+def test_a_judge_of_images_without_classes_is_said(folders: Path, tmp_path: Path) -> None:
+    for k in range(2):
+        images = np.load(folders / f"{k}.npz")["images"]
+        np.savez(tmp_path / f"{k}.npz", images=images)
+    data = {"source": "npz", "path": str(tmp_path / "{id}.npz"), "partition": "own"}
+    metrics = {"quality_every": 4, "samples": 50, "judge": True}
+    with pytest.warns(InputNote, match="metrics.judge: the images are in no classes"):
+        sim.run(
+            keys(folders, peers=2, data=data, metrics=metrics),
+            run_dir=tmp_path / "run",
+            report=False,
+        )
+    assert read_scores(tmp_path / "run" / "quality.jsonl")[0].network is not None

@@ -55,7 +55,7 @@ def _prepared(start: Callable[[Peer], Any], experiment: Experiment) -> Callable[
             features = features_for(experiment, peer.pixels.shape[1])
         peer.after_round = share_after_verdicts
         await gather(peer, features, dimension, least)
-        if judged:
+        if judged and KEPT in peer.tensors:  # else it came late, and is given the others' judge
             await shared_judge.train(peer, peer.state.gan.shape)
         await start(peer)
 

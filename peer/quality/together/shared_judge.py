@@ -21,6 +21,7 @@ from peer.peer import Peer
 from peer.quality.classifier import Judge, untrained_net
 from peer.quality.together.consensus import network_mean
 from topology import neighbour_weights
+from topology.errors import note
 
 KEPT = "judge"
 """The name of the judge's parameters, (P,), among a peer's tensors, and of its accuracy among its
@@ -49,7 +50,10 @@ async def train(peer: Peer, shape: tuple[int, int, int]) -> None:
         peer: who calls; all of them do.
         shape: channels, height and width of the images.
     """
-    if KEPT in peer.tensors or peer.classes < 2:
+    if peer.classes < 2:
+        note("metrics.judge: the images are in no classes that a judge could tell apart")
+        return
+    if KEPT in peer.tensors:
         return
     net = untrained_net(shape, peer.classes, peer.seed)
     vector = nn.utils.parameters_to_vector(net.parameters()).detach()  # (P,)
