@@ -253,18 +253,15 @@ class Peer:
 
     async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
         """G(z): (batch, c, h, w)."""
-        images: torch.Tensor = await Generate(net, z)
-        return images
+        return torch.as_tensor(await Generate(net, z))
 
     async def judge(self, images: torch.Tensor) -> torch.Tensor:
         """phi(x), the discriminator's logits of ``images``: (batch, 1)."""
-        logits: torch.Tensor = await Generate("discriminator", images)
-        return logits
+        return torch.as_tensor(await Generate("discriminator", images))
 
     async def feedback(self, images: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
         """dL/dx, (batch, c, h, w), of a loss whose dL/dphi is ``cotangent``, (batch, 1)."""
-        gradient: torch.Tensor = await VJP("discriminator", images, cotangent)
-        return gradient
+        return torch.as_tensor(await VJP("discriminator", images, cotangent))
 
     async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
         """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
@@ -283,8 +280,6 @@ class Peer:
         for i, (noise, error) in enumerate(zip(z, feedback, strict=True)):
             await VJP("generator", noise, error, keep="add" if i else "set")
         await Step("generator")
-
-    # --- nets as messages -------------------------------------------------------------------------
 
     def model(self, nets: Iterable[str] = PAIR, prefix: str = "") -> dict[str, torch.Tensor]:
         """The arenas (P,) of ``prefix + net`` for each of ``nets``, by net: a model to be sent.
@@ -368,6 +363,11 @@ class Peer:
     async def receive(self, name: str, sender: int) -> Letter | None:
         """One letter; None where the sender stayed away."""
         return (await self.gather(name, [sender])).get(sender)
+
+    def skip_to(self, exchange: int) -> None:
+        """Number this round's exchanges from ``exchange`` on, however far each link has got."""
+        for neighbour in self.schedule.union().neighbors(self.id):
+            self._exchanges[neighbour] = max(self._exchanges[neighbour], exchange)
 
     def _moments(self, neighbours: Iterable[int]) -> dict[int, Moment]:
         moments = {}

@@ -42,7 +42,7 @@ def take_in_generator(state: PeerState) -> bool:
 
     Where the experiment has no average, or the peer no generator, nothing happens.
     """
-    if state.ema is None or AVERAGE not in state.nets:
+    if AVERAGE not in state.nets or state.ema is None:
         return False
     beta = decay_of_round(state.ema.decay, state.round)
     follow(state.nets[AVERAGE].arena, state.nets["generator"].arena, beta)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from sim.environment.network import SUSPECT_AFTER, NetworkModel, Transmission
 from sim.events.batch import Batch, ProgressUpdate, Withdrawal
 from sim.events.event_queue import EventQueue
@@ -66,6 +66,9 @@ class Exchanges:
     def begin(self, peer: SimulatedPeer, pending: PendingExchange) -> None:
         """Send this peer's values to its neighbours, and wait for theirs."""
         peer.pending = pending
+        skipped = self._skipped(peer, pending)
+        if skipped:
+            self.announce(peer, peer.now, skipped)
         for neighbour, t in sorted(pending.moments.items()):
             arrived = peer.inbox.pop((neighbour, t), None)
             if neighbour in pending.awaited:
@@ -79,6 +82,20 @@ class Exchanges:
         peer.bytes_out += sum([value.nbytes for value in outgoing.values()])
         self._batch.transmissions += self.network.send(*sending, outgoing, pending.wanted)
         self._resume_if_settled(peer)
+
+    def _skipped(self, peer: SimulatedPeer, pending: PendingExchange) -> dict[int, Moment]:
+        """By neighbour, the last exchange that this peer leaves out before the one at hand.
+
+        Exchanges of a round follow each other, but where a peer skips to a later number.
+        """
+        settled = self._progress[peer.id].settled
+        found = {}
+        for neighbour, t in pending.moments.items():
+            last = settled.get(neighbour, BEFORE_ALL)
+            following = last.exchange + 1 if last.round == t.round else 0
+            if t.exchange > following:
+                found[neighbour] = Moment(t.round, t.exchange - 1)
+        return found
 
     def announce(
         self, peer: SimulatedPeer, at: float, settled: Mapping[int, Moment] | None = None

@@ -17,6 +17,14 @@ from topology.spectral import second_eigenvalue
 ACCURACY = 1e-10
 """By how much the peers' values may still differ at the end, relative to how they did at first."""
 
+STAGE = 2**16
+"""Exchanges that one attempt takes at most. What peers find out before the first round, they find
+in stages, whose exchanges are numbered apart: a peer that was cut off is in another stage, not at
+the same exchange with another letter."""
+
+ATTEMPTS = 64
+"""Of one mean, at most; each is a stage."""
+
 NEARLY_EVEN = 1e-8
 """Shares in the mean that differ by less, relatively, are equal."""
 
@@ -38,8 +46,10 @@ class NetworkMean(NamedTuple):
     deviation: float
 
 
-async def network_mean(peer: Peer, name: str, value: torch.Tensor) -> NetworkMean:
+async def network_mean(peer: Peer, name: str, value: torch.Tensor, part: int = 0) -> NetworkMean:
     """The mean of all peers' ``value`` (n,), float64, which every peer calls with its own.
+
+    ``part`` numbers what is found out together before the first round (see :data:`STAGE`).
 
     The combination is that of diffusion, ``y_k <- sum over l in N_k of a_lk y_l`` with Metropolis
     weights on all links that ever occur; Chebyshev's semi-iteration makes T of them as accurate as
@@ -53,7 +63,9 @@ async def network_mean(peer: Peer, name: str, value: torch.Tensor) -> NetworkMea
     shares[peer.id] = 1.0
     mine = torch.cat((value.to("cpu", torch.float64), shares))  # (n + K,)
     graph = peer.schedule.union()
+    attempt = 0
     while True:
+        begin_part(peer, part, attempt)
         y = await _mean_over(graph, peer, name, mine)
         shares = y[len(value) :]
         took_part = [k for k, share in enumerate(shares.tolist()) if abs(share) > NOBODY]
@@ -64,6 +76,12 @@ async def network_mean(peer: Peer, name: str, value: torch.Tensor) -> NetworkMea
         present = graph.subgraph(took_part)
         reached = nx.node_connected_component(present, peer.id)
         graph = nx.Graph(present.subgraph(reached))
+        attempt += 1
+
+
+def begin_part(peer: Peer, part: int, attempt: int = 0) -> None:
+    """The exchanges from now on are those of this part, and of this attempt at it."""
+    peer.skip_to((part * ATTEMPTS + min(attempt, ATTEMPTS - 1)) * STAGE)
 
 
 async def _mean_over(graph: nx.Graph[int], peer: Peer, name: str, y: torch.Tensor) -> torch.Tensor:

@@ -19,12 +19,15 @@ from peer.peer import Peer
 from peer.program import Program
 from peer.quality.features import Features, dimension_of, features_for, gathers_moments
 from peer.quality.together import bins, shared_judge
-from peer.quality.together.consensus import network_mean
+from peer.quality.together.consensus import begin_part, network_mean
 from peer.quality.together.moments import Moments, packed_length
 from topology.errors import note
 
 KEPT = "moments/network"
 """The name of the packed moments (:meth:`Moments.packed`) among a peer's tensors."""
+
+PARTS = 4
+"""What is found out before the first round: moments, bins, a judge, and how often it is right."""
 
 TOLERANCE = 1e-6
 """Shares in the mean may differ by so much; beyond it, the score is said to lean."""
@@ -57,6 +60,7 @@ def _prepared(start: Callable[[Peer], Any], experiment: Experiment) -> Callable[
         await gather(peer, features, dimension, least)
         if judged and KEPT in peer.tensors:  # else it came late, and is given the others' judge
             await shared_judge.train(peer, peer.state.gan.shape)
+        begin_part(peer, PARTS)
         await start(peer)
 
     return prepared
@@ -90,7 +94,7 @@ async def gather(peer: Peer, features: Features | None, dimension: int, least: i
         counts = torch.zeros(bins.BINS, dtype=torch.float64)
         if features is not None and peer.samples >= least:
             counts = torch.from_numpy(bins.count_images(features, peer.pixels, of_all))
-        in_bins = await network_mean(peer, "bins", counts)
+        in_bins = await network_mean(peer, "bins", counts, part=1)
         peer.tensors[bins.KEPT] = (in_bins.value * len(in_bins.peers)).round()
     if found.deviation > TOLERANCE or len(found.peers) < peer.peers:
         absent = sorted(set(range(peer.peers)) - set(found.peers))

@@ -19,7 +19,7 @@ from torch.nn import functional
 from peer.effects import Letter
 from peer.peer import Peer
 from peer.quality.classifier import Judge, untrained_net
-from peer.quality.together.consensus import network_mean
+from peer.quality.together.consensus import begin_part, network_mean
 from topology import neighbour_weights
 from topology.errors import note
 
@@ -61,6 +61,7 @@ async def train(peer: Peer, shape: tuple[int, int, int]) -> None:
     velocity = torch.zeros_like(vector)
     graph = peer.schedule.union()
     weights = neighbour_weights(graph, "metropolis", peer.id)
+    begin_part(peer, 2)
     for turn in range(COMBINES):
         rate = RATE * (1 + math.cos(math.pi * turn / COMBINES)) / 2
         for _ in range(STEPS if len(training) else 0):
@@ -81,7 +82,7 @@ async def train(peer: Peer, shape: tuple[int, int, int]) -> None:
         judged = judge_of(vector, shape, peer.classes).probabilities(peer.pixels[held_out])
         right = float((judged.argmax(axis=1) == peer.labels[held_out.numpy()]).sum())
     mine = torch.tensor([right, float(len(held_out))], dtype=torch.float64)
-    counts = (await network_mean(peer, "judged right", mine)).value
+    counts = (await network_mean(peer, "judged right", mine, part=3)).value
     peer.tensors[KEPT] = vector
     peer.facts[KEPT] = float(counts[0] / counts[1]) if counts[1] > 0 else 0.0
 

@@ -11,25 +11,28 @@ import numpy as np
 import pytest
 import torch
 
-from peer.experiment import from_mapping
+from peer.effects import Moment
+from peer.experiment import Experiment, from_mapping
 from peer.peer import Peer
 from peer.program import Program
 from peer.quality.frechet import frechet_distance, gaussian
-from peer.quality.together.consensus import NetworkMean, centre_of_star, network_mean
+from peer.quality.together.consensus import (
+    ATTEMPTS,
+    STAGE,
+    NetworkMean,
+    centre_of_star,
+    network_mean,
+)
 from peer.quality.together.moments import Moments
 from peer.state import PeerState
 from sim.environment.network import NetworkModel
 from sim.events.driver import EventDriver
 
 
-def average(
-    graph: nx.Graph, values: list[torch.Tensor], **keys: Any
-) -> tuple[dict[int, NetworkMean], Counter[int]]:
-    """What every peer finds, and how many exchanges each took part in."""
-    peers = len(graph)
-    experiment = from_mapping(
+def experiment_on(graph: nx.Graph, **keys: Any) -> Experiment:
+    return from_mapping(
         {
-            "peers": peers,
+            "peers": len(graph),
             "graph": {"edges": [list(edge) for edge in graph.edges]},
             "algorithm": {"name": "diffusion", "rounds": 1},
             "optimizer": "adam",
@@ -39,6 +42,22 @@ def average(
         }
         | keys
     )
+
+
+def facades(experiment: Experiment, peers: int, kind: type[Peer]) -> dict[int, Peer]:
+    found = {}
+    for k in range(peers):
+        state = SimpleNamespace(round=0, peer=k, peers=peers, nets={}, device=torch.device("cpu"))
+        found[k] = kind(cast(PeerState, state), experiment.schedule)
+    return found
+
+
+def average(
+    graph: nx.Graph, values: list[torch.Tensor], **keys: Any
+) -> tuple[dict[int, NetworkMean], Counter[int]]:
+    """What every peer finds, and how many exchanges each took part in."""
+    peers = len(graph)
+    experiment = experiment_on(graph, **keys)
     found: dict[int, NetworkMean] = {}
     exchanges: Counter[int] = Counter()
 
@@ -50,10 +69,7 @@ def average(
             exchanges[self.id] += 1
             return await super().exchange(*arguments, **named)
 
-    everybody = {}
-    for k in range(peers):
-        state = SimpleNamespace(round=0, peer=k, peers=peers, nets={}, device=torch.device("cpu"))
-        everybody[k] = Counted(cast(PeerState, state), experiment.schedule)
+    everybody = facades(experiment, peers, Counted)
     network = NetworkModel(experiment)
     program = Program("test", talk, 1)
     EventDriver(everybody, program, network, experiment.deadline).run()
@@ -132,3 +148,27 @@ def test_nothing_is_sent_by_a_single_peer() -> None:
     found, exchanges = average(alone, [torch.tensor([4.0], dtype=torch.float64)])
     assert float(found[0].value[0]) == 4.0
     assert not exchanges
+
+
+def test_parts_are_numbered_apart() -> None:
+    """A peer that was cut off in one part does not meet the others of the next at one exchange."""
+    moments: dict[int, list[Moment]] = {}
+
+    class Watched(Peer):
+        async def exchange(self, *arguments: Any, **named: Any) -> Any:
+            before = {k: self._exchanges[k] for k in self.neighbours}
+            moments.setdefault(self.id, []).append(Moment(0, max(before.values())))
+            return await super().exchange(*arguments, **named)
+
+    async def talk(peer: Peer) -> None:
+        for part in range(3):
+            await network_mean(peer, f"part {part}", torch.ones(1, dtype=torch.float64), part)
+
+    experiment = experiment_on(nx.cycle_graph(5))
+    everybody = facades(experiment, 5, Watched)
+    program = Program("test", talk, 1)
+    EventDriver(everybody, program, NetworkModel(experiment), experiment.deadline).run()
+    for of in moments.values():
+        parts = [t.exchange // (STAGE * ATTEMPTS) for t in of]
+        assert sorted(parts) == parts
+        assert set(parts) == {0, 1, 2}
