@@ -124,7 +124,9 @@ class Talk:
         peers = {}
         for k in own:
             device = torch.device("cpu")
-            state = SimpleNamespace(round=0, peer=k, peers=self.peers, nets={}, device=device)
+            state = SimpleNamespace(
+                round=0, peer=k, peers=self.peers, nets={}, device=device, skipped={}, went_back=""
+            )
             peers[k] = Peer(cast(PeerState, state), experiment.schedule)
         return peers
 
