@@ -318,7 +318,9 @@ def test_table_2_of_the_oasis_paper() -> None:
 
 def test_a_comparison_shows_the_prediction() -> None:
     def outcome(virtual: float | None, reached: float | None) -> Outcome:
-        return Outcome("FedAvg", 0, 500, 1, 10, 50.0, 10**6, 3.0, virtual, 60.0, reached)
+        return Outcome(
+            "FedAvg", 0, 500, 1, 10, "cfid", 50.0, 10**6, 3.0, virtual, None, 60.0, reached
+        )
 
     table = comparison_table([outcome(79700.0, 7200.0)])
     cells = {str(column.header): next(iter(column.cells)) for column in table.columns}
@@ -340,9 +342,13 @@ def test_a_run_says_how_long_it_would_have_taken(tmp_path: Path, judge_cache: Pa
     done = sim.run(keys, run_dir=tmp_path / "run")
     assert done.summary["virtual_seconds"] == pytest.approx(4 * 30.38)
     assert done.summary["predicted"] is True
-    assert done.summary["quality"]["seconds"] == pytest.approx([2 * 30.38, 4 * 30.38])
+    assert done.summary["quality_curve"]["seconds"] == pytest.approx([2 * 30.38, 4 * 30.38])
     reached = done.summary["time_to_target"]
-    assert reached == {"cfid": 1e9, "seconds": pytest.approx(2 * 30.38)}
+    assert reached == {
+        "measure": "cfid",
+        "distance": 1e9,
+        "seconds": pytest.approx(2 * 30.38),
+    }
     page = (done.path / "report.html").read_text()
     assert "<b>2.03 min</b><span>predicted" in page
     assert (done.path / "figures" / "quality_time.png").is_file()

@@ -298,11 +298,10 @@ def test_ranks_judge_their_own_peers_on_the_way(tmp_path: Path) -> None:
     assert two is not None
     assert one.rounds.tolist() == two.rounds.tolist() == [2, 4]
     np.testing.assert_allclose(one.seconds, two.seconds, atol=1e-5)
-    np.testing.assert_allclose(one.cfid, two.cfid, rtol=1e-2)
+    np.testing.assert_allclose(one.network, two.network, rtol=1e-2)
 
 
 def test_nothing_to_judge_by_is_said_before_anything_is_launched(tmp_path: Path) -> None:
-    synthetic = {"source": "synthetic", "images": 20, "size": 8, "partition": "own"}
-    keys = diffusion(1) | {"data": synthetic, "metrics": {"quality_every": 1}}
-    with pytest.raises(UserError, match=r"metrics.quality_every: nothing to judge by"):
+    keys = diffusion(1) | {"metrics": {"quality_every": 1, "inception": "nowhere.safetensors"}}
+    with pytest.raises(UserError, match=r"metrics.inception: "):
         run_in_processes(from_mapping(keys), 2, run_dir=tmp_path / "run")

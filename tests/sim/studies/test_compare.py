@@ -25,7 +25,7 @@ systems:
 
 
 def outcome(system: str, **keys: float) -> Outcome:
-    return Outcome(system, 0, 10, 1, 5, 100.0, 1000, 1.0, **keys)  # type: ignore[arg-type]
+    return Outcome(system, 0, 10, 1, 5, "cfid", 100.0, 1000, 1.0, **keys)  # type: ignore[arg-type]
 
 
 def log(folder: Path, cfid: list[float]) -> None:
