@@ -73,7 +73,7 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputNote)
-        _show_notes()
+        show_notes()
         try:
             app(args=arguments)
         except UserError as problem:
@@ -118,7 +118,8 @@ def one_line(text: str) -> str:
     return "".join(shown)
 
 
-def _show_notes() -> None:
+def show_notes() -> None:
+    """From now on, notes on the user's files are one line each, and each is said once."""
     said: set[str] = set()
     show = warnings.showwarning
 

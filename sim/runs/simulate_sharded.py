@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import algorithms
 from peer.compute.execute import prepare_compute_thread
+from peer.console import show_notes
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.profiles import with_profiles
 from peer.loggers import Pictures, check_loggers, open_loggers
@@ -52,7 +54,7 @@ from sim.sharding.collectives import Communicator, launch
 from sim.sharding.disagreement import SharedDisagreement
 from sim.sharding.partition import peers_of_rank
 from sim.sharding.synchroniser import ConservativeSynchroniser
-from topology.errors import UserError
+from topology.errors import InputNote, UserError
 
 
 def run_in_processes(
@@ -239,9 +241,12 @@ def _run_launched_rank(
     stop.obey_signals()
     stop.begun(lambda line: None, str)  # whoever launched this says what there is to say
     device = str(communicator.device)
-    experiment = from_mapping(keys, folder=Path(base)).varied(device=device)
-    program = algorithms.find(experiment)
-    states = _own_states(communicator, experiment, program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputNote)  # whoever launched this has said them
+        experiment = from_mapping(keys, folder=Path(base)).varied(device=device)
+        program = algorithms.find(experiment)
+        states = _own_states(communicator, experiment, program)
+    show_notes()
     stops = Stops(every, stop.asked.is_set)
     with contextlib.suppress(Interrupted):  # on all ranks; whoever launched them tells the user
         run_rank(communicator, experiment, program, states, Path(folder), engine, at, stops)
