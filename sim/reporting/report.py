@@ -201,7 +201,8 @@ def _draw_quality(run: RecordedRun, curve: QualityCurve, x: np.ndarray, x_label:
     name = run.experiment.algorithm.name
     lines = {name: (x, curve.covered, curve.network)}
     if np.isfinite(curve.own).any():
-        lines[f"{name}, to own images"] = x, np.full(len(x), np.nan), curve.own
+        of_own = x, np.full(len(x), np.nan), curve.own
+        lines = {f"{name}, to all images": lines[name], f"{name}, to own images": of_own}
     return plots.draw_quality(lines, x_label, curve.measure)
 
 
