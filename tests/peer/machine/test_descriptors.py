@@ -66,8 +66,8 @@ def test_of_silent_connections_the_oldest_are_closed(listening: Sockets) -> None
         assert eventually(is_bounded)
         assert len(listening.strangers) == 10
         assert [is_closed(each) for each in connections] == [True] * 50 + [False] * 10
-        open_here = len(os.listdir("/proc/self/fd")) - before
-        assert open_here == 60 + 10  # ours, and those that were accepted and kept
+        # ours, and those that were accepted and kept; ZeroMQ's thread closes the others in its time
+        assert eventually(lambda: len(os.listdir("/proc/self/fd")) - before <= 60 + 10)
     finally:
         for each in connections:
             each.close()
