@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from peer.data import load_source
 from peer.experiment import Experiment
@@ -131,16 +130,19 @@ class Scorer:
         )
         if self._features is None:
             self._features = features_for(self.experiment, drawn.shape[1])
-        covered, accuracy = None, None
+        covered, accuracy, samples = None, None, None  # samples: features (n, d)
         if self._judge is not None:
-            covered = covered_by(self._judge, drawn)
+            probabilities, of_judge = self._judge.verdicts(drawn)
+            covered = covered_by(probabilities)
+            samples = of_judge if self._features.measure == "cfid" else None
         elif shared_judge.KEPT in state.tensors:
             accuracy = float(state.facts[shared_judge.KEPT])
             if accuracy >= shared_judge.TRUSTED:
                 vector = state.tensors[shared_judge.KEPT]
                 judge = shared_judge.judge_of(vector, state.gan.shape, state.classes)
-                covered = covered_by(judge, drawn)
-        samples = self._features(drawn)  # (n, d)
+                covered = covered_by(judge.probabilities(drawn))
+        if samples is None:
+            samples = self._features(drawn)
         network, own = self._of_network(state), self._of_peer(state, self._features)
         return Score(
             self._features.measure,
@@ -202,10 +204,10 @@ def _ndb(state: PeerState, samples: npt.NDArray[np.float64]) -> float | None:
     return different_bins(state.tensors[bins.KEPT].numpy(), ours).share
 
 
-def covered_by(judge: Judge, samples: torch.Tensor) -> int:
-    """How many classes the samples (n, c, h, w) cover."""
-    confident = confident_classes(judge.probabilities(samples))
-    return count_covered(class_histogram(confident, judge.classes), len(samples))
+def covered_by(probabilities: npt.NDArray[np.float64]) -> int:
+    """How many classes are covered by samples to which a judge gives these, (n, classes)."""
+    n, classes = probabilities.shape
+    return count_covered(class_histogram(confident_classes(probabilities), classes), n)
 
 
 def finite_or_none(value: float) -> float | None:

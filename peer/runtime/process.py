@@ -328,10 +328,9 @@ class PeerProcess:
         """Score what was learned, if it is time to, and show it."""
         if self.quality is None:
             return
-        seconds, bytes_out = self._totals["seconds"], int(self._totals["bytes_out"])
-        score = self.quality.write(
-            self.state, round, seconds=seconds, wall=seconds, bytes_out=bytes_out
-        )
+        seconds, sent = self._totals["seconds"], int(self._totals["bytes_out"])
+        wall = seconds - self.quality.judging
+        score = self.quality.write(self.state, round, seconds=seconds, wall=wall, bytes_out=sent)
         if score is not None:
             self.status.score = score.as_record()
             loggers.scalars("quality", score.scalars(), round, self.state.peer)
