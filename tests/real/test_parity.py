@@ -45,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
     "penalties of both kinds": {
         "loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}
     },
+    "hinge": {"loss": "hinge"},
+    "wgan": {"loss": "wgan"},
     "cosine, warm-up": {
         "optimizer": {"name": "adam", "lr": 0.01, "schedule": "cosine", "warmup": 2}
     },

@@ -86,6 +86,24 @@ CASES = {
     "serverless": keys_of("sequential, serverless", 3),
     "penalties": diffusion(4)
     | {"loss": {"name": "wgan", "gradient_penalty": 10, "r1": 1.0, "r1_every": 3}},
+    "hinge": diffusion(3) | {"loss": "hinge"},
+    "cosine, warm-up": diffusion(4),
+    "steps that overflow and are skipped": diffusion(3) | {"loss": "lsgan"},
+    "residual nets, spectral norm": {
+        "peers": 4,
+        "graph": "ring",
+        "algorithm": {"name": "diffusion", "rounds": 2},
+        "gan": {"name": "resnet32", "width": 2, "z": 8},
+        "data": {
+            "source": "synthetic",
+            "images": 12,
+            "size": 32,
+            "channels": 3,
+            "partition": "own",
+        },
+        "loss": "hinge",
+        "batch": 4,
+    },
     "nobody talks": PLAIN | {"graph": "ring", "algorithm": {"name": "local", "rounds": 6}},
     "fegan, slow links": keys_of("fegan", 3)
     | {"network": {"delay": 0.1, "jitter": 0.5, "bandwidth": 10.0, "uplink": 20.0}},
@@ -106,6 +124,14 @@ CASES = {
     },
 }
 
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "cosine, warm-up": {
+        "optimizer": {"name": "sgd", "lr": 0.05, "schedule": "cosine", "warmup": 2}
+    },
+    "steps that overflow and are skipped": {"optimizer": {"name": "sgd", "lr": 1e12}},
+}
+"""Of the cases in which it is not plain SGD's."""
+
 
 @pytest.fixture(scope="module")
 def warm_ranks() -> Iterator[WarmRanks]:
@@ -121,7 +147,7 @@ def test_two_processes_equal_one(
 ) -> None:
     if case != "everything":  # one case in processes that are started for it and end with it
         monkeypatch.setattr(simulate_sharded, "launch", warm_ranks.launch)
-    experiment = from_mapping(CASES[case] | SGD)
+    experiment = from_mapping(CASES[case] | SGD | OPTIMIZERS.get(case, {}))
     alone = sim.run(experiment, run_dir=tmp_path / "one", report=False)
     shared = run_in_processes(experiment, 2, run_dir=tmp_path / "two")
     assert shared.bytes_out == alone.bytes_out
