@@ -11,7 +11,7 @@ processor of a laptop or a Pi (`docs/how-to/first-experiment.md` has them as a t
 - **Grey or colour** by what is there: one channel takes less work than three.
 - **Batch** by the smallest share: the largest power of two up to it, from 8 to 64, so that no
   picture is twice in a batch.
-- **Rounds** by the count: 500 below 1,000 pictures, as the discriminator soon knows each of them by
+- **Rounds** by the count: 900 below 1,000 pictures, as the discriminator soon knows each of them by
   heart; 1,500 below 10,000; 4,000 above.
 - **Loss and optimizer**: non-saturating with Adam at 0.001 and 0.5. Radford et al. 2016
   (arXiv:1511.06434) take 0.0002, for runs a hundred times as long.
@@ -67,7 +67,7 @@ NETS = (
     Net("mlp-digits", None, from_side=0, from_count=0),
 )
 
-ROUNDS = ((1000, 500), (10_000, 1500))
+ROUNDS = ((1000, 900), (10_000, 1500))
 """(below so many pictures, so many rounds)."""
 
 MOST_ROUNDS = 4000
