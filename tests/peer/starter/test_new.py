@@ -84,7 +84,7 @@ def test_the_file_runs(
     experiment = load("photos.yaml")
     assert (experiment.peers, experiment.data.size) == (3, 32)
     assert experiment.ema is not None
-    assert experiment.ema.decay == 0.98
+    assert experiment.ema.decay == 0.989
     assert experiment.data.channels == (3 if mode == "RGB" else 1)
     short = ["algorithm.rounds=1", "gan.width=2"]
     done = sim.api.run("photos.yaml", overrides=short, run_dir=tmp_path / "run", report=False)
