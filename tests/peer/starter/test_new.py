@@ -274,7 +274,7 @@ def test_the_net_by_side_and_count(side: int, count: int, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "batch", "rounds"),
-    [(50, 8, 500), (300, 32, 500), (1000, 64, 1500), (10**5, 64, 4000)],
+    [(50, 8, 900), (300, 32, 900), (1000, 64, 1500), (10**5, 64, 4000)],
 )
 def test_batch_and_rounds_by_the_count(count: int, batch: int, rounds: int) -> None:
     found = survey(counts=(count,))
@@ -307,14 +307,14 @@ CLASSES = {"cat": 250, "dog": 250}
 @pytest.mark.parametrize(
     ("changes", "every", "judge"),
     [
-        ({}, 50, None),  # all images come from one place: the run has a judge of its own
-        ({"classes": CLASSES, "counts": (500,)}, 50, None),
-        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 5}, 50, True),
-        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 4 + (99,)}, 50, None),
+        ({}, 90, None),  # all images come from one place: the run has a judge of its own
+        ({"classes": CLASSES, "counts": (500,)}, 90, None),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 5}, 90, True),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (100,) * 4 + (99,)}, 90, None),
         ({"path": "p/{id}", "counts": (200,) * 5}, 150, None),
-        ({"path": "p/{id}", "classes": CLASSES, "counts": (64, 10)}, 50, None),
+        ({"path": "p/{id}", "classes": CLASSES, "counts": (64, 10)}, 90, None),
         ({"path": "p/{id}", "classes": CLASSES, "counts": (63, 63)}, None, None),
-        ({"elsewhere": True, "classes": CLASSES, "counts": (100,)}, 50, True),
+        ({"elsewhere": True, "classes": CLASSES, "counts": (100,)}, 90, True),
         ({"elsewhere": True, "classes": CLASSES, "counts": (63,)}, None, None),
     ],
 )
