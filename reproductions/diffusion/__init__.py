@@ -1,0 +1,1 @@
+"""*Decentralized GAN Training through Diffusion Learning* (Wang, Pavan, Sayed 2022)."""

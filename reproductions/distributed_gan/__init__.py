@@ -1,0 +1,1 @@
+"""Distributed-GAN: its figures and tables."""

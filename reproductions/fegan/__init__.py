@@ -1,0 +1,1 @@
+"""FeGAN (Guerraoui et al. 2020): its figures and tables."""

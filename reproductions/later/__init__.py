@@ -1,0 +1,1 @@
+"""Two later papers: DPOSG and DSS-OG: its figures and tables."""

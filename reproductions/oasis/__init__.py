@@ -1,0 +1,1 @@
+"""Oasis (Hu et al. 2024): its figures and tables."""

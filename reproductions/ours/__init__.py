@@ -1,0 +1,1 @@
+"""Claims of our own documentation, on the same footing."""

@@ -1,0 +1,276 @@
+"""Carries reproductions out: every run is kept, and gone on with where it was broken off.
+
+A run's folder is named by a digest of its experiment, so that figures which need the same run
+share it, several commands may work side by side, and nothing runs twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sim
+from peer.experiment import Experiment, from_mapping
+from peer.state.checkpoint import write_json
+from reproductions import claims
+from reproductions.claims import HERE, Keys, Numbers, Reproduction, find, merged
+from reproductions.images import MissingImages
+from sim.records.reader import read_run
+from sim.runs.checkpoints import Stops
+from topology.errors import InputNote
+
+RESULTS = HERE / "results"
+PLANNED = "as planned"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of one reproduction."""
+
+    name: str
+    attempt: str  # PLANNED, or one of its attempts
+    system: str
+    seed: int
+    quick: bool
+
+    def experiment(self) -> Experiment:
+        """What is run.
+
+        Raises:
+            MissingImages: of real images that are not here.
+            UserError: it cannot be.
+        """
+        reproduction = find(self.name)
+        keys = reproduction.experiments()[self.system]
+        changes = {} if self.attempt == PLANNED else reproduction.attempts[self.attempt]
+        keys = merged({"checkpoint": 0} | dict(keys), changes) | {"seed": self.seed}
+        return from_mapping(_shrunk(keys) if self.quick else keys, where=self.name)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of one task."""
+
+    task: Task
+    numbers: Numbers
+    seconds: float  # of one core
+    digest: str  # of all peers' parameters
+
+
+def tasks_of(name: str, quick: bool) -> list[Task]:
+    """All runs of a reproduction; one seed and no attempts if it is a quick one."""
+    reproduction = find(name)
+    attempts = [PLANNED] if quick else [PLANNED, *reproduction.attempts]
+    return [
+        Task(name, attempt, system, seed, quick)
+        for attempt in attempts
+        for system in reproduction.experiments()
+        for seed in range(1 if quick else reproduction.seeds)
+    ]
+
+
+def _shrunk(keys: Keys) -> dict[str, Any]:
+    """A few rounds of it, judged twice by few samples: everything runs, and nothing is learnt."""
+    rounds = min(int(keys["algorithm"]["rounds"]), 4)
+    small: dict[str, Any] = {"algorithm": {"rounds": rounds}, "metrics": {"every": 1}}
+    if keys.get("metrics", {}).get("quality_every"):
+        small["metrics"] |= {"quality_every": max(1, rounds // 2), "samples": 64}
+    if keys["data"]["source"] == "idx":
+        small["data"] = {"limit": 2000}
+    return merged(keys, small)
+
+
+def carry_out(
+    chosen: Sequence[str],
+    folder: Path,
+    *,
+    processes: int = 1,
+    quick: bool = False,
+    notify: Callable[[str], None] = print,
+) -> dict[str, dict[str, Any]]:
+    """Run what has not been run yet, measure it, and judge it.
+
+    Args:
+        chosen: names of reproductions.
+        folder: where runs are kept.
+        processes: how many runs at once, each in one thread.
+        quick: a few rounds of each, to see that everything runs; no verdict is kept.
+        notify: gets a line for every run, and for every verdict.
+
+    Returns:
+        By name, the record that is also written to ``results/<name>.json``.
+    """
+    waiting: dict[str, list[Task]] = {}
+    for name in chosen:
+        try:
+            waiting[name] = tasks_of(name, quick)
+        except MissingImages as missing:
+            notify(f"{name}: left out: {missing}")
+    records: dict[str, dict[str, Any]] = {}
+    done: dict[str, list[Measured]] = {name: [] for name in waiting}
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+        futures = [
+            pool.submit(_measured, task, str(folder))
+            for tasks in waiting.values()
+            for task in tasks
+        ]
+        try:
+            for future in as_completed(futures):
+                measured = future.result()
+                task = measured.task
+                done[task.name].append(measured)
+                tried = "" if task.attempt == PLANNED else f" ({task.attempt})"
+                notify(f"{task.name}{tried}: {task.system}, seed {task.seed}")
+                if len(done[task.name]) == len(waiting[task.name]):
+                    record = _judged(task.name, waiting[task.name], done[task.name])
+                    records[task.name] = record
+                    if quick:
+                        notify(f"{task.name}: it runs; a few rounds decide nothing")
+                    else:
+                        notify(f"{task.name}: {record['verdict']}: {record['numbers']}")
+                        write_json(RESULTS / f"{task.name}.json", record)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {name: records[name] for name in chosen if name in records}
+
+
+def _measured(task: Task, folder: str) -> Measured:
+    """Run one task, unless that has been done, and measure it, unless that has been done."""
+    reproduction, experiment = find(task.name), task.experiment()
+    resolved = json.dumps([experiment.resolved(), reproduction.engine], sort_keys=True)
+    place = Path(folder) / _digest(resolved.encode())
+    with _alone(place):
+        if not (place / "done.json").is_file():
+            _simulate(experiment, place, reproduction.engine)
+        kept = place / f"measured-{task.name}.json"
+        sources = _digest(*(path.read_bytes() for path in _sources(task.name)))
+        if not kept.is_file() or json.loads(kept.read_text())["sources"] != sources:
+            numbers = reproduction.measure(place)
+            write_json(kept, {"sources": sources, "numbers": numbers})
+        numbers = json.loads(kept.read_text())["numbers"]
+        said = json.loads((place / "done.json").read_text())
+    return Measured(task, numbers, said["seconds"], said["digest"])
+
+
+def _simulate(experiment: Experiment, place: Path, engine: str) -> None:
+    """One run in one thread, from its last checkpoint if there is one."""
+    resume = any(place.glob("peer-*/checkpoint-*"))
+    if not resume:
+        for left in place.iterdir():
+            if left.name != "lock":
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    rounds = int(experiment.algorithm.settings["rounds"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputNote)  # notes on the data, once for every seed
+        run = sim.run(
+            experiment,
+            run_dir=place,
+            engine=engine,
+            threads=1,
+            report=False,
+            resume=resume,
+            stops=Stops(every=max(100, rounds // 5)),
+        )
+    for saved in place.glob("peer-*/checkpoint-*"):
+        saved.unlink()
+    arenas = read_run(place).results
+    digest = _digest(*(arenas[k].arena_blake2b.encode() for k in sorted(arenas)))
+    virtual = run.virtual_seconds
+    write_json(place / "done.json", {"seconds": run.seconds, "virtual": virtual, "digest": digest})
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Nobody else works on this run meanwhile."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sources(name: str) -> list[Path]:
+    """The files that say what is measured: the module's own, its folder's, and the shared ones."""
+    own = next(p for p in HERE.glob("*/*.py") if p.stem[0] != "_" and claims.name_of(p) == name)
+    return [own, *sorted(own.parent.glob("_*.py")), HERE / "measures.py"]
+
+
+def _judged(name: str, tasks: Sequence[Task], measured: Sequence[Measured]) -> dict[str, Any]:
+    """The record of a reproduction that has been carried out, in the order of its tasks."""
+    reproduction = find(name)
+    by_task = {each.task: each for each in measured}
+    attempts: dict[str, dict[str, list[Measured]]] = {}
+    for task in tasks:
+        attempts.setdefault(task.attempt, {}).setdefault(task.system, []).append(by_task[task])
+    runs = [
+        {"attempt": attempt} | _verdict(reproduction, systems)
+        for attempt, systems in attempts.items()
+    ]
+    seconds = {each.digest: each.seconds for each in measured}
+    return {
+        "name": name,
+        "source": reproduction.source,
+        "claim": reproduction.claim,
+        "smaller": reproduction.smaller,
+        "rule": reproduction.rule,
+        "caption": reproduction.caption,
+        "seeds": reproduction.seeds,
+        "verdict": runs[0]["verdict"],
+        "numbers": runs[0]["numbers"],
+        "core_minutes": round(sum(seconds.values()) / 60, 1),
+        "machine": machine(),
+        "runs": runs,
+    }
+
+
+def _verdict(
+    reproduction: Reproduction, systems: Mapping[str, Sequence[Measured]]
+) -> dict[str, Any]:
+    found = {system: [each.numbers for each in of] for system, of in systems.items()}
+    verdict = reproduction.verdict(found)
+    return {
+        "verdict": verdict.holds.value,
+        "numbers": verdict.numbers,
+        "found": found,
+        "digests": {system: [each.digest for each in of] for system, of in systems.items()},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """On what it ran: processor, cores, versions, and the commit, where there is one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True
+    )
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": asked.stdout.strip() or None,
+    }
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
