@@ -38,6 +38,8 @@ _GAP = 3
 _FEW_PEERS = 12
 _FEW_NODES = 24
 _FEW_NAMES = 3
+_HEADING, _LEGEND = 260, 366
+"""Pixels in width that the samples' heading and their legend need."""
 
 
 def draw_samples(
@@ -75,8 +77,11 @@ def draw_samples(
     high, wide = strips[0].shape[:2]
     wide += margin + margin_own + gutter
     rows = math.ceil(len(peers) / columns)
-    header = 34 if few else 62
-    size = (header + rows * (high + 2) + 8, max(columns * wide, 480))
+    whole = max(columns * wide, 480)
+    heading = margin + margin_own
+    beside = few and whole - heading >= _HEADING + _LEGEND  # the legend, on the heading's line
+    header = 34 if beside or not marked else 62
+    size = (header + rows * (high + 2) + 8, whole)
     canvas = np.full((*size, 3), _PAPER, dtype=np.float32)
     with styled(canvas.shape[1] / DPI, canvas.shape[0] / DPI) as figure:
         figure.set_layout_engine("none")
@@ -94,7 +99,9 @@ def draw_samples(
                 name = f"peer {k}{held}"
                 colour = peer_colour(k, len(peers))
                 axes.plot([x + 9, x + 9], [y + 6, y + high - 6], color=colour, linewidth=4)
-                axes.text(x + 20, middle, name, va="center", fontsize=8, color=INK)
+                axes.text(
+                    x + 20, middle, name, va="center", fontsize=8 if high >= 40 else 6.5, color=INK
+                )
             else:
                 axes.text(
                     x + margin - 6, middle, str(k), va="center", ha="right", fontsize=6, color=INK
@@ -104,13 +111,13 @@ def draw_samples(
         axes.set_ylim(canvas.shape[0], 0)
         if ours:
             axes.text(margin, 22, "its own data", fontsize=9, color=INK)
-        axes.text(margin + margin_own, 22, "what its generator draws", fontsize=9, color=INK)
+        axes.text(heading, 22, "what its generator draws", fontsize=9, color=INK)
         if marked:
             frame = Line2D([], [], ls="", marker="s", mfc="none", mec=FRAME, mew=1.6, ms=6)
             axes.legend(
                 [frame], ["of a class that it has never seen"],
-                loc="upper right" if few else "upper left",
-                bbox_to_anchor=(canvas.shape[1] if few else margin - 14, 0 if few else 26),
+                loc="upper right" if beside else "upper left",
+                bbox_to_anchor=(whole, 0) if beside else (min(heading - 14, whole - _LEGEND), 26),
                 bbox_transform=axes.transData, borderaxespad=0.15, handletextpad=0.2,
             )  # fmt: skip
     return figure

@@ -218,6 +218,24 @@ def test_samples_of_unseen_classes_are_framed():
     assert 40 <= across.max() - across.min() <= 60  # one cell wide
 
 
+@pytest.mark.parametrize(
+    ("peers", "count", "side", "holds"),
+    [(2, 1, 64, False), (2, 4, 64, True), (3, 16, 28, True), (1, 16, 8, True), (20, 8, 28, False)],
+)
+def test_the_legend_of_samples_lies_over_nothing(peers, count, side, holds):
+    images = {k: np.zeros((count, 1, side, side), dtype=np.float32) for k in range(peers)}
+    own = dict.fromkeys(range(peers), np.zeros((4, 1, side, side), dtype=np.float32))
+    marked = dict.fromkeys(range(peers), np.ones(count, dtype=bool))
+    figure = plots.draw_samples(images, own if holds else None, marked)
+    plots.pixels(figure)
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
+    for text in axes.texts:
+        assert not legend.overlaps(text.get_window_extent()), text.get_text()
+
+
 def test_samples_that_are_not_finite_are_drawn_grey():
     pixels = plots.pixels(plots.draw_samples({0: np.full((16, 1, 8, 8), np.nan, np.float32)}))
     assert (pixels[60, 200:700, :3] == 127).any()
