@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -80,6 +79,12 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that the tests of this file share."""
+    return tmp_path_factory.mktemp("kept")
+
+
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's tasks one after another, so that what is patched here holds for them."""
 
@@ -102,11 +107,11 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_record_has_everything_that_a_reader_needs(
-    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_up: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_this_process(monkeypatch)
     said: list[str] = []
-    record = carry_out(["made-up"], tmp_path / "kept", notify=said.append)["made-up"]
+    record = carry_out(["made-up"], kept, notify=said.append)["made-up"]
     assert json.loads((made_up / "made-up.json").read_text()) == record
     planned, more = record["runs"]
     assert (planned["attempt"], more["attempt"]) == (PLANNED, "twice the rounds")
@@ -123,10 +128,9 @@ def test_a_record_has_everything_that_a_reader_needs(
 
 
 def test_nothing_runs_twice_and_a_broken_run_goes_on(
-    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_up: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_this_process(monkeypatch)
-    kept = tmp_path / "kept"
     first = carry_out(["made-up"], kept, notify=lambda line: None)["made-up"]
     monkeypatch.setattr(running, "_simulate", lambda *given: pytest.fail("it ran again"))
     again = carry_out(["made-up"], kept, notify=lambda line: None)["made-up"]
@@ -149,11 +153,11 @@ def test_a_run_that_was_broken_off_starts_afresh_or_from_its_checkpoint(tmp_path
 
 
 def test_the_page_is_made_of_records_alone(
-    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made_up: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_this_process(monkeypatch)
-    carry_out(["made-up"], tmp_path / "kept", notify=lambda line: None)
-    shutil.rmtree(tmp_path / "kept")
+    carry_out(["made-up"], kept, notify=lambda line: None)
+    monkeypatch.setattr(running, "_simulate", lambda *given: pytest.fail("it ran"))
     monkeypatch.setattr(page, "names", lambda: ["made-up", "another"])
     monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(page, "PICTURES", tmp_path / "pictures")
