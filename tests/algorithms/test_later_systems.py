@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import algorithms
 from peer.experiment import from_mapping
+from peer.peer import Peer
+from peer.program import Program
+from peer.simultaneous import draw_sample, gradients, gradients_at, point_of
 from peer.state import PeerState
 from sim.runs.simulate import drive, make_states
 from topology.errors import UserError
@@ -153,3 +158,47 @@ def test_a_schedule_of_the_rate_is_plain_sgd() -> None:
         {"name": "dposg"}, optimizer=SGD | {"momentum": 0.0, "schedule": "linear"}
     )
     assert algorithms.find(experiment).rounds == 5
+
+
+ALL_DRAWN: dict[str, dict[str, Any]] = {
+    "told classes, augmented, penalised": {
+        "gan": "mlp-digits",
+        "conditional": True,
+        "augment": ["translation", "cutout"],
+        "loss": {"name": "bce_ns", "gradient_penalty": 1.0, "r1": 1.0, "r1_every": 2},
+    },
+    "batch-norm and dropout": {"gan": "tests.support.games:drawing", "loss": "bce_ns"},
+}
+
+
+@pytest.mark.parametrize("keys", ALL_DRAWN.values(), ids=ALL_DRAWN)
+def test_two_gradients_of_one_sample_are_equal_at_one_point(keys: dict[str, Any]) -> None:
+    """And one of another sample differs, be R1 due or not; the nets are left as they were."""
+    experiment = experiment_of({"name": "dss_og"}, peers=1, graph="complete", **keys)
+    states = make_states(experiment)
+    steps: list[int] = []
+
+    async def probe(peer: Peer) -> None:
+        peer.rng("modules")  # a stream is in the state once it was asked for
+        async for _ in peer.rounds(3):
+            xi = draw_sample(peer)
+            steps.append(states[0].r1_step(""))
+            w, dumped = point_of(peer), states[0].dump()
+            first = await gradients_at(peer, w, xi)
+            elsewhere = await gradients_at(peer, {net: w[net] + 0.1 for net in w}, xi)
+            assert equal(states[0].dump().tensors, dumped.tensors)
+            assert states[0].dump().facts == dumped.facts
+            again = await gradients(peer, xi)
+            assert equal(first, again)
+            for other in (elsewhere, await gradients(peer, draw_sample(peer))):
+                assert not any(torch.allclose(first[net], other[net]) for net in first)
+            draw_sample(peer)
+
+    drive(experiment, states, Program("probe", probe, 3))
+    # three samples a round; R1 is due at the first of them, then at the second
+    assert steps == ([1, 0, 1] if "augment" in keys else [0, 0, 0])
+
+
+def equal(these: Mapping[str, torch.Tensor], those: Mapping[str, torch.Tensor]) -> bool:
+    assert these.keys() == those.keys()
+    return all(torch.equal(these[name], those[name]) for name in these)

@@ -53,3 +53,12 @@ def bilinear(shape: tuple[int, int, int], z: int = 2) -> tuple[nn.Module, nn.Mod
 def flat(shape: tuple[int, int, int], z: int = 2) -> tuple[nn.Module, nn.Module]:
     """G minimises -x - y, D minimises x + 1: constant gradients, -1 of G and 0 of D."""
     return Corner(shape), Added()
+
+
+def drawing(shape: tuple[int, int, int], z: int = 4) -> tuple[nn.Module, nn.Module]:
+    """G with batch-norm; D with dropout, which draws inside the module."""
+    pixels = shape[0] * shape[1] * shape[2]
+    generator = nn.Sequential(
+        nn.Linear(z, 8), nn.BatchNorm1d(8), nn.Linear(8, pixels), nn.Unflatten(1, shape)
+    )
+    return generator, nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(pixels, 1))
