@@ -128,14 +128,14 @@ def _check_optimizer(name: str, config: Any, experiment: Experiment) -> None:
         optimizer = experiment.optimizer_for(net)
         if optimizer.name != "sgd":
             raise UserError(
-                f"optimizer: {name} steps along gradients as they are, and the {net}'s optimizer "
-                f"is {optimizer.name}; set optimizer: {{name: sgd, lr: 0.01}}, or one such a net"
+                f"optimizer: the steps of {name} are plain sgd, and the {net}'s optimizer is "
+                f"{optimizer.name}; set optimizer: {{name: sgd, lr: 0.05}}, or one such a net"
             )
         for key, value in optimizer.settings.items():
             if key not in ("lr", *SETTINGS) and value:
                 raise UserError(
-                    f"optimizer.{key}: {name} steps along gradients as they are, and {key}: "
-                    f"{value} of the {net}'s optimizer would change them; leave it out"
+                    f"optimizer.{key}: the steps of {name} are plain sgd, without the {net}'s "
+                    f"{key}: {value}; leave it out"
                 )
 
 

@@ -35,7 +35,7 @@ def point_of(peer: Peer) -> Pair:
 async def gradients(peer: Peer, xi: Batch) -> Pair:
     """g(w; xi) at the peer's nets, (trained,) each; NaN where it is not finite.
 
-    Losses and norms go into the round's record, as :meth:`Peer.gradient` puts them there.
+    Losses and norms go into the round's record, as :meth:`peer.peer.Peer.gradient` puts them there.
     """
     for net in PAIR:
         await peer.gradient(net, **_inputs(net, xi))

@@ -143,7 +143,7 @@ def test_step_sizes_of_the_two_nets_are_apart() -> None:
         (SGD | {"momentum": 0.9}, r"^optimizer\.momentum: .* leave it out$"),
         (
             {"generator": SGD, "discriminator": SGD | {"weight_decay": 0.1}},
-            r"^optimizer\.weight_decay: .* of the discriminator's optimizer",
+            r"^optimizer\.weight_decay: .* without the discriminator's weight_decay: 0\.1",
         ),
     ],
 )
