@@ -44,7 +44,9 @@ async def dposg(peer: Peer, config: DposgConfig) -> None:
             for net in PAIR:
                 await peer.combine(net)
         mixed = point_of(peer)  # X_{k-1} W^t
-        await descend(peer, g)  # Z_k = X_{k-1} W^t - eta g(xi_{k-1}, Z_{k-1})
+        # A net whose gradient was not finite took no step with it, and does not look ahead.
+        ahead = {net: vector for net, vector in g.items() if vector.isfinite().all()}
+        await descend(peer, ahead)  # Z_k = X_{k-1} W^t - eta g(xi_{k-1}, Z_{k-1})
         g = await gradients(peer, draw_sample(peer))  # g(xi_k, Z_k)
         peer.load(mixed, buffers=False)
         await descend(peer, g)  # X_k = X_{k-1} W^t - eta g(xi_k, Z_k)

@@ -62,7 +62,7 @@ async def gradients_at(peer: Peer, point: Pair, xi: Batch) -> Pair:
 
 
 async def descend(peer: Peer, direction: Pair) -> None:
-    """``w = w - mu * direction`` for both nets, mu being each optimizer's rate.
+    """``w = w - mu * direction`` for each net in ``direction``, mu being its optimizer's rate.
 
     Where the direction is not finite, the net takes no step (:mod:`peer.compute.guard`).
 
@@ -70,8 +70,8 @@ async def descend(peer: Peer, direction: Pair) -> None:
         peer: whose nets step.
         direction: (trained,) each.
     """
-    for net in PAIR:
-        peer.state.nets[net].arena.gradient.copy_(direction[net])
+    for net, vector in direction.items():
+        peer.state.nets[net].arena.gradient.copy_(vector)
         await peer.step(net)
 
 

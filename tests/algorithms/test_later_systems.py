@@ -160,6 +160,18 @@ def test_a_schedule_of_the_rate_is_plain_sgd() -> None:
     assert algorithms.find(experiment).rounds == 5
 
 
+@pytest.mark.parametrize("name", ["dposg", "dss_og"])
+def test_a_peer_that_went_back_to_its_first_values_stays_there(name: str) -> None:
+    """With so large a rate numbers overflow, and every gradient after that is not finite."""
+    keys: dict[str, Any] = {"peers": 1, "graph": "complete", "optimizer": SGD | {"lr": 1e30}}
+    start = points(make_states(experiment_of({"name": name}, **keys)))
+    ends = [run({"name": name, "rounds": rounds}, **keys) for rounds in range(1, 15)]
+    guards = [states[0].facts.get("guard", {}) for states in ends]
+    back = [guard.get("went_back", "") for guard in guards].index("its first values")
+    assert np.abs(points(ends[back - 1])).max() > 1e20
+    assert np.array_equal(points(ends[back]), start)
+
+
 ALL_DRAWN: dict[str, dict[str, Any]] = {
     "told classes, augmented, penalised": {
         "gan": "mlp-digits",
