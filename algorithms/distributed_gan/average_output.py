@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch.nn.functional import logsigmoid
 
 from peer.peer import Peer
 from peer.settings import Settings
@@ -31,8 +32,10 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
     """dL/dphi_j, (batch, m), of G's loss by the aggregated output.
 
     The outputs D_j are probabilities sigma(phi_j); with least squares, hinge and Wasserstein, whose
-    losses are of logits, they are phi_j itself. F2A's
-    lambda, one of the peer's facts, takes a step, too.
+    losses are of logits, they are phi_j itself. The aggregate is ``sum over j of s_j D_j``, and the
+    shares s_j sum to 1, so that 1 minus it is ``sum over j of s_j (1 - D_j)``. The logarithm of
+    either sum is taken from ``ln s_j`` and ``ln D_j``, because in float32 D_j itself is 0 or 1 for
+    a logit far from 0. F2A's lambda, one of the peer's facts, takes a step, too.
 
     Args:
         peer: the server.
@@ -41,26 +44,29 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         how: the settings.
     """
     leaf = phi.detach().requires_grad_()
+    logits = leaf  # (batch, m)
     of_logits = peer.loss in ("lsgan", "hinge", "wgan")
-    D = leaf if of_logits else torch.sigmoid(leaf)  # (batch, m)
     temperature = torch.tensor(float(peer.facts.get("lambda", how.start)), requires_grad=True)
     match how.by:
         case "mean":
             v = torch.tensor([1.0 if how.v is None else how.v.get(j, 0.0) for j in users])
-            aggregated = D @ (v / v.sum()).to(D.device)  # (batch,)
-        case "max":
-            aggregated = D.amax(dim=1)
+            s = (v / v.sum()).to(leaf.device)  # (m,)
+            ln_s = s.log()  # -inf where v_j = 0: then D_j has no part in the sum
+        case "max":  # the largest D_j is that of the largest logit
+            logits = leaf.amax(dim=1, keepdim=True)  # (batch, 1)
+            s = torch.ones(1, device=leaf.device)
+            ln_s = s.log()
         case "softmax":
-            weights = torch.softmax(temperature.to(D.device) * D, dim=1)
-            aggregated = (weights * D).sum(dim=1)
-    if peer.loss == "lsgan":
-        loss = (aggregated - 1).square().mean()
-    elif of_logits:
-        loss = -aggregated.mean()
-    elif peer.loss == "bce_sat":
-        loss = torch.log1p(-aggregated).mean()
+            scores = temperature.to(leaf.device) * (leaf if of_logits else torch.sigmoid(leaf))
+            s, ln_s = torch.softmax(scores, dim=1), torch.log_softmax(scores, dim=1)  # (batch, m)
+    if peer.loss == "bce_sat":  # ln(1 - sum over j of s_j D_j), with 1 - D_j = sigma(-phi_j)
+        loss = torch.logsumexp(ln_s + logsigmoid(-logits), dim=1).mean()
+    elif peer.loss == "bce_ns":  # -ln(sum over j of s_j D_j)
+        loss = -torch.logsumexp(ln_s + logsigmoid(logits), dim=1).mean()
     else:
-        loss = -torch.log(aggregated).mean()
+        aggregated = (s * logits).sum(dim=1)  # (batch,)
+        is_square = peer.loss == "lsgan"
+        loss = (aggregated - 1).square().mean() if is_square else -aggregated.mean()
     if how.by == "softmax":
         loss = loss + how.beta * temperature.square()
     torch.autograd.backward(loss)

@@ -7,6 +7,8 @@ replayed from twins of the peers, whose streams give the same numbers.
 from __future__ import annotations
 
 import copy
+from decimal import Decimal, localcontext
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -381,6 +383,31 @@ def test_f2u_listens_to_the_most_forgiving_and_f2a_lies_between() -> None:
     assert torch.allclose(sharp, most, atol=1e-4)
     weighted = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(v={1: 1.0, 2: 0.0, 3: 1.0}))
     assert weighted[:, 1].tolist() == [0.0, 0.0]
+
+
+def exact_slopes(phi: list[float], by: str, loss: str) -> list[float]:
+    """dL/dphi_j of one image, lambda being 0.1, in decimal arithmetic of 400 digits."""
+    with localcontext(prec=400):
+        D = [1 / (1 + (-Decimal(x)).exp()) for x in phi]
+        scores = {"mean": [Decimal(0) for _ in D], "softmax": [x / 10 for x in D]}
+        e = [x.exp() for x in scores[by]] if by in scores else [Decimal(x == max(D)) for x in D]
+        s = [x / sum(e) for x in e]
+        total = sum(map(mul, s, D), Decimal(0))
+        outer = -1 / total if loss == "bce_ns" else -1 / (1 - total)
+        # D_j is in its own share, too: ds_i/dD_j = lambda s_i (delta_ij - s_j)
+        moved = [1 + (x - total) / 10 if by == "softmax" else Decimal(1) for x in D]
+        return [float(outer * a * m * x * (1 - x)) for a, m, x in zip(s, moved, D, strict=True)]
+
+
+@pytest.mark.parametrize("by", ["mean", "max", "softmax"])
+@pytest.mark.parametrize("loss", ["bce_ns", "bce_sat"])
+def test_far_logits_have_the_derivative_of_exact_arithmetic(by: str, loss: str) -> None:
+    """A logit of -90 or 17 is a probability of 0 or 1 in float32, whose logarithm is not finite."""
+    rows = [[-300.0, -90.0, -200.0], [17.0, 40.0, 300.0], [-100.0, 30.0, 0.5], [0.25, -0.75, 2.0]]
+    how = Aggregate.model_validate({"by": by})
+    got = aggregate(server_of(loss), [1, 2, 3], torch.tensor(rows), how)
+    expected = torch.tensor([exact_slopes(row, by, loss) for row in rows]) / len(rows)
+    assert torch.allclose(got, expected, rtol=1e-4, atol=1e-9)
 
 
 def test_f2as_lambda_follows_its_own_gradient_and_stays_above_zero() -> None:
