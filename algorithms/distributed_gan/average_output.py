@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch.nn.functional import logsigmoid
 
 from peer.peer import Peer
@@ -22,10 +22,14 @@ class Aggregate(Settings):
     """
 
     by: Literal["mean", "max", "softmax"] = "mean"
-    v: dict[int, float] | None = Field(None, description="Weights v_j by user; equal if absent.")
+    v: dict[int, NonNegativeFloat] | None = Field(None, description="By user; equal if absent.")
     start: float = Field(0.1, ge=0, description="lambda_0 of F2A.")
     beta: float = Field(0.1, ge=0, description="beta of F2A.")
     lr: float = Field(0.01, gt=0, description="Step size of lambda.")
+
+    def counts(self, user: int) -> bool:
+        """Whether that user's output has a part in the aggregate: not where its v_j is 0."""
+        return self.by != "mean" or self.v is None or self.v.get(user, 0.0) > 0
 
 
 def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
@@ -35,7 +39,8 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
     losses are of logits, they are phi_j itself. The aggregate is ``sum over j of s_j D_j``, and the
     shares s_j sum to 1, so that 1 minus it is ``sum over j of s_j (1 - D_j)``. The logarithm of
     either sum is taken from ``ln s_j`` and ``ln D_j``, because in float32 D_j itself is 0 or 1 for
-    a logit far from 0. F2A's lambda, one of the peer's facts, takes a step, too.
+    a logit far from 0. Where every v_j is 0, there is no aggregate, and the derivative is 0.
+    F2A's lambda, one of the peer's facts, takes a step, too.
 
     Args:
         peer: the server.
@@ -43,8 +48,9 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         phi: their discriminators' logits, (batch, m).
         how: the settings.
     """
-    leaf = phi.detach().requires_grad_()
-    logits = leaf  # (batch, m)
+    if not any(map(how.counts, users)):
+        return torch.zeros_like(phi)
+    leaf = logits = phi.detach().requires_grad_()  # (batch, m)
     of_logits = peer.loss in ("lsgan", "hinge", "wgan")
     temperature = torch.tensor(float(peer.facts.get("lambda", how.start)), requires_grad=True)
     match how.by:
@@ -54,8 +60,7 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
             ln_s = s.log()  # -inf where v_j = 0: then D_j has no part in the sum
         case "max":  # the largest D_j is that of the largest logit
             logits = leaf.amax(dim=1, keepdim=True)  # (batch, 1)
-            s = torch.ones(1, device=leaf.device)
-            ln_s = s.log()
+            s, ln_s = torch.ones(1, device=leaf.device), torch.zeros(1, device=leaf.device)
         case "softmax":
             scores = temperature.to(leaf.device) * (leaf if of_logits else torch.sigmoid(leaf))
             s, ln_s = torch.softmax(scores, dim=1), torch.log_softmax(scores, dim=1)  # (batch, m)
@@ -79,7 +84,10 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
 
 
 async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
-    """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G."""
+    """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G.
+
+    Where no user answers, or only users whose v_j is 0, G takes no step.
+    """
     z_d, z_g = peer.noise(), peer.noise()  # fresh z for G
     fakes = {"d": await peer.generate("generator", z_d), "g": await peer.generate("generator", z_g)}
     await peer.send(users, "fakes", fakes)
@@ -91,7 +99,7 @@ async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
     for j, user in enumerate(outputs):
         await peer.send(user, "dL_dphi", {"cotangent": cotangents[:, j : j + 1]})
     errors = await peer.gather("error", outputs)
-    if errors:
+    if any(map(how.counts, errors)):
         total = torch.zeros_like(fakes["g"])
         for letter in errors.values():  # dL/dx = sum over j of dL/dphi_j dphi_j/dx
             total += letter.tensors["e"]

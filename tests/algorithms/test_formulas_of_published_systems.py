@@ -410,6 +410,21 @@ def test_far_logits_have_the_derivative_of_exact_arithmetic(by: str, loss: str) 
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-9)
 
 
+def test_without_a_user_that_counts_the_generator_takes_no_step() -> None:
+    """The weights of users whose v_j is 0 would be 0/0; their discriminators train all the same."""
+    how = {"name": "distributed_gan", "approach": "average_output", "rounds": 3}
+    keys: dict[str, Any] = {"faults": [{"peer": 1, "down": 0.0001}], "deadline": 5.0}
+    keys["optimizer"] = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
+    algorithm = how | {"outputs": {"v": {1: 1.0}}}
+    before, got = twins(algorithm, **keys), run(algorithm, **keys)
+    assert torch.equal(vector(got[0], "generator"), vector(before[0], "generator"))
+    for j in (2, 3, 4):
+        assert not torch.equal(vector(got[j], "discriminator"), vector(before[j], "discriminator"))
+        assert "guard" not in got[j].facts
+    slopes = aggregate(server_of("bce_ns"), [2], torch.zeros(2, 1), Aggregate(v={1: 1.0}))
+    assert slopes.tolist() == [[0.0], [0.0]]
+
+
 def test_f2as_lambda_follows_its_own_gradient_and_stays_above_zero() -> None:
     phi = torch.tensor([[0.2, 0.9], [0.7, 0.3]], dtype=torch.float64).float()
 
