@@ -120,11 +120,15 @@ class Step(Effect):
 class Generate(Effect):
     """``net`` applied to noise ``z`` (batch, z_dim) in training mode, no autograd graph kept.
 
+    ``seed`` is of what modules draw inside (dropout), the peer's next one where it is None: passes
+    with equal seeds draw the same.
+
     Result: images (batch, c, h, w).
     """
 
     net: str
     z: torch.Tensor
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class VJP(Effect):
     """``net``'s vector-Jacobian product at ``inputs`` with ``cotangent``.
 
     The forward pass is computed again from ``inputs``: no autograd graph outlives an ``await``.
+    With the ``seed`` of a :class:`Generate`, it is the same pass where modules draw inside, too.
     Result: the product with respect to ``inputs``, in their shape; with ``keep``, None, and the
     product with respect to the parameters is kept as the net's gradient until :class:`Step`
     (added to what is kept already with ``keep="add"``).
@@ -152,6 +157,7 @@ class VJP(Effect):
     inputs: torch.Tensor
     cotangent: torch.Tensor
     keep: Literal["", "set", "add"] = ""
+    seed: int | None = None
 
 
 # --- network effects ----------------------------------------------------------------------------

@@ -249,26 +249,26 @@ class Peer:
 
     def view(self, images: torch.Tensor) -> View:
         """The images as D is to see them: augmented anew, if the experiment says so."""
-        return View(images, self.state.draw_uniforms(len(images)))
+        return View(images, self.state.draw_uniforms(len(images)), self.state.draw_seed())
 
     async def generate(self, net: str, z: torch.Tensor) -> torch.Tensor:
         """G(z): (batch, c, h, w)."""
         return torch.as_tensor(await Generate(net, z))
 
-    async def judge(self, images: torch.Tensor) -> torch.Tensor:
-        """phi(x), the discriminator's logits of ``images``: (batch, 1)."""
-        return torch.as_tensor(await Generate("discriminator", images))
+    async def judge(self, view: View) -> torch.Tensor:
+        """phi, the discriminator's logits of the images as it sees them: (batch, 1)."""
+        return torch.as_tensor(await Generate("discriminator", view.images, view.seed))
 
-    async def feedback(self, images: torch.Tensor, cotangent: torch.Tensor) -> torch.Tensor:
+    async def feedback(self, view: View, cotangent: torch.Tensor) -> torch.Tensor:
         """dL/dx, (batch, c, h, w), of a loss whose dL/dphi is ``cotangent``, (batch, 1)."""
-        return torch.as_tensor(await VJP("discriminator", images, cotangent))
+        return view.error_before(await VJP("discriminator", view.images, cotangent, seed=view.seed))
 
     async def error_of_images(self, images: torch.Tensor) -> torch.Tensor:
         """dL_G/dx, L_G being the generator's loss by this peer's D: (batch, c, h, w)."""
         view = self.view(images)
-        phi = (await self.judge(view.images)).requires_grad_()  # (batch, 1)
+        phi = (await self.judge(view)).requires_grad_()  # (batch, 1)
         (cotangent,) = torch.autograd.grad(self.state.loss.generator(phi), phi)
-        return view.error_before(await self.feedback(view.images, cotangent))
+        return await self.feedback(view, cotangent)
 
     async def descend(self, z: Sequence[torch.Tensor], feedback: Sequence[torch.Tensor]) -> None:
         """One step of G, from dL/dx of the images that it generates.

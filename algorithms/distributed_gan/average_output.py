@@ -113,8 +113,8 @@ async def judge(peer: Peer, server: int) -> None:
         return
     await peer.adapt("discriminator", fake=fakes.tensors["d"])
     view = peer.view(fakes.tensors["g"])
-    await peer.send(server, "outputs", {"phi": await peer.judge(view.images)})
+    await peer.send(server, "outputs", {"phi": await peer.judge(view)})
     answer = await peer.receive("dL_dphi", server)
     if answer is not None:
-        error = await peer.feedback(view.images, answer.tensors["cotangent"])
-        await peer.send(server, "error", {"e": view.error_before(error)})
+        error = await peer.feedback(view, answer.tensors["cotangent"])
+        await peer.send(server, "error", {"e": error})

@@ -55,8 +55,8 @@ def carry_out(effect: Effect, state: PeerState) -> Any:
             if may_step(state, net, math.isfinite(gradient.dot(gradient).item())):
                 state.nets[net].step(state.round)
             return None
-        case Generate(net, z):
-            with torch.no_grad(), _seeded_generator(state):
+        case Generate(net, z, seed):
+            with torch.no_grad(), _seeded_generator(state, seed):
                 return state.nets[net].module(z)
         case Evaluate(net, x):
             module = state.nets[net].module
@@ -84,11 +84,11 @@ def images_of(effect: Effect, state: PeerState) -> int:
             return state.batch
 
 
-def _seeded_generator(state: PeerState) -> AbstractContextManager[None]:
-    """Torch's generator, set from the peer's stream, for a module that draws inside (dropout)."""
-    if not state.gan.draws:
-        return nullcontext()
-    return torch_seeded(int(state.streams["modules"].integers(2**63)))
+def _seeded_generator(state: PeerState, seed: int | None = None) -> AbstractContextManager[None]:
+    """Torch's generator, for modules that draw inside (dropout): set to ``seed``, or the next."""
+    if seed is None:
+        seed = state.draw_seed()
+    return nullcontext() if seed is None else torch_seeded(seed)
 
 
 def _gradient(state: PeerState, effect: Train | Gradient) -> StepResult:
@@ -120,7 +120,7 @@ def _gradient(state: PeerState, effect: Train | Gradient) -> StepResult:
 def _vjp(state: PeerState, effect: VJP) -> torch.Tensor | None:
     arena = state.nets[effect.net].arena
     leaf = effect.inputs.detach().requires_grad_(not effect.keep)
-    with _seeded_generator(state):
+    with _seeded_generator(state, effect.seed):
         outputs = arena.module(leaf)
     if effect.keep:
         if effect.keep == "set":

@@ -124,10 +124,14 @@ class View:
 
     Attributes:
         images: T(x), (batch, c, h, w).
+        seed: of what D draws inside (dropout), which its answer and the gradient have in common;
+            None where it draws nothing.
     """
 
-    def __init__(self, images: torch.Tensor, uniforms: Uniforms | None) -> None:
-        self._before, self._uniforms = images, uniforms
+    def __init__(
+        self, images: torch.Tensor, uniforms: Uniforms | None, seed: int | None = None
+    ) -> None:
+        self._before, self._uniforms, self.seed = images, uniforms, seed
         self.images = augment(images, uniforms)
 
     def error_before(self, error: torch.Tensor) -> torch.Tensor:

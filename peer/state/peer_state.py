@@ -238,6 +238,10 @@ class PeerState:
         """What augments ``count`` images (:mod:`peer.gan.augment`); None where nothing does."""
         return draw_uniforms(self.augment, count, self.streams[prefix + "augment"], self.device)
 
+    def draw_seed(self) -> int | None:
+        """The next seed of what modules draw inside (dropout); None where none of them draws."""
+        return int(self.streams["modules"].integers(2**63)) if self.gan.draws else None
+
     def dump(self) -> SavedState:
         """Copies of everything that :meth:`load` needs to go on with the same bits."""
         tensors = {

@@ -7,6 +7,7 @@ replayed from twins of the peers, whose streams give the same numbers.
 from __future__ import annotations
 
 import copy
+from collections.abc import Coroutine
 from decimal import Decimal, localcontext
 from operator import mul
 from typing import Any
@@ -20,12 +21,14 @@ import algorithms
 from algorithms.distributed_gan.average_output import Aggregate, aggregate
 from algorithms.distributed_gan.selective_update import Selection, dense, largest, select
 from algorithms.partners import derangement
+from peer.compute.execute import carry_out
 from peer.effects import Letter
 from peer.experiment import from_mapping
 from peer.gan.arena import module_with
 from peer.peer import PAIR, Peer
 from peer.state import PeerState
 from peer.state.recorder import arena_digest
+from peer.streams import torch_seeded
 from sim.runs.simulate import drive, make_states
 from tests.support.systems import PLAIN
 from topology.errors import UserError
@@ -408,6 +411,53 @@ def test_far_logits_have_the_derivative_of_exact_arithmetic(by: str, loss: str) 
     got = aggregate(server_of(loss), [1, 2, 3], torch.tensor(rows), how)
     expected = torch.tensor([exact_slopes(row, by, loss) for row in rows]) / len(rows)
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-9)
+
+
+def result_of(running: Coroutine[Any, Any, torch.Tensor], state: PeerState) -> torch.Tensor:
+    """What the coroutine returns, whose effects are all local."""
+    answer = None
+    while True:
+        try:
+            effect = running.send(answer)
+        except StopIteration as ended:
+            found: torch.Tensor = ended.value
+            return found
+        answer = carry_out(effect, state)
+
+
+def seed_of_modules(state: PeerState) -> int:
+    return int(state.streams["modules"].integers(2**63))
+
+
+def test_feedback_of_a_d_with_dropout_is_of_the_pass_that_gave_its_logits() -> None:
+    how, keys = {"name": "mdgan", "rounds": 1}, {"graph": "complete", "gan": "mlpgan"}
+    state, twin = twins(how, **keys)[1], twins(how, **keys)[1]
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    D = nets_of(twin)[1]
+    with torch_seeded(seed_of_modules(twin)):
+        leaf = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(g_loss(D, leaf), leaf)
+    schedule = from_mapping(PLAIN | {"algorithm": how}).schedule
+    error = result_of(Peer(state, schedule).error_of_images(x), state)
+    assert torch.allclose(error, expected, atol=1e-8)
+    assert seed_of_modules(state) == seed_of_modules(twin)  # one seed was drawn
+
+
+def test_with_dropout_approach_three_is_one_gan_too() -> None:
+    """Two letters lie between the logits and the error: both passes have the same mask."""
+    how: dict[str, Any] = {"name": "distributed_gan", "rounds": 2}
+    keys = {"peers": 2, "graph": "path", "optimizer": SGD, "gan": "mlpgan"}
+    got, twin = run(how, **keys), twins(how, **keys)
+    G, D = nets_of(twin[0])
+    for _ in range(2):
+        z_d, z_g = twin[0].draw_noise(16), twin[0].draw_noise(16)
+        with torch_seeded(seed_of_modules(twin[1])):
+            loss = d_loss(D, twin[1].draw_real(), G(z_d).detach())
+        step(D, loss, 0.05)
+        with torch_seeded(seed_of_modules(twin[1])):
+            loss = g_loss(D, G(z_g))
+        step(G, loss, 0.05)
+    assert torch.allclose(flat(G, got[0], "generator"), vector(got[0], "generator"), atol=1e-6)
 
 
 def test_without_a_user_that_counts_the_generator_takes_no_step() -> None:

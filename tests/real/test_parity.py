@@ -144,6 +144,10 @@ def test_peers_in_processes_of_their_own_equal_sim_in_every_system(processes: Pr
     for system in AS_PROCESSES:
         keys = keys_of(system, rounds=2) | {"addresses": free_addresses(5)}
         files[system] = processes.write(keys, f"{system}.yaml")
+    for system in ("mdgan", "average output"):  # threads would share torch's one generator
+        keys = keys_of(system, rounds=2) | {"addresses": free_addresses(5), "gan": "mlpgan"}
+        name = f"{system}, dropout"
+        files[name] = processes.write(keys, f"{name}.yaml")
     run = processes.folder / "real"
     script = Path(__file__).with_name("peer_after_peer.py")
     peers = [processes.start(script, str(k), run, *files.values()) for k in range(5)]

@@ -178,10 +178,13 @@ def test_a_net_that_cannot_be_batched_runs_as_alone_and_says_so_once(tmp_path: P
     assert len(texts) == len(set(engine.tuners)) == 2  # D's steps, and G's through D
 
 
-def test_a_net_that_draws_is_not_batched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "keys", [{}, {"graph": "complete", "algorithm": {"name": "mdgan", "rounds": 2}}]
+)
+def test_a_net_that_draws_is_not_batched(keys: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "drawing_nets.py").write_text(AWKWARD)
     gan = {"name": "drawing_nets:build", "draws": True}
-    experiment = from_mapping(DIFFUSION | {"gan": gan}, folder=tmp_path)
+    experiment = from_mapping(DIFFUSION | {"gan": gan} | keys, folder=tmp_path)
     states, alone = make_states(experiment), make_states(experiment)
     engine = Stacked(threads=2)
     drive(experiment, states, algorithms.find(experiment), engine=engine)
