@@ -291,7 +291,7 @@ class PeerProcess:
                 bytes_in=self._totals["bytes_in"],
                 bytes_out=self._totals["bytes_out"],
                 sketches={
-                    name: encode(sketch(state.nets[name].arena.vector))
+                    name: encode(sketch(state.nets[name].arena.parameters))
                     for name, sketch in (sketches.items() if wanted else ())
                 },
             )

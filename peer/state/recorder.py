@@ -152,9 +152,9 @@ def round_to(value: float, digits: int) -> float:
 
 
 def sketcher(experiment: Experiment, state: PeerState) -> dict[str, CountSketch]:
-    """One count sketch a net, the same at all peers."""
+    """One count sketch of each net's parameters, without buffers; the same at all peers."""
     return {
-        name: CountSketch(net.arena.layout.length, experiment.seed, name)
+        name: CountSketch(net.arena.layout.trained, experiment.seed, name)
         for name, net in state.nets.items()
     }
 

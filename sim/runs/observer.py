@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from peer.effects import Report
+from peer.gan.arena import Layout
 from peer.gan.net_name import PAIR
 from peer.loggers import Loggers, Pictures
 from peer.quality.quality_log import QualityLog
@@ -104,14 +105,18 @@ class LocalDisagreement:
         """``peer`` has completed ``round``; after the last one, measure and write."""
         found = self._snapshots.add(peer, round)
         if found is not None:
+            layouts = peer.state.gan.layouts
             of_nets = {
-                name: snapshot_disagreement(arenas)
+                name: snapshot_disagreement(arenas, layouts[name])
                 for name, arenas in found.items()
                 if len(arenas) > 1
             }
             self.write(round, of_nets)
 
 
-def snapshot_disagreement(arenas: Sequence[Snapshot]) -> float:
-    """The disagreement of peers whose arenas had these values (:mod:`sim.metrics.disagreement`)."""
-    return disagreement(matrix_of([arena.tensor for arena in arenas])[0])
+def snapshot_disagreement(arenas: Sequence[Snapshot], layout: Layout) -> float:
+    """The disagreement of peers whose arenas had these values (:mod:`sim.metrics.disagreement`).
+
+    It is of the parameters alone: batch-norm's statistics, at the arenas' tail, are left out.
+    """
+    return disagreement(matrix_of([arena.tensor[: layout.trained] for arena in arenas])[0])

@@ -196,7 +196,7 @@ def run_rank(
             loggers.scalars("disagreement", found, round)
 
     layouts = next(iter(states.values())).gan.layouts
-    lengths: dict[str, int] = {net: layout.length for net, layout in layouts.items()}
+    lengths: dict[str, int] = {net: layout.trained for net, layout in layouts.items()}
     shared = SharedDisagreement(communicator, lengths, len(states), write_disagreement)
     with communicator.raising_together():
         quality = quality_log(experiment, program, folder / f"quality-{rank}.jsonl")

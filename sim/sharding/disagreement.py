@@ -16,12 +16,12 @@ from sim.simulated_peer.simulated_peer import SimulatedPeer
 class SharedDisagreement:
     """Measures the disagreement of all ranks' peers, without any rank holding them all.
 
-    When all peers of this rank have completed a round, their arenas are summed. Ranks may be at
+    When all peers of this rank have completed a round, their parameters are summed. Ranks may be at
     different rounds: sums wait here until every rank has some of the same round.
 
     Args:
         communicator: the ranks.
-        lengths: of an arena, by net.
+        lengths: of an arena's part that is measured, its parameters, by net.
         peers: how many peers live on this rank.
         write: takes a round and its disagreement by net; is called on every rank.
 
@@ -49,7 +49,7 @@ class SharedDisagreement:
         found = self._snapshots.add(peer, round)
         if found is not None:
             sums = {
-                name: arena_sums([arena.tensor for arena in found[name]], length)
+                name: arena_sums([arena.tensor[:length] for arena in found[name]], length)
                 for name, length in self.lengths.items()
             }
             self._waiting.append((round, sums))

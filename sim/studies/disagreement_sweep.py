@@ -168,7 +168,7 @@ class _Measurements:
         """One peer has completed a round."""
         found = self._snapshots.add(peer, report.round)
         if found is not None and report.round > self.transient:
-            self.disagreement.append(snapshot_disagreement(found[NET]))
+            self.disagreement.append(snapshot_disagreement(found[NET], peer.state.gan.layouts[NET]))
         if report.round % self.every == 0:
             self._measure_gradients(peer.state)
 

@@ -8,12 +8,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peer.experiment import from_mapping
 from peer.state.count_sketch import CountSketch, decode, encode
+from peer.state.recorder import sketcher
+from sim.runs.simulate import make_states
+from tests.support.systems import PLAIN
 
 
 def _vector(length: int, seed: int) -> torch.Tensor:
     draw = np.random.default_rng(np.random.SeedSequence(seed))
     return torch.from_numpy(draw.standard_normal(length, dtype=np.float32))
+
+
+def test_a_peer_s_sketch_is_of_its_parameters_and_not_of_batch_norm_s_statistics() -> None:
+    experiment = from_mapping(PLAIN | {"algorithm": {"name": "local", "rounds": 1}, "gan": "pytorch-gan-mlp"})
+    state = make_states(experiment)[0]
+    layout = state.nets["generator"].arena.layout
+    assert layout.length > layout.trained
+    assert sketcher(experiment, state)["generator"].length == layout.trained
 
 
 def test_each_parameter_lands_with_a_sign_in_one_bucket():

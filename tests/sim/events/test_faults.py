@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 import algorithms
 import sim
@@ -104,11 +105,14 @@ def test_a_peer_that_comes_back_late_catches_up() -> None:
     assert digests(away) != digests(run()[0])
 
 
-def test_exact_disagreement_is_recorded(tmp_path: Path) -> None:
-    done = sim.run(KEYS, run_dir=tmp_path / "run", report=False)
+@pytest.mark.parametrize("gan", ["mlp-digits", "pytorch-gan-mlp"])
+def test_exact_disagreement_is_recorded(gan: str, tmp_path: Path) -> None:
+    """Of the parameters: the second G has batch-norm, whose statistics are none."""
+    done = sim.run(KEYS | {"gan": gan}, run_dir=tmp_path / "run", report=False)
     last = json.loads((done.path / "network.jsonl").read_text().splitlines()[-1])
     for net in ("generator", "discriminator"):
-        rows = [s.nets[net].arena.vector.numpy().astype(np.float64) for s in done.states.values()]
+        modules = [s.nets[net].module for s in done.states.values()]
+        rows = [parameters_to_vector(m.parameters()).detach().double().numpy() for m in modules]
         expected = np.square(rows - np.mean(rows, axis=0)).sum(axis=1).mean()
         assert last["disagreement"][net] == pytest.approx(expected, rel=1e-9)
     assert last["round"] == 5
