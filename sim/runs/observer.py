@@ -105,11 +105,10 @@ class LocalDisagreement:
         """``peer`` has completed ``round``; after the last one, measure and write."""
         found = self._snapshots.add(peer, round)
         if found is not None:
-            layouts = peer.state.gan.layouts
-            of_nets = {
-                name: snapshot_disagreement(arenas, layouts[name])
-                for name, arenas in found.items()
-                if len(arenas) > 1
+            of_nets: dict[str, float] = {
+                name: snapshot_disagreement(found[name], layout)
+                for name, layout in peer.state.gan.layouts.items()
+                if len(found[name]) > 1
             }
             self.write(round, of_nets)
 

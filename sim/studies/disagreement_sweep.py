@@ -26,6 +26,7 @@ import topology
 from peer.compute.execute import prepare_compute_thread
 from peer.effects import Report
 from peer.experiment import Experiment
+from peer.gan.net_name import Role
 from peer.gan.objectives import OBJECTIVES, Batch
 from peer.state import PeerState
 from peer.state.checkpoint import write_json
@@ -38,7 +39,7 @@ from sim.simulated_peer.round_snapshots import RoundSnapshots
 from sim.simulated_peer.simulated_peer import SimulatedPeer
 from topology.errors import UserError
 
-NET = "discriminator"
+NET: Role = "discriminator"
 GRADIENT_MEASUREMENTS = 10
 """How often in a run the full gradients are measured."""
 

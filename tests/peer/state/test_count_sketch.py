@@ -21,7 +21,9 @@ def _vector(length: int, seed: int) -> torch.Tensor:
 
 
 def test_a_peer_s_sketch_is_of_its_parameters_and_not_of_batch_norm_s_statistics() -> None:
-    experiment = from_mapping(PLAIN | {"algorithm": {"name": "local", "rounds": 1}, "gan": "pytorch-gan-mlp"})
+    experiment = from_mapping(
+        PLAIN | {"algorithm": {"name": "local", "rounds": 1}, "gan": "pytorch-gan-mlp"}
+    )
     state = make_states(experiment)[0]
     layout = state.nets["generator"].arena.layout
     assert layout.length > layout.trained
