@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 import torch
 
 from algorithms.fegan.load import Capability, Loads, assign, regression
 from algorithms.fegan.probe import probe
-from peer.effects import Gradient, Now, StepResult
+from peer.compute.execute import carry_out
+from peer.effects import Gradient, Report
 from peer.experiment import from_mapping
 from peer.peer import Peer
+from peer.state import PeerState, SavedState
 from sim.runs.simulate import make_states
 from tests.support.systems import PLAIN
 
@@ -27,25 +32,54 @@ def test_loads_follow_the_median_device_and_memory() -> None:
     assert (alpha, beta) == (pytest.approx(1.0), pytest.approx(0.1))
 
 
-def test_a_probe_learns_nothing_and_draws_nothing() -> None:
-    experiment = from_mapping(PLAIN | {"algorithm": {"name": "fegan", "rounds": 1}})
+async def one_round(peer: Peer, found: list[Capability]) -> None:
+    async for _ in peer.rounds(1):
+        found += [await probe(peer)]
+
+
+def probed(batch: int, **keys: Any) -> tuple[Capability, Mapping[str, Any], PeerState, SavedState]:
+    """What a probe finds where t(b) = 1 + 0.02 b, its round's record, the states after, before."""
+    experiment = from_mapping(
+        PLAIN | {"algorithm": {"name": "fegan", "rounds": 1}, "batch": batch} | keys
+    )
     state = make_states(experiment)[1]
-    before = state.dump()
-    running = probe(Peer(state, experiment.schedule))
+    before, found = state.dump(), []
+    running = one_round(Peer(state, experiment.schedule), found)
     seconds, effect = 0.0, running.send(None)
-    found = None
-    while found is None:
-        answer: object = None
-        if isinstance(effect, Now):
-            answer = seconds
-        elif isinstance(effect, Gradient):
+    while not isinstance(effect, Report):
+        answer: object = seconds
+        if isinstance(effect, Gradient):
             seconds += 0.5 + 0.01 * len(effect.inputs["z"])
-            answer = StepResult(0.0, 0.0)
-        try:
-            effect = running.send(answer)
-        except StopIteration as ended:
-            found = ended.value
+            answer = carry_out(effect, state)
+        effect = running.send(answer)
+    state.round = 0  # the round that was ended to see its record
+    return found[0], effect.measures, state, before
+
+
+AWKWARD: dict[str, dict[str, Any]] = {
+    "batch-norm": {"gan": "pytorch-gan-mlp"},
+    "dropout": {"gan": "mlpgan"},
+    "everything that is drawn": {
+        "loss": {"name": "bce_ns", "gradient_penalty": 1.0, "r1": 1.0, "r1_every": 2},
+        "augment": ["translation", "cutout"],
+        "conditional": True,
+    },
+}
+
+
+@pytest.mark.parametrize("keys", AWKWARD.values(), ids=AWKWARD)
+def test_a_probe_learns_nothing_draws_nothing_and_records_nothing(keys: dict[str, Any]) -> None:
+    found, measures, state, before = probed(16, **keys)
     assert (found.alpha, found.beta) == (pytest.approx(1.0), pytest.approx(0.02))
+    assert measures["losses"] == {}
     after = state.dump()
     assert before.facts == after.facts
+    assert before.tensors.keys() == after.tensors.keys()
     assert all(torch.equal(before.tensors[k], after.tensors[k]) for k in before.tensors)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 4, 5, 7])
+def test_a_probe_fits_a_line_whatever_the_batch(batch: int) -> None:
+    """Batch-norm refuses one image, and equal sizes are no line."""
+    found = probed(batch, gan="pytorch-gan-mlp")[0]
+    assert (found.alpha, found.beta) == (pytest.approx(1.0), pytest.approx(0.02))
