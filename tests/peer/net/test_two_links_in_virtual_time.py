@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
+from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.failure_detector import Timing
 from peer.net.link import STRIKES, Link
 from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
