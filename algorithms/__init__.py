@@ -15,7 +15,9 @@ from typing import Any
 from algorithms.registry import ALGORITHMS, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
+from peer.gan.net_name import PAIR
 from peer.gan.objectives import no_regulariser
+from peer.gan.schedules import SETTINGS
 from peer.program import Program
 from peer.quality.together.network_moments import with_moments
 from peer.state.moving_average import AVERAGE
@@ -49,6 +51,7 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
         _check_server(server, experiment)
         _check_links(name, config, experiment)
         _check_regulariser(config, experiment)
+        _check_optimizer(name, config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
@@ -115,6 +118,25 @@ def _check_regulariser(config: Any, experiment: Experiment) -> None:
     loss = experiment.loss_functions()
     if gamma and loss.penalty is None:
         raise UserError(no_regulariser(loss))
+
+
+def _check_optimizer(name: str, config: Any, experiment: Experiment) -> None:
+    """Refuse anything but plain SGD where the algorithm's formula says what a step is."""
+    if not getattr(config, "plain_sgd", False):
+        return
+    for net in PAIR:
+        optimizer = experiment.optimizer_for(net)
+        if optimizer.name != "sgd":
+            raise UserError(
+                f"optimizer: the steps of {name} are plain sgd, and the {net}'s optimizer is "
+                f"{optimizer.name}; set optimizer: {{name: sgd, lr: 0.05}}, or one such a net"
+            )
+        for key, value in optimizer.settings.items():
+            if key not in ("lr", *SETTINGS) and value:
+                raise UserError(
+                    f"optimizer.{key}: the steps of {name} are plain sgd, without the {net}'s "
+                    f"{key}: {value}; leave it out"
+                )
 
 
 def _check_links(name: str, config: Any, experiment: Experiment) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from algorithms.diffusion import diffusion
 from algorithms.distributed_gan import distributed_gan
 from algorithms.ditto import ditto
+from algorithms.dposg import dposg
+from algorithms.dss_og import dss_og
 from algorithms.fedavg import fedavg
 from algorithms.fegan import fegan
 from algorithms.gossip import gossip
@@ -22,6 +24,8 @@ from topology.names import suggestion
 
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     "diffusion": diffusion,
+    "dposg": dposg,
+    "dss_og": dss_og,
     "local": local,
     "fedavg": fedavg,
     "ditto": ditto,

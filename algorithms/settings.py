@@ -26,7 +26,8 @@ class AlgorithmSettings(Settings):
 
     A class of settings may also say what the algorithm needs, by any of: ``server`` (the peer that
     holds no data), ``nets(peer)`` (the names of the nets that a peer holds), ``links(peers)`` (the
-    links that the graph must have) and ``products(peers)`` (the peers whose generators are judged).
+    links that the graph must have), ``products(peers)`` (the peers whose generators are judged) and
+    ``plain_sgd`` (its formula says what a step is, so that no other optimizer may).
     """
 
     rounds: int = Field(ge=0, description="Rounds.")

@@ -55,6 +55,7 @@ nitpick_ignore_regex = [
     ("py:class", r"Path|FloatArray|csr_array"),
     # Named in signatures, and no interface.
     ("py:.*", r"peer\.(experiment\.(schema|parts)|gan\.(arena|augment)|loggers\.logger)\..*"),
+    ("py:.*", r"peer\.gan\.objectives\..*"),
     ("py:.*", r"peer\.(state\.peer_state\..*|gan\.conditional|compute\.guard)"),
     ("py:func", r"one_peer_exponential|random_matching"),
     ("py:func", r"sim\.records\.run_metrics\..*"),

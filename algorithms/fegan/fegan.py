@@ -47,13 +47,14 @@ async def server(peer: Peer, config: FeGanConfig) -> None:
         updates = await peer.gather("update", chosen)
         quorum = config.quorum if config.on_missing == "complete" else 1.0
         complete = bool(updates) and len(updates) >= quorum * len(chosen)
-        if complete:
-            models = {k: update.tensors for k, update in updates.items()}
-            peer.load(weighted_mean(models, weights(peer, config, sorted(updates), loads)))
+        used = sorted(updates) if complete else []  # of an aborted round, the model sees nothing
+        if used:
+            models = {k: updates[k].tensors for k in used}
+            peer.load(weighted_mean(models, weights(peer, config, used, loads)))
         if config.balanced:
-            correct(peer, set(chosen) - updates.keys())
-        peer.facts["history"] = [*peer.facts["history"], sorted(updates)]
-        peer.note(participants=sorted(updates), aborted=not complete)
+            correct(peer, set(chosen) - set(used))
+        peer.facts["history"] = [*peer.facts["history"], used]
+        peer.note(participants=used, aborted=not complete)
 
 
 def task(peer: Peer, steps: int, batch: int) -> Letter:

@@ -28,7 +28,9 @@ class Annealing(Settings):
     """
 
     gamma: float = Field(0.1, ge=0, description="gamma_0: the regulariser's first weight.")
-    alpha: float = Field(0.01, gt=0, le=1, description="Where gamma has fallen to, at the end.")
+    alpha: float = Field(
+        0.01, gt=0, le=1, description="What gamma falls to, as a share of gamma_0."
+    )
     annealing: Literal["closed", "literal"] = Field(
         "closed", description="gamma_0 alpha^(tau/T), or the paper's line again and again."
     )

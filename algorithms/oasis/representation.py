@@ -47,7 +47,7 @@ class Representation(Settings):
     atoms: int = Field(64, ge=2, description="s: bases, the length of the vector.")
     beta: float = Field(0.2, gt=0, description="Sparsity.")
     reduce: Literal["mean_then_encode", "encode_then_mean"] = Field(
-        "mean_then_encode", description="Code each batch's mean image, or average codes of images."
+        "mean_then_encode", description="Code the batches' mean, or average the batches' codes."
     )
 
 

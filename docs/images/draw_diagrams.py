@@ -135,8 +135,8 @@ ROOMS: dict[str, dict[str, tuple[int, int, str]]] = {
 }
 CHIPS = {
     "algorithms": [
-        "diffusion", "local", "gossip", "fedavg", "ditto", "fegan", "oasis", "mdgan",
-        "distributed_gan",
+        "diffusion", "dposg", "dss_og", "local", "gossip", "fedavg", "ditto", "fegan", "oasis",
+        "mdgan", "distributed_gan",
     ],
     "topology": ["schedule", "graph", "families", "weights", "spectral"],
 }  # fmt: skip

@@ -64,7 +64,7 @@ class Layout:
     @staticmethod
     def view(rows: torch.Tensor, slot: Slot) -> torch.Tensor:
         """``slot`` in one arena (P,), or in the arenas of several peers (..., P)."""
-        return rows[..., slot.offset : slot.offset + slot.size].view(*rows.shape[:-1], *slot.shape)
+        return rows[..., slot.offset : slot.offset + slot.size].view(rows.shape[:-1] + slot.shape)
 
     @property
     def parameter_count(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,11 +140,11 @@ class PeerState:
             if self.conditional:
                 assert shard.labels is not None
                 given["labels_real"] = self._one_hot(shard.labels[chosen])
-        if sees_data and self.gan.judges_pixels:
+        if sees_data and self.gan.judges_pixels and "cuts" not in given:
             cuts = self.streams[prefix + "cuts"].random((count, UNIFORMS), dtype=np.float32)
             given["cuts"] = torch.from_numpy(cuts).to(self.device)
         if sees_data:
-            given |= self._draw_for_penalties(prefix, count)
+            given |= self._draw_for_penalties(prefix, count, given.keys())
         if "z" not in given and "fake" not in given:
             given["z"] = self.draw_noise(count, prefix, into.z)
         if self.conditional:
@@ -152,26 +152,32 @@ class PeerState:
             if "real" in given:  # images that are given without classes are of none
                 given.setdefault("labels_real", torch.zeros_like(given["labels_fake"]))
         if self.augment:
-            if "real" in given:
+            if "real" in given and "augment_real" not in given:
                 given["augment_real"] = self.draw_uniforms(len(given["real"]), prefix)
-            fakes = given["fake" if "fake" in given else "z"]
-            given["augment_fake"] = self.draw_uniforms(len(fakes), prefix)
+            if "augment_fake" not in given:
+                fakes = given["fake" if "fake" in given else "z"]
+                given["augment_fake"] = self.draw_uniforms(len(fakes), prefix)
         return Batch(**given)
 
-    def _draw_for_penalties(self, prefix: str, count: int) -> dict[str, Any]:
-        """What the penalties of D's objective take, by field of :class:`Batch`; D's step counts."""
+    def _draw_for_penalties(
+        self, prefix: str, count: int, given: Collection[str]
+    ) -> dict[str, Any]:
+        """What the penalties of D's objective take, by field of :class:`Batch`; D's step counts.
+
+        Nothing is drawn, or counted, for a field that is ``given``.
+        """
         penalties = self.loss.penalties
-        given: dict[str, Any] = {}
-        if penalties.gradient_penalty:
+        drawn: dict[str, Any] = {}
+        if penalties.gradient_penalty and "eps" not in given:
             eps = self.streams[prefix + "eps"].random(count, dtype=np.float32)  # (batch,)
-            given["eps"] = torch.from_numpy(eps).to(self.device)
-        if penalties.r1:
+            drawn["eps"] = torch.from_numpy(eps).to(self.device)
+        if penalties.r1 and "r1" not in given:
             step = self.r1_step(prefix)
             self.facts.setdefault("r1_steps", {})[prefix] = (step + 1) % penalties.r1_every
             weight = penalties.r1_weight(step)
             if weight is not None:
-                given["r1"] = weight
-        return given
+                drawn["r1"] = weight
+        return drawn
 
     def r1_step(self, prefix: str) -> int:
         """D's steps since the lazy penalty R1 was due, that one included; 0 where it is due."""

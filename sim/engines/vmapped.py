@@ -78,6 +78,9 @@ def _r1_phase(state: PeerState, effect: Train | Gradient) -> int:
 
 
 def _shape(value: Any) -> Hashable:
+    """None for what is not there, in particular for a penalty that is not due."""
+    if value is None:
+        return None
     return value.shape if isinstance(value, torch.Tensor) else ()
 
 

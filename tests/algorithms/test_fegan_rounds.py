@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import algorithms
 from peer.experiment import from_mapping
@@ -27,6 +28,27 @@ def test_absentees_are_not_counted_as_seen() -> None:
     for came in facts["history"]:
         counted += np.sum([facts["shows"][str(k)] for k in came], axis=0)
     assert facts["taken"] == counted.tolist()
+
+
+def test_an_aborted_round_shows_the_server_nothing() -> None:
+    keys = PLAIN | {
+        "algorithm": {
+            "name": "fegan", "rounds": 2, "local_steps": 1, "fraction": 1.0, "on_missing": "abort",
+        },
+        "faults": [{"peer": 2, "down": 0.0025}],  # in its second round
+        "deadline": 5.0,
+    }  # fmt: skip
+    experiment = from_mapping(keys)
+    one_round = from_mapping(keys | {"algorithm": keys["algorithm"] | {"rounds": 1}})
+    states, whole = make_states(experiment), make_states(one_round)
+    drive(experiment, states, algorithms.find(experiment))
+    drive(one_round, whole, algorithms.find(one_round))
+    facts = states[0].facts
+    assert facts["history"] == [[1, 2, 3, 4], []]
+    assert facts["taken"] == whole[0].facts["taken"]
+    assert np.sum(facts["taken"]) > 0
+    for net in ("generator", "discriminator"):
+        assert torch.equal(states[0].nets[net].arena.vector, whole[0].nets[net].arena.vector)
 
 
 def test_labels_are_asked_for_in_one_line(tmp_path) -> None:

@@ -137,6 +137,27 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "algorithm": {"name": "diffusion", "n_d": 2},
         "graph": {"schedule": "random-matching", "of": "complete"},
     },
+    "dposg": {
+        "algorithm": {"name": "dposg", "mixings": 2},
+        "graph": "ring",
+        "optimizer": {"name": "sgd", "lr": 0.05},
+    },
+    "dss-og": {
+        "algorithm": {"name": "dss_og"},
+        "graph": "ring",
+        "optimizer": {
+            "generator": {"name": "sgd", "lr": 0.02},
+            "discriminator": {"name": "sgd", "lr": 0.05},
+        },
+    },
+    "dss-og, everything that is drawn": {
+        "algorithm": {"name": "dss_og"},
+        "graph": "ring",
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "loss": {"name": "bce_ns", "gradient_penalty": 1.0, "r1": 1.0, "r1_every": 2},
+        "augment": ["translation", "cutout"],
+        "conditional": True,
+    },
     "ditto": {
         "algorithm": {"name": "ditto", "local_steps": 2, "personal_steps": 2, "fraction": 0.5}
     },

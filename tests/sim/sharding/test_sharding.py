@@ -113,6 +113,8 @@ CASES = {
         "augment": ["translation", "flip"],
         "ema": {"decay": 0.5, "combine": True},
     },
+    "dposg": keys_of("dposg", 3),
+    "dss-og": keys_of("dss-og, everything that is drawn", 3),
     "one channel for all": diffusion(3) | {"network": {"channel": 10.0}},
     "mdgan, narrow downlinks": keys_of("mdgan", 3) | {"network": {"downlink": 10.0}},
     "fedavg, losses": keys_of("fedavg", 8) | {"network": {"loss": 0.3}, "deadline": 1.0},
