@@ -295,7 +295,7 @@ class Host:
         return {k: replace(role, sends=False) for k, role in roles.items() if role.wants}
 
     def _pass(self) -> None:
-        """The next step; where a round is over and the others are far ahead, that of a later one."""
+        """The next step; after a round, with the others far ahead, that of a later one."""
         self.step += 1
         per_round = self.network.per_round
         round, rounds = self.step // per_round, len(self.roles) // per_round
