@@ -376,5 +376,5 @@ class Session:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
             self.greet(now)
-        elif self.detector.is_ping_due(now):
+        elif self.detector.is_ping_due(now, often=self.are_apart):
             self._say(Ping(self.at, self.detector.ping(now)))

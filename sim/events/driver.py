@@ -193,7 +193,8 @@ class EventDriver:
     def _exchange(self, peer: SimulatedPeer, effect: Combine | Exchange) -> None:
         """Begin an exchange, and the local steps that are taken meanwhile."""
         pending = PendingExchange(effect, _outgoing(peer, effect), peer.now)
-        pending.says_all = peer.state.codec is None or peer.state.codec.is_whole
+        if isinstance(effect, Combine) and peer.state.codec is not None:
+            pending.says_all = peer.state.codec.is_whole
         if isinstance(effect, Combine) and effect.meanwhile is not None:
             pending.ready += self.network.compute(peer.state, effect.meanwhile)
             pending.meanwhile = self.engine.submit(peer, effect.meanwhile)

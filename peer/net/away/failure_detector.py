@@ -37,6 +37,10 @@ class Timing:
         )
 
 
+OFTEN = 0.1
+"""Seconds between two questions to a neighbour whose round has to be known at any time."""
+
+
 class FailureDetector:
     """Heartbeats with one neighbour.
 
@@ -70,9 +74,10 @@ class FailureDetector:
         """Seconds since it was last heard, or last heard us, whichever is longer ago."""
         return now - min(self._heard, self._confirmed)
 
-    def is_ping_due(self, now: float) -> bool:
-        """Whether to ask it, having been out of touch for a while."""
-        return self._pinged_at is None and self.out_of_touch(now) >= self.timing.ping
+    def is_ping_due(self, now: float, often: bool = False) -> bool:
+        """Whether to ask it, having been out of touch for a while; ``often``: for a moment."""
+        idle = OFTEN if often else self.timing.ping
+        return self._pinged_at is None and self.out_of_touch(now) >= idle
 
     def ping(self, now: float) -> int:
         """It is asked now; the question's number."""
