@@ -13,6 +13,7 @@ from reproductions.drawing import DASHES, MARKERS, axes, finish
 from reproductions.fegan._measures import throughput_of
 from reproductions.fegan._system import CLOCK, UNTRAINED, mdgan, untrained
 from reproductions.images import digits
+from sim.records.reader import read_run
 from sim.reporting.plots.style import PALETTE
 
 DEVICES = (8, 16, 32, 80, 176)
@@ -33,8 +34,7 @@ def experiments() -> Mapping[str, dict[str, Any]]:
 
 def measure(run: Path) -> Numbers:
     """Images a second: of FeGAN a round is E iterations, of MD-GAN one."""
-    fegan = "mdgan" not in (run / "experiment.yaml").read_text()
-    return throughput_of(run, E if fegan else 1)
+    return throughput_of(run, E if read_run(run).experiment.algorithm.name == "fegan" else 1)
 
 
 def _images(found: Found, line: str) -> list[float]:
