@@ -241,17 +241,22 @@ def _kept(keys: Mapping[str, Any], folder: Path, engine: str) -> Outcome | None:
     """What a run that is over came to; None where there is none.
 
     Raises:
-        UserError: it is of another experiment, or engine.
+        UserError: it is of another experiment, or engine; or damaged.
     """
     if not (folder / OUTCOME).is_file():
         return None
-    record = json.loads((folder / OUTCOME).read_text())
-    if (record["engine"], record["experiment"]) != (engine, json.loads(json.dumps(keys))):
+    try:
+        record = json.loads((folder / OUTCOME).read_text())
+        found = record["engine"], record["experiment"]
+        outcome = Outcome(**record["outcome"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"--resume: {folder / OUTCOME} is damaged; remove it") from None
+    if found != (engine, json.loads(json.dumps(keys))):
         raise UserError(
             f"--resume: {folder} holds a run of another experiment or engine; name another "
             "--run-dir, or remove it"
         )
-    return Outcome(**record["outcome"])
+    return outcome
 
 
 def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:

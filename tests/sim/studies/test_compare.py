@@ -79,3 +79,6 @@ def test_what_has_been_run_is_kept(tmp_path: Path) -> None:
     file.write_text(FILE.replace("rounds: 6", "rounds: 7"))
     with pytest.raises(UserError, match="another experiment"):
         compare(read_comparison([file]), folder, engine="stacked", resume=True)
+    (folder / "alone-seed-0" / "outcome.json").write_text('{"engine": "stacked"')
+    with pytest.raises(UserError, match="damaged"):
+        compare(read_comparison([file]), folder, engine="stacked", resume=True)
