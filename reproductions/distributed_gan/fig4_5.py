@@ -59,4 +59,5 @@ REPRODUCTION = Reproduction(
     draw=draw,
     caption="The first hundred samples of the server's generator; seed 0, none are chosen.",
     seeds=SEEDS,
+    attempts={"three times the rounds": {"algorithm": {"rounds": 6000}}},
 )
