@@ -21,7 +21,7 @@ def draw_losses(ax: Axes, found: Found, system: str, title: str = "") -> None:
     for kind, dashes in (("discriminator", "-"), ("generator", "--")):
         _band(ax, found[system], kind, COLOURS[kind], dashes, kind)
     finish(ax, "rounds", "loss (nats)", title or system)
-    ax.legend(loc="best")
+    _legend(ax)
 
 
 def draw_deltas(ax: Axes, found: Found, systems: Sequence[str], title: str = "") -> None:
@@ -35,7 +35,12 @@ def draw_deltas(ax: Axes, found: Found, systems: Sequence[str], title: str = "")
         ax.fill_between(at, rows.min(axis=0), rows.max(axis=0), color=colour, alpha=0.15, lw=0)
     ax.axhline(0, color="#8A8A8A", lw=0.8)
     finish(ax, "rounds", "Delta = L_D - L_G (nats)", title)
-    ax.legend(loc="best")
+    _legend(ax)
+
+
+def _legend(ax: Axes) -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best")
 
 
 def _band(
