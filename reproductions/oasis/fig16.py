@@ -39,8 +39,8 @@ def measure(run: Path) -> Numbers:
     samples = [client.samples for client in clients]
     grouping = Grouping(**dict(settings.get("grouping", {})))
     groups = find_groups(R.astype(np.float32).astype(float), samples, grouping, experiment.seed)
-    counts = [np.bincount(client.labels, minlength=client.classes) for client in clients]
-    mixes = np.array([of / of.sum() for of in counts])  # (clients, classes)
+    counts = np.array([_count(client) for client in clients])  # (clients, classes)
+    mixes = counts / counts.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(experiment.seed)
     within, between = _distances(groups, mixes)
     by_chance = [_distances(_shuffled(groups, rng), mixes)[0] for _ in range(RANDOM)]
@@ -49,9 +49,15 @@ def measure(run: Path) -> Numbers:
         "within": within,
         "between": between,
         "beaten": float(np.mean([within < other for other in by_chance])),
-        "counts": [sum(counts[c] for c in group).tolist() for group in groups],
+        "counts": [counts[group].sum(axis=0).tolist() for group in groups],
         "members": [len(group) for group in groups],
     }
+
+
+def _count(client: Peer) -> np.ndarray:
+    """A client's images of each class, (classes,)."""
+    assert client.labels is not None  # digits have them
+    return np.bincount(client.labels, minlength=client.classes)
 
 
 def _distances(groups: Sequence[Sequence[int]], mixes: np.ndarray) -> tuple[float, float]:
