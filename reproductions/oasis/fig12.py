@@ -65,7 +65,7 @@ def draw(found: Found) -> Figure:
     titles = ["mean over generators"] * 2 + ["all generators together"] * 2
     for ax, key, label, title in zip(made, _KEYS, labels, titles, strict=True):
         dots(ax, found, key, ylabel=label, title=title)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     return figure
 
 

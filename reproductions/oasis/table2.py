@@ -60,7 +60,7 @@ def draw(found: Found) -> Figure:
     """Hours of each system."""
     figure, (ax,) = axes(1)
     dots(ax, found, "hours", ylabel="hours on the virtual clock")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     return figure
 
 

@@ -112,7 +112,7 @@ def draw(found: Found) -> Figure:
             names = dict(zip(systems, PUBLISHED, strict=True))
             ax = next(places)
             dots(ax, found, key, ylabel=label, title=name, only=systems, names=names)
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     return figure
 
 

@@ -42,7 +42,7 @@ def measure(run: Path) -> Numbers:
     pixels = statistics.fmean(map(len, shards)) * images.pixels[0].size  # a byte a pixel
     told, model = min(sent), max(sent) - min(sent)
     return {
-        "representation": told / MIB,
+        "kib": told / 1024,
         "model": model / MIB,
         "images": pixels / MIB,
         "share": told / model if model else None,
@@ -55,7 +55,7 @@ def verdict(found: Found) -> Verdict:
     return Verdict(
         Holds.by(*(shares[s] <= SHARES[s] for s in found)),
         "; ".join(
-            f"{s}: {1024 * mean(found, s, 'representation'):.2f} KiB, "
+            f"{s}: {mean(found, s, 'kib'):.2f} KiB, "
             f"{mean(found, s, 'model'):.2f} MiB of nets, {mean(found, s, 'images'):.2f} MiB of "
             f"images a client: {100 * shares[s]:.4f} % of the nets (paper: {100 * SHARES[s]:.1f} %)"
             for s in found
@@ -66,9 +66,14 @@ def verdict(found: Found) -> Verdict:
 def draw(found: Found) -> Figure:
     """Sizes, side by side."""
     figure, made = axes(3)
-    for ax, key in zip(made, ("representation", "model", "images"), strict=True):
-        dots(ax, found, key, ylabel="MiB, sent once" if key != "images" else "MiB", title=key)
-        ax.set_ylim(bottom=0)
+    labels = {
+        "kib": "representation: KiB, sent once",
+        "model": "nets: MiB, sent in every round",
+        "images": "images: MiB, never sent",
+    }
+    for ax, (key, label) in zip(made, labels.items(), strict=True):
+        dots(ax, found, key, ylabel=label)
+        ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     return figure
 
 
