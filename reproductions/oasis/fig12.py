@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.oasis._measures import synthesis
-from reproductions.oasis._systems import PUBLISHED, SMALLER, four
+from reproductions.oasis._systems import PUBLISHED, ROUNDS, SMALLER, four
 
 OTHERS = PUBLISHED[:-1]
 
@@ -86,4 +86,5 @@ REPRODUCTION = Reproduction(
     caption="Against all images. A dot a seed, a bar at their mean; lower is better. Ditto ends "
     "with a generator a client, Oasis with one a group: above, the mean over them; below, samples "
     "of all of them, each as often as its client or group has images.",
+    attempts={"three times as many rounds": {"algorithm": {"rounds": 3 * ROUNDS}}},
 )
