@@ -125,7 +125,8 @@ def carry_out(
     records: dict[str, dict[str, Any]] = {}
     done: dict[str, list[Measured]] = {name: [] for name in waiting}
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+    # What a run has read stays in its process, so that no process lives for ever.
+    with ProcessPoolExecutor(processes, mp_context=spawned, max_tasks_per_child=4) as pool:
         futures = [
             pool.submit(_measured, task, str(folder))
             for tasks in waiting.values()
