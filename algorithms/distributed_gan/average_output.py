@@ -27,8 +27,10 @@ class Aggregate(Settings):
     lr: float = Field(0.01, gt=0, description="Step size of lambda.")
 
 
-def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
-    """dL/dphi_j, (batch, m), of G's loss by the aggregated output.
+def aggregate(
+    peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate
+) -> tuple[torch.Tensor, float]:
+    """dL/dphi_j, (batch, m), of G's loss L by the aggregated output; and L.
 
     The outputs D_j are probabilities sigma(phi_j); with least squares, hinge and Wasserstein, whose
     losses are of logits, they are phi_j itself. F2A's
@@ -69,19 +71,22 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         stepped = float(temperature.detach()) - how.lr * float(temperature.grad)
         peer.facts["lambda"] = max(0.0, stepped)
     assert leaf.grad is not None
-    return leaf.grad
+    return leaf.grad, float(loss.detach())
 
 
-async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
-    """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G."""
+async def average_output(peer: Peer, users: list[int], how: Aggregate) -> list[float]:
+    """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G.
+
+    Returns G's loss; an empty list where no user answered.
+    """
     z_d, z_g = peer.noise(), peer.noise()  # fresh z for G
     fakes = {"d": await peer.generate("generator", z_d), "g": await peer.generate("generator", z_g)}
     await peer.send(users, "fakes", fakes)
     outputs = await peer.gather("outputs", users)
     if not outputs:
-        return
+        return []
     phi = torch.cat([letter.tensors["phi"] for letter in outputs.values()], dim=1)  # (batch, m)
-    cotangents = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
+    cotangents, loss = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
     for j, user in enumerate(outputs):
         await peer.send(user, "dL_dphi", {"cotangent": cotangents[:, j : j + 1]})
     errors = await peer.gather("error", outputs)
@@ -90,6 +95,7 @@ async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
         for letter in errors.values():  # dL/dx = sum over j of dL/dphi_j dphi_j/dx
             total += letter.tensors["e"]
         await peer.descend([z_g], [total])
+    return [loss]
 
 
 async def judge(peer: Peer, server: int) -> None:
