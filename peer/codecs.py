@@ -33,7 +33,13 @@ class CodecError(ValueError):
 
 
 class Codec(Protocol):
-    """One way of writing a vector down."""
+    """One way of writing a vector down.
+
+    Attributes:
+        is_whole: whether one value says all of a vector, be it roughly; else it builds on others.
+    """
+
+    is_whole: ClassVar[bool]
 
     def size(self, n: int) -> int:
         """How many bytes n floats are encoded in."""
@@ -59,6 +65,8 @@ class Bf16(Settings):
 
     The error of x is at most 2^-8 |x| (2^-9 |x| but where the exponent changes).
     """
+
+    is_whole: ClassVar[bool] = True
 
     def size(self, n: int) -> int:
         """Two bytes a float."""
@@ -86,6 +94,7 @@ class Integers(Settings):
     zero in the mean.
     """
 
+    is_whole: ClassVar[bool] = True
     bits: ClassVar[int]
     block: int = Field(256, ge=2, le=65536, multiple_of=2, description="Values a scale.")
     rounding: Literal["nearest", "stochastic"] = Field(
@@ -156,6 +165,7 @@ class TopK(Settings):
     2019), algorithm 1, whose eta is ``gamma``.
     """
 
+    is_whole: ClassVar[bool] = False
     share: float = Field(0.1, gt=0, le=1, description="Of the coordinates, which are sent.")
     feedback: bool = Field(True, description="Keep what was left out, and send it later.")
     gamma: float | None = Field(
@@ -217,6 +227,7 @@ class Choco(Settings):
     ``x_k += gamma sum over l of a_lk (x_hat_l - x_hat_k)``: exact consensus on a fixed graph.
     """
 
+    is_whole: ClassVar[bool] = False
     of: Literal["bf16", "int8", "int4", "top-k"] = Field("top-k", description="Q, by its name.")
     gamma: float | None = Field(
         None, gt=0, le=1, description="The step; twice the share for top-k, else 1."

@@ -170,7 +170,9 @@ class Combine(Effect):
     ``weights[l]`` is a_lk for neighbour l of this peer k (without k itself); a neighbour that stays
     away leaves its weight on oneself. ``moments[l]`` numbers the exchange on the link with l. With
     ``meanwhile``, those local steps are taken while the values are in flight, and their change of
-    w_k stays: ``w_k + sum over l of a_lk (q_l - q_k)``, q being the values before the steps.
+    w_k stays: ``w_k + sum over l of a_lk (q_l - q_k)``, q being the values before the steps. A
+    peer that ``listens``, having been left behind, sends nothing and takes the weighted mean of the
+    others' values, in which its own has no share.
 
     Result: the ids of the neighbours that stayed away; with ``meanwhile``, a pair of these ids and
     the steps' :class:`StepResult`.
@@ -180,6 +182,7 @@ class Combine(Effect):
     moments: Mapping[int, Moment]
     weights: Mapping[int, float]
     meanwhile: Train | None = None
+    listens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +219,11 @@ class Exchange(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Report(Effect):
-    """The end of a round, with its measures for the run's records."""
+    """The end of a round, with its measures for the run's records.
+
+    Result: the round in which to go on, where the others are so far ahead that the peer leaves out
+    what is between; else None.
+    """
 
     round: int
     measures: Mapping[str, Any]

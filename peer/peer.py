@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ from peer.effects import (
 )
 from peer.gan.augment import View
 from peer.gan.net_name import PAIR, NetName
+from peer.round_record import RoundRecord
 from peer.state import PeerState
 from peer.state.moving_average import AVERAGE, take_in_generator
 from peer.streams import stream
@@ -59,11 +59,10 @@ class Peer:
         self.rule = rule
         self._weights: tuple[nx.Graph[int], Weights] | None = None
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
-        self._results: defaultdict[str, list[StepResult]] = defaultdict(list)
+        self._record = RoundRecord()
         self.missed: frozenset[int] = frozenset()
         self.after_round: Callable[[Peer], Awaitable[None]] | None = None
-        self._missing: set[int] = set()
-        self._facts: dict[str, Any] = {}
+        self._listens = False  # left behind before, it takes the others' nets in this round
 
     # --- who this is ------------------------------------------------------------------------------
 
@@ -169,7 +168,7 @@ class Peer:
 
     def note(self, **measures: Any) -> None:
         """Put something of the algorithm's own into this round's record."""
-        self._facts.update(measures)
+        self._record.facts.update(measures)
 
     # --- rounds -----------------------------------------------------------------------------------
 
@@ -181,10 +180,18 @@ class Peer:
                 await self.after_round(self)
             if take_in_generator(self.state):
                 await self.combine(AVERAGE)
-            measures = self._measures()
+            self._listens = False
             self.state.round += 1
             self._exchanges.clear()
-            await Report(self.state.round, measures)
+            later = await Report(self.state.round, self._record.tell(self.state))
+            if later is not None:
+                self._go_on_in(later)
+
+    def _go_on_in(self, round: int) -> None:
+        """Leave out the rounds until that one: the others went on without this peer."""
+        self.note(rejoined={"after": self.state.round})
+        self.state.round = round
+        self._listens = self.state.codec is None or self.state.codec.is_whole
 
     # --- learning ---------------------------------------------------------------------------------
 
@@ -214,7 +221,7 @@ class Peer:
         """
         objective = objective or NetName.parse(net).role
         result: StepResult = await Train(net, objective, steps, inputs, proximal, batch)
-        self._results[net].append(result)
+        self._record.trained(net, result)
         return result
 
     async def gradient(
@@ -229,7 +236,7 @@ class Peer:
         """The stochastic gradient of J_k at w_k, kept for :meth:`step`; as :meth:`adapt` takes."""
         objective = objective or NetName.parse(net).role
         result: StepResult = await Gradient(net, objective, inputs, proximal, batch)
-        self._results[net].append(result)
+        self._record.trained(net, result)
         return result
 
     async def step(self, net: str) -> None:
@@ -316,15 +323,31 @@ class Peer:
         that stays away leaves its weight on oneself.
         """
         weights = self.weights if weights is None else weights
-        self._missing.update(await Combine(net, self._moments(weights), weights))
+        moments = self._moments(weights)
+        if self._listens and weights:
+            await self._listen(net, moments, weights)
+        else:
+            self._record.stayed_away(await Combine(net, moments, weights))
+
+    async def _listen(self, net: str, moments: Mapping[int, Moment], weights: Weights) -> None:
+        """Take the others' mean, and note by how much that moves the mean over all peers."""
+        w = self.state.nets[net].arena.vector
+        before = w.clone()
+        self._record.stayed_away(await Combine(net, moments, weights, listens=True))
+        jump = torch.linalg.vector_norm(w - before, dtype=torch.float64).item() / self.peers
+        self._record.facts.setdefault("rejoined", {})[f"jump of {net}"] = jump
 
     async def adapt_and_combine(self, net: str, steps: int = 1) -> StepResult:
         """Send w_k while adapting it: ``w_k = phi_k + sum over l of a_lk (w_l - w_k)``."""
+        if self._listens:
+            step = await self.adapt(net, steps)
+            await self.combine(net)
+            return step
         weights = self.weights
         train = Train(net, NetName.parse(net).role, steps)
         missing, step = await Combine(net, self._moments(weights), weights, train)
-        self._missing.update(missing)
-        self._results[net].append(step)
+        self._record.stayed_away(missing)
+        self._record.trained(net, step)
         result: StepResult = step
         return result
 
@@ -341,7 +364,7 @@ class Peer:
         moments = self._moments(letters.keys() | senders)
         post = await Exchange(letters, senders, name, moments)
         self.missed = post.missing
-        self._missing.update(post.missing)
+        self._record.stayed_away(post.missing)
         received: dict[int, Letter] = post.letters
         return received
 
@@ -375,26 +398,3 @@ class Peer:
             moments[neighbour] = Moment(self.state.round, self._exchanges[neighbour])
             self._exchanges[neighbour] += 1
         return moments
-
-    def _measures(self) -> dict[str, Any]:
-        """The round's record: losses, gradient norms, who stayed away; collecting begins anew."""
-        losses, norms = {}, {}
-        for net, results in self._results.items():
-            losses[net], norms_sq = StepResult.mean(results)
-            norms[net] = math.sqrt(norms_sq)
-        measures = {
-            "losses": losses,
-            "gradient_norms": norms,
-            "missing": sorted(self._missing),
-            **self._facts,
-        }
-        if self.state.skipped:
-            measures["skipped"] = dict(sorted(self.state.skipped.items()))
-        if self.state.went_back:
-            measures["went_back"] = self.state.went_back
-        self.state.skipped.clear()
-        self.state.went_back = ""
-        self._results.clear()
-        self._missing.clear()
-        self._facts.clear()
-        return measures

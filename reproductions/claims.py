@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from peer.experiment import Experiment
 from topology.errors import UserError
 
 HERE = Path(__file__).parent
@@ -68,7 +69,8 @@ class Reproduction:
         engine: of the simulator.
         attempts: what was tried when it did not hold, two at most: keys that change in all
             experiments, by what they are.
-        uses: other files, whose change makes measured numbers stale.
+        carry_out: what is done with an experiment and a folder in place of a simulation, where a
+            claim needs more than that; the folder then holds what it wrote.
     """
 
     source: str
@@ -83,6 +85,7 @@ class Reproduction:
     seeds: int = 5
     engine: str = "event"
     attempts: Mapping[str, Keys] = field(default_factory=dict)
+    carry_out: Callable[[Experiment, Path], None] | None = None
 
 
 def names() -> list[str]:

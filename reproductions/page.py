@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from reproductions.claims import Found, find, names
 from reproductions.running import PLANNED, RESULTS
 from sim.reporting.plots.style import save
@@ -22,7 +24,8 @@ Every figure and table of four papers, in the small, each with one command, a nu
 and the claims of two later ones that fit this size. The rule of each verdict was written before
 the run. Orderings, ratios and coverage decide, with their spread over seeds; the papers' absolute
 FIDs are no targets, as nets, images and judge are others. *CFID* is a Fréchet distance on the
-features of a small classifier ([](../reference/measures.md)), lower is better, and no FID.
+features of a small classifier ([](../reference/measures.md)), lower is better, and no FID. Whether
+each system is built as its paper says was looked at by itself: [](read-against-the-papers.md).
 
 ```sh
 python -m reproductions --list           # names, and what has a verdict
@@ -121,7 +124,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         ],
         f"```{{figure}} ../images/reproductions/{name}.png",
         f":alt: {record['source']}, reproduced",
-        ":width: 100%",
+        f":width: {_width(name)}%",
         "",
         record["caption"],
         "```",
@@ -132,6 +135,12 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _width(name: str) -> int:
+    """Percent of the page's width: two plots side by side fill it."""
+    with Image.open(PICTURES / f"{name}.png") as picture:
+        return min(100, round(picture.width / 13.8))
 
 
 def _cell(text: str) -> str:

@@ -98,7 +98,9 @@ def run(
             recorder.write_network(round, found)
             opened.scalars("disagreement", found, round)
 
-        disagreement = LocalDisagreement(len(states), write_disagreement)
+        disagreement = LocalDisagreement(
+            len(states), write_disagreement, recorder.wants, start.round
+        )
         pictures = Pictures(experiment, program.rounds, folder, opened)
 
         def taken() -> float:

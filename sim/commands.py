@@ -30,10 +30,10 @@ from sim.studies.compare import (
     check_comparison,
     compare,
     comparison_folder,
-    comparison_table,
     quality_curves_of,
     read_comparison,
 )
+from sim.studies.comparison_table import comparison_table
 from sim.studies.disagreement_sweep import sweep_disagreement, write_sweep
 from sim.studies.evaluate import REAL, evaluate_run, evaluation_table
 from topology.errors import UserError
@@ -103,6 +103,9 @@ def compare_command(
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at once.")] = 1,
     engine: Annotated[str, typer.Option(help="event, stacked or auto, as of sim run.")] = "event",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what has been run in that folder already.")
+    ] = False,
 ) -> None:
     """Run several systems on the same data and seeds; make one table and one figure of them."""
     console = terminal()
@@ -112,7 +115,7 @@ def compare_command(
         raise UserError(f"--seeds {seeds}: say whole numbers, such as 0,1,2") from None
     comparison = read_comparison(files, changes or (), chosen)
     check_comparison(comparison)
-    folder = comparison_folder(run_dir, files)
+    folder = comparison_folder(run_dir, files, resume)
 
     def print_outcome(outcome: Outcome) -> None:
         console.print(
@@ -123,7 +126,7 @@ def compare_command(
             style="dim",
         )
 
-    outcomes = compare(comparison, folder, processes, print_outcome, engine)
+    outcomes = compare(comparison, folder, processes, print_outcome, engine, resume)
     console.print(comparison_table(outcomes))
     path = plots.save(plots.draw_systems(outcomes), folder / "comparison.png")
     console.print(f"drawn: {path}", soft_wrap=True)

@@ -32,15 +32,16 @@ class Aggregate(Settings):
         return self.by != "mean" or self.v is None or self.v.get(user, 0.0) > 0
 
 
-def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -> torch.Tensor:
-    """dL/dphi_j, (batch, m), of G's loss by the aggregated output.
+def aggregate(
+    peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate
+) -> tuple[torch.Tensor, float]:
+    """dL/dphi_j, (batch, m), of G's loss L by the aggregated output; and L.
 
     The outputs D_j are probabilities sigma(phi_j); with least squares, hinge and Wasserstein, whose
-    losses are of logits, they are phi_j itself. The aggregate is ``sum over j of s_j D_j``, and the
-    shares s_j sum to 1, so that 1 minus it is ``sum over j of s_j (1 - D_j)``. The logarithm of
-    either sum is taken from ``ln s_j`` and ``ln D_j``, because in float32 D_j itself is 0 or 1 for
-    a logit far from 0. Where every v_j is 0, there is no aggregate, and the derivative is 0.
-    F2A's lambda, one of the peer's facts, takes a step, too.
+    losses are of logits, they are phi_j itself. The aggregate is ``sum over j of s_j D_j``; shares
+    s_j sum to 1, so that 1 minus it is ``sum over j of s_j (1 - D_j)``. Logarithms of these sums
+    are taken from ``ln s_j`` and ``ln D_j``: in float32 D_j is 0 or 1 for a logit far from 0.
+    Where every v_j is 0, both are 0. F2A's lambda, one of the peer's facts, takes a step, too.
 
     Args:
         peer: the server.
@@ -49,7 +50,7 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
         how: the settings.
     """
     if not any(map(how.counts, users)):
-        return torch.zeros_like(phi)
+        return torch.zeros_like(phi), 0.0
     leaf = logits = phi.detach().requires_grad_()  # (batch, m)
     of_logits = peer.loss in ("lsgan", "hinge", "wgan")
     temperature = torch.tensor(float(peer.facts.get("lambda", how.start)), requires_grad=True)
@@ -69,33 +70,31 @@ def aggregate(peer: Peer, users: list[int], phi: torch.Tensor, how: Aggregate) -
     elif peer.loss == "bce_ns":  # -ln(sum over j of s_j D_j)
         loss = -torch.logsumexp(ln_s + logsigmoid(logits), dim=1).mean()
     else:
-        aggregated = (s * logits).sum(dim=1)  # (batch,)
-        is_square = peer.loss == "lsgan"
-        loss = (aggregated - 1).square().mean() if is_square else -aggregated.mean()
+        D = (s * logits).sum(dim=1)  # (batch,)
+        loss = (D - 1).square().mean() if peer.loss == "lsgan" else -D.mean()
     if how.by == "softmax":
         loss = loss + how.beta * temperature.square()
     torch.autograd.backward(loss)
-    if how.by == "softmax":
-        assert temperature.grad is not None
+    if temperature.grad is not None:
         stepped = float(temperature.detach()) - how.lr * float(temperature.grad)
         peer.facts["lambda"] = max(0.0, stepped)
     assert leaf.grad is not None
-    return leaf.grad
+    return leaf.grad, float(loss.detach())
 
 
-async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
+async def average_output(peer: Peer, users: list[int], how: Aggregate) -> list[float]:
     """At the server: send fakes, gather outputs, send dL/dphi_j, gather dL/dx; then step G.
 
-    Where no user answers, or only users whose v_j is 0, G takes no step.
+    Returns G's loss; nothing where no user whose v_j is above 0 answers: then G takes no step.
     """
     z_d, z_g = peer.noise(), peer.noise()  # fresh z for G
     fakes = {"d": await peer.generate("generator", z_d), "g": await peer.generate("generator", z_g)}
     await peer.send(users, "fakes", fakes)
     outputs = await peer.gather("outputs", users)
     if not outputs:
-        return
+        return []
     phi = torch.cat([letter.tensors["phi"] for letter in outputs.values()], dim=1)  # (batch, m)
-    cotangents = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
+    cotangents, loss = aggregate(peer, list(outputs), phi, how)  # dL/dphi_j, (batch, m)
     for j, user in enumerate(outputs):
         await peer.send(user, "dL_dphi", {"cotangent": cotangents[:, j : j + 1]})
     errors = await peer.gather("error", outputs)
@@ -104,6 +103,7 @@ async def average_output(peer: Peer, users: list[int], how: Aggregate) -> None:
         for letter in errors.values():  # dL/dx = sum over j of dL/dphi_j dphi_j/dx
             total += letter.tensors["e"]
         await peer.descend([z_g], [total])
+    return [loss] if any(map(how.counts, outputs)) else []
 
 
 async def judge(peer: Peer, server: int) -> None:

@@ -83,14 +83,24 @@ async def distributed_gan(peer: Peer, config: DistributedGanConfig) -> None:
             case "selective_update":
                 await selective_user(peer, config.server or 0, config.selection)
             case "average_output" if at_server:
-                await average_output(peer, config.users(peer.peers), config.outputs)
+                note_loss(
+                    peer, await average_output(peer, config.users(peer.peers), config.outputs)
+                )
             case "sequential" if at_server:
+                losses = []
                 for user in config.users(peer.peers):
-                    await average_output(peer, [user], Aggregate())
+                    losses += await average_output(peer, [user], Aggregate())
+                note_loss(peer, losses)
             case "sequential" if config.serverless:
                 await travel(peer)
             case _:
                 await judge(peer, config.server or 0)
+
+
+def note_loss(peer: Peer, losses: list[float]) -> None:
+    """Into the server's record: the mean of G's losses, as no step of its own gives one."""
+    if losses:
+        peer.note(generator_loss=sum(losses) / len(losses))
 
 
 async def travel(peer: Peer) -> None:

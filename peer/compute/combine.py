@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -61,6 +61,16 @@ def _move(
     for value, share in zip(values, shares, strict=True):
         torch.sub(value, own, out=scratch)
         w.add_(scratch, alpha=share)
+
+
+def listening_weights(received: Iterable[int], weights: Mapping[int, float]) -> dict[int, float]:
+    """The weights of those who sent a value, scaled to a sum of 1: nothing of one's own stays.
+
+    With them, :func:`combine` gives the weighted mean of the values that came.
+    """
+    shares = {k: weights[k] for k in sorted(received)}
+    total = sum(shares.values())
+    return {k: share / total for k, share in shares.items()}
 
 
 class StreamingCombine:

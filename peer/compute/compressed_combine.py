@@ -55,6 +55,11 @@ class Coding:
     codec: Compression
     layouts: Mapping[str, Layout]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether one value says all of a net."""
+        return self.codec.is_whole
+
     def fits(self, net: str, nbytes: int) -> bool:
         """Whether a value of ``net`` may be of that size."""
         layout = self.layouts.get(net)
@@ -119,14 +124,21 @@ def decompress(
     if isinstance(codec, Choco):
         return _unpack_differences(state, net, weights, sent, received, codec)
     own = _decoded(next(iter(sent.values()), memoryview(b"")), codec, layout, state)
-    values = {}
-    for k in sorted(received) if own is not None else ():
-        value = _decoded(received[k], codec, layout, state)
-        if value is not None:
-            values[k] = value
+    values = {} if own is None else decoded_values(state, net, received)
     step = codec.step if isinstance(codec, TopK) else 1.0
     scaled = {k: step * weights[k] for k in values}
     return Mixture(own, values, scaled, frozenset(received.keys() - values.keys()))
+
+
+def decoded_values(
+    state: PeerState, net: str, received: Mapping[int, memoryview]
+) -> dict[int, torch.Tensor]:
+    """The values (P,) of ``net`` that can be decoded, by sender; of codecs without a memory."""
+    codec, layout = state.codec, state.nets[net].arena.layout
+    assert codec is not None
+    assert not isinstance(codec, Choco)
+    found = {k: _decoded(received[k], codec, layout, state) for k in sorted(received)}
+    return {k: value for k, value in found.items() if value is not None}
 
 
 def _decoded(

@@ -36,6 +36,7 @@ from peer.experiment.parts import (
     OptimizerSpec,
     classes_told,
 )
+from peer.experiment.reaching import Reaching
 from peer.experiment.validation import validated
 from peer.experiment.yaml_file import AN_EXPERIMENT, read_mapping, refuse_other_files
 from peer.gan.build import Gan, make_gan
@@ -49,7 +50,7 @@ from peer.settings import Settings
 from topology.errors import UserError, note
 
 
-class Experiment(Settings):
+class Experiment(Reaching):
     """The whole experiment, validated. The keys are those of the YAML file."""
 
     peers: int = Field(
@@ -102,25 +103,6 @@ class Experiment(Settings):
     )
     checkpoint: int = Field(100, ge=0, description="Rounds between two checkpoints; 0 for none.")
 
-    addresses: str | tuple[str, ...] = Field(
-        "tcp://127.0.0.1:{port}",
-        description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
-        "processes of one machine.",
-    )
-    port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
-    listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
-    keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
-    insecure: bool = Field(False, description="Allow plain text beyond loopback.")
-    start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
-    deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
-    isolation: float | None = Field(
-        None,
-        gt=0,
-        description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
-    )
-    alone: bool = Field(False, description="Train on where no neighbour is reached.")
-    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
-
     base: str | None = Field(None, description="Where relative paths start; the file's folder.")
 
     network: NetworkSpec = Field(default_factory=NetworkSpec, description="Simulation only.")
@@ -156,18 +138,6 @@ class Experiment(Settings):
     def graph_of_peers(self) -> nx.Graph[int]:
         """All links that ever occur, on nodes 0 to peers - 1; connected."""
         return self.schedule.union()
-
-    def address(self, peer: int) -> str:
-        """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
-        if isinstance(self.addresses, str):
-            return self.addresses.format(id=peer, port=self.port + peer)
-        return self.addresses[peer]
-
-    def listening_address(self, peer: int) -> str:
-        """Where ``peer`` listens: ``listen``, or its own address."""
-        if self.listen is None:
-            return self.address(peer)
-        return self.listen.format(id=peer, port=self.port + peer)
 
     def loss_functions(self) -> Loss:
         """The pair of losses that ``loss`` names, with its penalties."""

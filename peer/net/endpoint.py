@@ -18,13 +18,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from peer.data.agreement import News
-from peer.effects import Moment
 from peer.net.admission import TAKEN, Admission, Answer, Note
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.isolation import Isolated, IsolationWatch
 from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
-from peer.net.transfer.chunks import Checksums, Payload
+from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.wire import Hello, Probe, Reject, WireError, decode
 from topology.errors import UserError
@@ -34,47 +34,6 @@ GRACE = 1.0
 
 SILENT = 1.5
 """Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
-
-# --- what goes in, beside bytes -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Part:
-    """One link's part in an exchange: what goes out, if anything, and whether anything comes in."""
-
-    t: Moment
-    net: str
-    payload: Payload | None
-    wants: bool = True
-
-
-@dataclass(frozen=True)
-class Begin:
-    """An exchange begins with the neighbours in ``parts``.
-
-    The last outstanding value of floats may be handed on in pieces, while it is on its way, where
-    ``in_pieces`` says so.
-    """
-
-    parts: Mapping[int, Part]
-    in_pieces: bool = False
-
-
-@dataclass(frozen=True)
-class Finish:
-    """We leave after ``round`` rounds; what is still owed is sent for ``patience`` seconds."""
-
-    round: int
-    patience: float
-    reason: str = "finished"  # one of peer.net.wire.REASONS
-
-
-@dataclass(frozen=True)
-class Hurry:
-    """We are to stop: exchanges wait ``seconds`` more, and not at all for who is silent."""
-
-    seconds: float
-
 
 # --- what comes out, beside bytes -----------------------------------------------------------------
 
@@ -191,6 +150,16 @@ class Endpoint:
         """Begin to take leave."""
         self._farewell = _Farewell(finish.round, finish.reason, now + finish.patience)
         self._take_leave(now)
+
+    def go_on(self, go_on: GoOn) -> None:
+        """Leave out all rounds before that one."""
+        for link in self.links.values():
+            link.session.rejoin(go_on.round)
+
+    @property
+    def furthest(self) -> int:
+        """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
+        return max((link.session.lead() for link in self.links.values()), default=-1)
 
     def hurry(self, hurry: Hurry, now: float) -> None:
         """Let no exchange wait long any more."""

@@ -10,6 +10,7 @@ sockets, endpoint, links            never             always
 ``results``, ``released``           takes             puts
 a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
+``furthest``                        reads             writes
 ``status``, the other fields        reads             writes
 ==================================  ================  ==================
 """
@@ -29,18 +30,8 @@ import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
-from peer.net.endpoint import (
-    Arriving,
-    Begin,
-    Endpoint,
-    Failed,
-    Finish,
-    Hurry,
-    InPhase,
-    Outcome,
-    Part,
-    Redial,
-)
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial
 from peer.net.isolation import Isolated
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
@@ -105,9 +96,10 @@ class IoThread(threading.Thread):
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish | Hurry] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -124,6 +116,11 @@ class IoThread(threading.Thread):
         self._commands.put(Finish(round, patience, reason))
         self.wake()
         self.join()
+
+    def go_on(self, round: int) -> None:
+        """We were left behind, and go on in that round."""
+        self._commands.put(GoOn(round))
+        self.wake()
 
     def hurry(self, seconds: float) -> None:
         """We are to stop: let no exchange wait long any more."""
@@ -175,6 +172,7 @@ class IoThread(threading.Thread):
                 self.dialler.look(now)
                 self.endpoint.tick(now)
             self._pass_on(now)
+            self.furthest = self.endpoint.furthest
             for neighbour, outbox in self.endpoint.outboxes:
                 self.sockets.send(neighbour, outbox)
             self.status.bytes_in = self.sockets.bytes_in
@@ -210,6 +208,8 @@ class IoThread(threading.Thread):
                     self.endpoint.begin(command, now)
                 case Finish():
                     self.endpoint.finish(command, now)
+                case GoOn():
+                    self.endpoint.go_on(command)
                 case Hurry():
                     self.endpoint.hurry(command, now)
 

@@ -12,7 +12,8 @@ a transfer's two halves (:mod:`peer.net.transfer.sender`, :mod:`peer.net.transfe
     neighbour's OFFER, CHUNK... ──> whole and sound ──> Settled(t, value)
     silence past the deadline, "late", LEAVE... ──> Settled(t, None, reason)
 
-Whoever goes on without the other says "abort", and the other drops what it has not used yet.
+Whoever goes on without the other says "abort", and the other drops what it has not used yet. From
+then until they swap a value again the two are apart (:mod:`peer.net.session`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
+from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Cause, Delivered, Exchange, Piece, Settled, State
-from peer.net.failure_detector import Timing
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
 from peer.net.transfer.chunks import Checksums, Payload
 from peer.net.transfer.outgoing import CREDIT
@@ -41,6 +42,7 @@ from peer.net.wire import (
     Ping,
     Pong,
     Reject,
+    Rejoin,
     Welcome,
     encode,
 )
@@ -72,6 +74,7 @@ class Link:
         checksum: put and check a CRC-32 on every chunk (where CURVE does not authenticate).
         now: the time.
         coding: how nets are encoded on their way; None: as their arenas' floats.
+        round: rounds that this peer had completed when this process began.
     """
 
     def __init__(
@@ -83,13 +86,14 @@ class Link:
         checksum: bool,
         now: float,
         coding: Coding | None = None,
+        round: int = 0,
     ) -> None:
         self.me = me
         self.neighbour = neighbour
         self.timing = timing
         self.outbox: deque[tuple[bytes, memoryview | None]] = deque()
         self.events: deque[Event] = deque()
-        self.session = Session(me, timing, now, self._say, self.events.append)
+        self.session = Session(me, timing, now, self._say, self.events.append, round)
         self.exchange = Exchange()
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
@@ -129,8 +133,10 @@ class Link:
         """
         self._receiver.begin(t)
         self.session.at = t
-        # it may be past t already: then it has sent its value, or never will
-        ask_after = 0.0 if self.session.their_at > t else self.timing.retry
+        # It may be past t already: then it has sent its value, or never will. Who only listens has
+        # to know at once.
+        listens = wants and payload is None and self._receiver.buffers.can_be_listened_to(net)
+        ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
         self.exchange = self.exchange.next(t, net, wants, now, ask_after, self.timing.retry)
         reason = self._why_not(t)
         if reason:
@@ -143,6 +149,8 @@ class Link:
             outgoing = self._sender.add(t, net, codec, payload, checksums)
             if self.phase is Phase.UP:
                 self._sender.offer(outgoing, now)
+        if t.round == self.session.listens_in and self._receiver.buffers.can_be_listened_to(net):
+            self._settle_without("it takes values in this round, and sends none")
         self._use(t)  # what a neighbour sent before it left is still used
         self._give_up_in_time(now)
         if self.phase is Phase.LEFT:
@@ -154,7 +162,7 @@ class Link:
             return "its value was corrupt"
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
             return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
-        return ""
+        return self.session.left_behind(t)
 
     def warn_of_double(self) -> None:
         """Tell the neighbour that another process says that it is the neighbour."""
@@ -236,7 +244,8 @@ class Link:
             return
         if not known:
             return
-        self.session.alive(now, confirms=isinstance(message, Ack | Nack))
+        at = message.t if isinstance(message, Offer) else None
+        self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
                 self._judge(self._receiver.offered(message, self.exchange, now))
@@ -250,6 +259,9 @@ class Link:
                 self.session.ping(message, now)
             case Pong():
                 self.session.pong(message, now)
+            case Rejoin():
+                self.session.rejoined(message)
+                self._give_up_in_time(now)
             case Leave(round, reason):
                 self._farewell = f"it has {reason}"
                 self.session.change(Phase.LEFT, f"{reason} after round {round}")
@@ -325,6 +337,7 @@ class Link:
             return
         value = self._receiver.lend(self.exchange)
         self.exchange.advance(Cause.VALUE)
+        self.session.are_apart = False
         self.events.append(Settled(t, value))
 
     def _do_without(self, reason: str) -> None:
@@ -332,16 +345,26 @@ class Link:
         if self.exchange.is_settled:
             return
         t = self.exchange.t
-        self.exchange.advance(Cause.WITHOUT)
-        self._receiver.buffers.drop(t)
-        if self._sender.owes(t):
+        owes = self._sender.owes(t)
+        if owes:
             self._tell_that_we_gave_up(t)
+        self._settle_without(reason)
+        if owes:
             self._end_sending(t)
+
+    def _settle_without(self, reason: str) -> None:
+        """Settle the exchange without the neighbour's value; ours may still be on its way."""
+        t = self.exchange.t
+        self.exchange.advance(Cause.WITHOUT)
+        self.session.are_apart = True
+        self._receiver.buffers.drop(t)
         self.events.append(Settled(t, None, reason))
 
     def _give_up_in_time(self, now: float) -> None:
-        reason = None if self.exchange.is_settled else self.session.absent_for_good(now)
-        if reason is not None:
+        if self.exchange.is_settled:
+            return
+        reason = self.session.absent_for_good(now) or self.session.left_behind(self.exchange.t)
+        if reason:
             self.give_up(reason)
 
     def _tell_that_we_gave_up(self, t: Moment) -> None:
@@ -355,6 +378,7 @@ class Link:
             self.events.append(delivered)
             if self.exchange.t == t and self.exchange.state is State.SENDING:
                 self.exchange.advance(Cause.DELIVERED)
+                self.session.are_apart = not arrived
                 self.events.append(Settled(t, None, reason))
 
     def _strike(self, t: Moment, what: str) -> None:

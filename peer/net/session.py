@@ -13,8 +13,8 @@ from enum import Enum
 
 from peer.data.agreement import Agreement, Statement, mark_of
 from peer.effects import BEFORE_ALL, Moment
-from peer.net.failure_detector import FailureDetector, Timing
-from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Welcome
+from peer.net.away.failure_detector import FailureDetector, Timing
+from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Rejoin, Welcome
 
 
 class Phase(Enum):
@@ -37,6 +37,11 @@ MISMATCH = "mismatch"
 
 FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 """Phases that only another process of the neighbour's, or of ours, can end."""
+
+
+def beginning_of(round: int) -> Moment:
+    """Before the first exchange of that round."""
+    return Moment(round, -1)
 
 
 @dataclass(frozen=True)
@@ -118,11 +123,14 @@ class Session:
         now: the time.
         say: queues a message for the neighbour.
         tell: queues an event for the endpoint.
+        round: rounds that we had completed when this process began.
 
     Attributes:
         number: of the neighbour's session; None before its HELLO.
         at: our own moment, told in PINGs.
         their_at: the neighbour's, as far as it told us.
+        listens_in: the round in which the neighbour, left behind before, only takes values.
+        are_apart: one of the two went on without the other, and they have swapped nothing since.
     """
 
     def __init__(
@@ -132,13 +140,16 @@ class Session:
         now: float,
         say: Callable[[Message], None],
         tell: Callable[[Changed | Reconnect | Mismatch], None],
+        round: int = 0,
     ) -> None:
         self.me = me
         self.timing = timing
         self.phase = Phase.UNKNOWN
         self.number: int | None = None
-        self.at = BEFORE_ALL
+        self.at = beginning_of(round)
         self.their_at = BEFORE_ALL
+        self.listens_in = -1
+        self.are_apart = False
         self.detector = FailureDetector(timing, now)
         self._say = say
         self._tell = tell
@@ -228,8 +239,9 @@ class Session:
             self.detector.begin_anew(now)
             self._hello_after = self.timing.hello
             self._began = now
-            self.their_at = BEFORE_ALL
+            self.their_at, self.listens_in = BEFORE_ALL, -1
             self.change(Phase.UNKNOWN, "restarted")
+        self.their_at = max(self.their_at, beginning_of(hello.round))
         self._say(Welcome(session, max(0, self.at.round), mark_of(hello.data)))
         if self.me.data is not None and hello.data:
             self.me.data.learn(Statement.from_words(hello.data))
@@ -279,6 +291,36 @@ class Session:
         known = self.number is not None and self._welcomed
         if known and self.phase in (Phase.UNKNOWN, Phase.DOWN, Phase.SUSPECT, Phase.LEFT):
             self.change(Phase.UP, "connected")
+
+    # --- who is left behind -----------------------------------------------------------------------
+
+    # Who is many rounds behind is not waited for. It learns that, and rejoins in a round in which
+    # it takes values and sends none. A neighbour that was never done without is not behind,
+    # whatever it told last: on graphs that change, peers may be many rounds apart.
+
+    def rejoin(self, round: int) -> None:
+        """We go on in ``round``, and leave out all before it."""
+        self.at = beginning_of(round)
+        if self.number is not None:
+            self._say(Rejoin(round))
+
+    def rejoined(self, message: Rejoin) -> None:
+        """The neighbour goes on in that round."""
+        self.listens_in = max(self.listens_in, message.round)
+        self.their_at = max(self.their_at, beginning_of(message.round))
+
+    def left_behind(self, t: Moment) -> str:
+        """Why the neighbour will not be there at ``t``; empty where it may be."""
+        if t.round < self.listens_in:
+            return f"it goes on in round {self.listens_in + 1}"
+        lag = t.round - self.their_at.round if self.their_at > BEFORE_ALL else 0
+        if self.are_apart and self.phase is Phase.UP and lag > self.timing.catch_up:
+            return f"it is {lag:,} rounds behind"
+        return ""
+
+    def lead(self) -> int:
+        """Rounds that the neighbour has completed, if it went on without us and is there; or -1."""
+        return self.their_at.round if self.are_apart and self.phase is Phase.UP else -1
 
     # --- liveness ---------------------------------------------------------------------------------
 
@@ -334,5 +376,5 @@ class Session:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
             self.greet(now)
-        elif self.detector.is_ping_due(now):
+        elif self.detector.is_ping_due(now, often=self.are_apart):
             self._say(Ping(self.at, self.detector.ping(now)))

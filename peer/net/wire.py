@@ -16,7 +16,7 @@ import msgpack
 from peer.effects import Moment
 
 MAGIC = "hearsay"
-VERSION = 3
+VERSION = 4
 HEADER_LIMIT = 2048
 """Bytes of a header, at most."""
 
@@ -130,10 +130,19 @@ class Probe:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-Message = Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave | Probe
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """I was left behind, and go on in this round: I take values in it, and send no net's."""
+
+    round: int
+
+
+Message = (
+    Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave | Probe | Rejoin
+)
 
 TYPES: tuple[type[Message], ...] = (
-    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe,
+    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort")
 """more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from peer.compute.combine import StreamingCombine, combine
-from peer.compute.compressed_combine import compress, decompress
+from peer.compute.combine import StreamingCombine, combine, listening_weights
+from peer.compute.compressed_combine import compress, decoded_values, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.data.agreement import Agreed
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
-from peer.net.endpoint import Arriving, Outcome, Part
+from peer.net.away.failure_detector import Timing
+from peer.net.away.late_comer import LateComer
+from peer.net.commands import Part
+from peer.net.endpoint import Arriving, Outcome
 from peer.net.io_thread import IoThread
-from peer.net.letters import PREFIX, pack, unpack
+from peer.net.transfer.letters import PREFIX, pack, unpack
 from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
@@ -51,6 +54,8 @@ class ZmqDriver:
         agree: is called with the classes that all peers have agreed on, before the program starts;
             None where there is nothing to agree on.
 
+        catch_up: rounds; who is further behind than that leaves them out.
+
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
     """
@@ -62,6 +67,7 @@ class ZmqDriver:
         report: Callable[[Report], bool],
         stop: threading.Event,
         agree: Callable[[Agreed], None] | None = None,
+        catch_up: int = Timing.catch_up,
     ) -> None:
         self.peer = peer
         self.io = io
@@ -71,6 +77,7 @@ class ZmqDriver:
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
+        self._late = LateComer(catch_up)
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
@@ -112,7 +119,7 @@ class ZmqDriver:
                     case Report():
                         if not self.report(effect) and effect.round < program.rounds:
                             return False
-                        result = None
+                        result = self._go_on(effect.round, program.rounds)
                     case Now():
                         result = time.monotonic()
                     case Sleep(seconds):
@@ -121,10 +128,39 @@ class ZmqDriver:
                     case _:
                         result = carry_out(effect, self.peer.state)
 
+    def _go_on(self, round: int, rounds: int) -> int | None:
+        """Where the others went on without this peer and are far ahead: the round to join them."""
+        ahead = self.io.furthest
+        target = self._late.target(round, ahead, rounds)
+        if target is not None:
+            self.io.go_on(target)
+            self.io.log(
+                f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}, "
+                "with what the neighbours have by then"
+            )
+        return target
+
+    def _listen(self, effect: Combine) -> frozenset[int]:
+        """Take the mean of the neighbours' values; returns those that sent none."""
+        state, net = self.peer.state, effect.net
+        self.io.begin({k: Part(effect.moments[k], net, None) for k in effect.weights})
+        outcome = self._wait()
+        if state.codec is None:
+            received = {k: _floats(value) for k, value in outcome.received.items()}
+        else:
+            received = decoded_values(state, net, outcome.received)
+        w = state.nets[net].arena.vector
+        on_device = {k: value.to(w.device) for k, value in received.items()}
+        combine(w, None, on_device, listening_weights(received, effect.weights))
+        self._late.heard(bool(received))
+        return frozenset(effect.weights.keys() - received.keys())
+
     def _combine(self, effect: Combine) -> Any:
         """Swap with the neighbours; returns those that stayed away, and what was done meanwhile."""
         if not effect.weights:
             return _both(effect, frozenset(), self._meanwhile(effect))
+        if effect.listens:
+            return self._listen(effect)
         if self.peer.state.codec is not None:
             return self._combine_compressed(effect)
         w = self.peer.state.nets[effect.net].arena.vector

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peer.compute.compressed_combine import Coding
 from peer.data import Description, load_source, partition
 from peer.data.agreement import Agreed, Agreement, in_words
 from peer.data.classes import shown
@@ -23,11 +22,9 @@ from peer.experiment.addresses import where_to_listen
 from peer.experiment.traits import traits
 from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
 from peer.net.endpoint import Endpoint
-from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread, Status
 from peer.net.isolation import Isolated
 from peer.net.keys import keys_folder
-from peer.net.link import Link
 from peer.net.sockets import Sockets
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
@@ -35,6 +32,7 @@ from peer.program import Program
 from peer.quality.quality_log import QualityLog
 from peer.runtime.course import Course
 from peer.runtime.identity import identify, security_of
+from peer.runtime.links import make_links
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
 from peer.state import PeerState, make_state
@@ -201,14 +199,8 @@ class PeerProcess:
         agreed = state.class_names if is_resumed else None
         me = identify(experiment, state, self._source, workers, agreed, now)
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
-        sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
-        timing = Timing.within(experiment.start_timeout, experiment.deadline)
         checksum = experiment.checksum and security is None
-        coding = None
-        if experiment.codec is not None:
-            layouts = {name: net.arena.layout for name, net in state.nets.items()}
-            coding = Coding(experiment.compression.name, experiment.codec, layouts)
-        links = {k: Link(me, k, sizes, timing, checksum, now, coding) for k in neighbours}
+        links = make_links(experiment, state, me, neighbours, checksum, now)
         isolation = None if experiment.alone else experiment.isolation or 10 * experiment.deadline
         endpoint = Endpoint(links, addresses, now, isolation)
         return IoThread(sockets, endpoint, self.log, self._isolated)
@@ -309,7 +301,9 @@ class PeerProcess:
 
         with recorder, loggers, self.quality or contextlib.nullcontext():
             agree = None if self._agreement is None else self._take_classes
-            driver = ZmqDriver(self.peer, self.io, report, self.stop.asked, agree)
+            driver = ZmqDriver(
+                self.peer, self.io, report, self.stop.asked, agree, self.experiment.catch_up
+            )
             try:
                 completed = driver.run(self.program, experiment.threads, experiment.deadline)
             except Stopped:

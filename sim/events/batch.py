@@ -28,6 +28,7 @@ class ProgressUpdate(NamedTuple):
         at: virtual time.
         round: rounds that it has completed.
         finished: whether its coroutine has ended.
+        listens_in: the round in which, left behind before, it takes values and sends no net's; -1.
         settled: the exchanges that it has just settled, by neighbour.
     """
 
@@ -35,6 +36,7 @@ class ProgressUpdate(NamedTuple):
     at: float
     round: int
     finished: bool
+    listens_in: int
     settled: Mapping[int, Moment]
 
 

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 import torch
 
-from peer.compute.compressed_combine import compress, decompress
+from peer.compute.combine import listening_weights
+from peer.compute.compressed_combine import compress, decoded_values, decompress
 from peer.effects import Combine, Effect, Exchange, Letter, Now, Post, Report, Sleep
-from peer.net.letters import pack, unpack
+from peer.net.transfer.letters import pack, unpack
 from peer.net.wire import WireError
 from peer.peer import Peer
 from peer.program import Program
@@ -52,6 +53,7 @@ class EventDriver:
         observer: is told of every completed round.
         engine: computes; one peer at a time by default.
         synchroniser: runs events and delivers messages; by default, all peers are in this process.
+        catch_up: rounds; a peer that was away, and is further behind, leaves them out.
 
     Attributes:
         peers: the same peers, as they are simulated.
@@ -69,6 +71,7 @@ class EventDriver:
         observer: Observer | None = None,
         engine: Engine | None = None,
         synchroniser: Synchroniser | None = None,
+        catch_up: int = 10,
     ) -> None:
         self.engine: Engine = engine or OneByOne()
         self.network = network
@@ -77,7 +80,10 @@ class EventDriver:
         self.peers = {k: SimulatedPeer(peer, program.start(peer)) for k, peer in peers.items()}
         self.queue = EventQueue()
         self.pauses = Pauses(self.peers)
-        self.exchanges = Exchanges(self.peers, network, deadline, self.queue, self._settled)
+        self.rounds = program.rounds
+        self.exchanges = Exchanges(
+            self.peers, network, deadline, self.queue, self._settled, catch_up
+        )
 
     def run(self, paused: Callable[[int], int | None] | None = None) -> None:
         """Carry out everything, in the order of virtual time.
@@ -167,7 +173,8 @@ class EventDriver:
                         self.pauses.held.append(peer)
                     else:
                         # As an event of its own: all that are as far report before one goes on.
-                        self._resume_at(peer, time)
+                        until = min(self.rounds, self.pauses.after or self.rounds)
+                        self._resume_at(peer, time, self.exchanges.go_on_in(peer, until))
                     return
                 case Now():
                     result = time
@@ -186,6 +193,8 @@ class EventDriver:
     def _exchange(self, peer: SimulatedPeer, effect: Combine | Exchange) -> None:
         """Begin an exchange, and the local steps that are taken meanwhile."""
         pending = PendingExchange(effect, _outgoing(peer, effect), peer.now)
+        if isinstance(effect, Combine) and peer.state.codec is not None:
+            pending.says_all = peer.state.codec.is_whole
         if isinstance(effect, Combine) and effect.meanwhile is not None:
             pending.ready += self.network.compute(peer.state, effect.meanwhile)
             pending.meanwhile = self.engine.submit(peer, effect.meanwhile)
@@ -218,6 +227,8 @@ class EventDriver:
         self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
     ) -> frozenset[int]:
         """Submit the combine; returns the neighbours who took no part in it."""
+        if effect.listens:
+            return self._listen(peer, pending, effect)
         if peer.state.codec is not None:
             return self._combine_compressed(peer, pending, effect)
         received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
@@ -227,6 +238,20 @@ class EventDriver:
                 own = peer.snapshot(effect.net)  # unchanged since it was sent: the peer has waited
             self.engine.combine(peer, effect, own, received)
         return frozenset(pending.missing)
+
+    def _listen(
+        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
+    ) -> frozenset[int]:
+        """Take the mean of the values that came; returns the neighbours who sent none."""
+        received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
+        if peer.state.codec is not None:
+            came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
+            values = decoded_values(peer.state, effect.net, came)
+            received = {k: Snapshot.of_value(q) for k, q in values.items()}
+        if received:
+            scaled = replace(effect, weights=listening_weights(received, effect.weights))
+            self.engine.combine(peer, scaled, peer.snapshot(effect.net), received)
+        return frozenset(effect.weights.keys() - received.keys())
 
     def _combine_compressed(
         self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
@@ -244,6 +269,8 @@ class EventDriver:
 def _outgoing(peer: SimulatedPeer, effect: Combine | Exchange) -> dict[int, Value]:
     """The value for each neighbour; equal values are one object, which is sent once a rank."""
     if isinstance(effect, Combine):
+        if effect.listens:
+            return {}
         if peer.state.codec is not None:
             return dict(compress(peer.state, effect.net, effect.weights))
         return dict.fromkeys(effect.weights, peer.snapshot(effect.net))

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from peer.effects import BEFORE_ALL, Moment
+from peer.effects import BEFORE_ALL, Combine, Moment
+from peer.net.away.late_comer import LateComer
 from sim.environment.network import SUSPECT_AFTER, NetworkModel, Transmission
 from sim.events.batch import Batch, ProgressUpdate, Withdrawal
 from sim.events.event_queue import EventQueue
@@ -32,6 +33,8 @@ class Exchanges:
         deadline: seconds after which an absent neighbour's weight stays on oneself.
         queue: where arrivals and deadlines are scheduled.
         settled: is called when a peer's exchange is settled with every neighbour.
+        catch_up: rounds; a neighbour that was done without, and is further behind, is not waited
+            for.
     """
 
     def __init__(
@@ -41,14 +44,18 @@ class Exchanges:
         deadline: float,
         queue: EventQueue,
         settled: Callable[[SimulatedPeer, PendingExchange], None],
+        catch_up: int,
     ) -> None:
         self.peers = peers
         self.network = network
         self.deadline = deadline
+        self.catch_up = catch_up
         self._queue = queue
         self._settled = settled
         self._batch = Batch()
         self._progress: defaultdict[int, NeighbourProgress] = defaultdict(NeighbourProgress)
+        self._apart: defaultdict[int, set[int]] = defaultdict(set)  # who did without whom
+        self._late_comers: dict[int, LateComer] = {}
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # by whom they wait for
 
     def go_on_from(self, round: int, peers: Iterable[int]) -> None:
@@ -71,8 +78,12 @@ class Exchanges:
             self.announce(peer, peer.now, skipped)
         for neighbour, t in sorted(pending.moments.items()):
             arrived = peer.inbox.pop((neighbour, t), None)
-            if neighbour in pending.awaited:
-                if arrived is not None:
+            if self._is_left_behind(peer, neighbour, t):
+                pending.leave_behind(neighbour, peer.now)
+            elif neighbour in pending.awaited:
+                if pending.is_of_nets and self._progress[neighbour].listens_in == t.round:
+                    pending.do_without(neighbour, peer.now)
+                elif arrived is not None:
                     self._receive(peer, pending, neighbour, *arrived)
                 elif self._progress[neighbour].is_past(peer.id, t):
                     pending.do_without(neighbour, peer.now)  # it went on without this peer
@@ -82,6 +93,45 @@ class Exchanges:
         peer.bytes_out += sum([value.nbytes for value in outgoing.values()])
         self._batch.transmissions += self.network.send(*sending, outgoing, pending.wanted)
         self._resume_if_settled(peer)
+
+    # --- who is left behind -----------------------------------------------------------------------
+
+    def _is_left_behind(self, peer: SimulatedPeer, neighbour: int, t: Moment) -> bool:
+        """Whether the neighbour was done without, is back, and has many rounds to make up."""
+        if neighbour not in self._apart.get(peer.id, ()):
+            return False
+        is_there = self.network.back_at(neighbour, peer.now) <= peer.now
+        return is_there and t.round - self._progress[neighbour].round > self.catch_up
+
+    def go_on_in(self, peer: SimulatedPeer, rounds: int) -> int | None:
+        """The round in which a peer goes on that was done without, and is far behind.
+
+        Args:
+            peer: it has just completed a round.
+            rounds: of the whole program, or until all peers wait for each other.
+        """
+        apart = self._apart.get(peer.id)
+        if not apart:
+            return None
+        there = [k for k in apart if self.network.back_at(k, peer.now) <= peer.now]
+        known = [self._progress[k].round for k in there if not self._progress[k].finished]
+        late_comer = self._late_comers.setdefault(peer.id, LateComer(self.catch_up))
+        target = late_comer.target(peer.facade.round, max(known, default=-1), rounds)
+        if target is not None:
+            peer.inbox = {key: value for key, value in peer.inbox.items() if key[1].round >= target}
+            update = ProgressUpdate(peer.id, peer.now, target, False, target, {})
+            self._batch.updates.append(update)
+        return target
+
+    def _swapped(self, peer: SimulatedPeer, pending: PendingExchange) -> None:
+        """Remember who was done without; note whether a late comer has heard anything."""
+        apart = self._apart[peer.id]
+        apart.difference_update(pending.moments.keys() - pending.missing)
+        apart.update(pending.missing)
+        if isinstance(pending.effect, Combine) and pending.effect.listens:
+            self._late_comers[peer.id].heard(bool(pending.received))
+
+    # --- how far a peer is ------------------------------------------------------------------------
 
     def _skipped(self, peer: SimulatedPeer, pending: PendingExchange) -> dict[int, Moment]:
         """By neighbour, the last exchange that this peer leaves out before the one at hand.
@@ -101,7 +151,7 @@ class Exchanges:
         self, peer: SimulatedPeer, at: float, settled: Mapping[int, Moment] | None = None
     ) -> None:
         """Tell the others how far a peer is, and which exchange it has just settled."""
-        update = ProgressUpdate(peer.id, at, peer.facade.round, peer.finished, settled or {})
+        update = ProgressUpdate(peer.id, at, peer.facade.round, peer.finished, -1, settled or {})
         self._batch.updates.append(update)
 
     def collect_batch(self) -> Batch:
@@ -152,6 +202,7 @@ class Exchanges:
         for update in batch.updates:
             progress = self._progress[update.peer]
             progress.round, progress.finished = update.round, update.finished
+            progress.listens_in = max(progress.listens_in, update.listens_in)
             progress.settled.update(update.settled)
         concerned: set[int] = set()
         for transmission in sorted(batch.transmissions, key=lambda each: each.sender):
@@ -232,6 +283,8 @@ class Exchanges:
         pending = peer.pending
         if pending is not None and pending.is_settled:
             peer.pending = None
+            if pending.missing or self._apart.get(peer.id):
+                self._swapped(peer, pending)
             announce = partial(self.announce, peer, pending.ready, pending.moments)
             self._queue.schedule(pending.ready, announce)
             self._settled(peer, pending)

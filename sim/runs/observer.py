@@ -95,22 +95,29 @@ class LocalDisagreement:
     Args:
         peers: how many there are.
         write: takes a round and its disagreement by net.
+        wants: which rounds are measured.
+        begins: rounds that all had completed before.
     """
 
-    def __init__(self, peers: int, write: Callable[[int, dict[str, float]], None]) -> None:
+    def __init__(
+        self,
+        peers: int,
+        write: Callable[[int, dict[str, float]], None],
+        wants: Callable[[int], bool],
+        begins: int = 0,
+    ) -> None:
         self.write = write
-        self._snapshots = RoundSnapshots(PAIR, peers)
+        self._snapshots = RoundSnapshots(PAIR, peers, wants, begins)
 
     def reported(self, peer: SimulatedPeer, round: int) -> None:
         """``peer`` has completed ``round``; after the last one, measure and write."""
-        found = self._snapshots.add(peer, round)
-        if found is not None:
+        for completed, found in self._snapshots.add(peer, round):
             of_nets: dict[str, float] = {
                 name: snapshot_disagreement(found[name], layout)
                 for name, layout in peer.state.gan.layouts.items()
                 if len(found[name]) > 1
             }
-            self.write(round, of_nets)
+            self.write(completed, of_nets)
 
 
 def snapshot_disagreement(arenas: Sequence[Snapshot], layout: Layout) -> float:

@@ -109,7 +109,16 @@ def make_driver(
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
     network = network or NetworkModel(experiment)
-    return EventDriver(peers, program, network, experiment.deadline, observer, engine, synchroniser)
+    return EventDriver(
+        peers,
+        program,
+        network,
+        experiment.deadline,
+        observer,
+        engine,
+        synchroniser,
+        experiment.catch_up,
+    )
 
 
 def quality_log(experiment: Experiment, program: Program, path: Path) -> QualityLog | None:

@@ -197,7 +197,9 @@ def run_rank(
 
     layouts = next(iter(states.values())).gan.layouts
     lengths: dict[str, int] = {net: layout.trained for net, layout in layouts.items()}
-    shared = SharedDisagreement(communicator, lengths, len(states), write_disagreement)
+    shared = SharedDisagreement(
+        communicator, lengths, len(states), write_disagreement, recorder.wants, start.round
+    )
     with communicator.raising_together():
         quality = quality_log(experiment, program, folder / f"quality-{rank}.jsonl")
         loggers = open_loggers(experiment, folder)

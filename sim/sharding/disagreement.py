@@ -24,6 +24,8 @@ class SharedDisagreement:
         lengths: of an arena's part that is measured, its parameters, by net.
         peers: how many peers live on this rank.
         write: takes a round and its disagreement by net; is called on every rank.
+        wants: which rounds are measured.
+        begins: rounds that all had completed before.
 
     Attributes:
         reached: how many measured rounds all peers of this rank have completed.
@@ -35,24 +37,25 @@ class SharedDisagreement:
         lengths: Mapping[str, int],
         peers: int,
         write: Callable[[int, dict[str, float]], None],
+        wants: Callable[[int], bool],
+        begins: int = 0,
     ) -> None:
         self.communicator = communicator
         self.lengths = lengths
         self.write = write
         self.reached = 0
         self._measured = 0
-        self._snapshots = RoundSnapshots(tuple(lengths), peers)
+        self._snapshots = RoundSnapshots(tuple(lengths), peers, wants, begins)
         self._waiting: deque[tuple[int, dict[str, np.ndarray]]] = deque()
 
     def reported(self, peer: SimulatedPeer, round: int) -> None:
         """``peer`` has completed ``round``."""
-        found = self._snapshots.add(peer, round)
-        if found is not None:
+        for completed, found in self._snapshots.add(peer, round):
             sums = {
                 name: arena_sums([arena.tensor[:length] for arena in found[name]], length)
                 for name, length in self.lengths.items()
             }
-            self._waiting.append((round, sums))
+            self._waiting.append((completed, sums))
             self.reached += 1
 
     @property

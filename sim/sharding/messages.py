@@ -48,9 +48,9 @@ def unpack_batch(message: RankMessage) -> Batch:
         batch.transmissions.append(sent._replace(t=Moment(*sent.t)))
     for sender, receiver, t in content["withdrawals"]:
         batch.withdrawals.append(Withdrawal(sender, receiver, Moment(*t)))
-    for peer, at, round, finished, settled in content["updates"]:
+    for peer, at, round, finished, listens_in, settled in content["updates"]:
         moments = {neighbour: Moment(*t) for neighbour, *t in settled}
-        batch.updates.append(ProgressUpdate(peer, at, round, finished, moments))
+        batch.updates.append(ProgressUpdate(peer, at, round, finished, listens_in, moments))
     return batch
 
 

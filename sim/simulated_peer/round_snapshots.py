@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sim.simulated_peer.simulated_peer import SimulatedPeer
 from sim.simulated_peer.snapshots import Snapshot
 
+Nets = dict[str, list[Snapshot]]
+"""By net, the snapshots of those who hold one and completed the round, in their order."""
+
 
 class RoundSnapshots:
-    """Collects snapshots of every round until the last peer has completed it.
+    """Collects snapshots of rounds until the last peer has completed them.
 
-    Peers complete a round at different times, and go on training.
+    Peers complete a round at different times, and go on training. One that was left behind leaves
+    rounds out: it has no part in them.
 
     Args:
         nets: the names of the nets to collect.
         peers: how many peers there are.
+        wants: of which rounds snapshots are taken.
+        begins: rounds that all had completed before.
     """
 
-    def __init__(self, nets: Sequence[str], peers: int) -> None:
+    def __init__(
+        self, nets: Sequence[str], peers: int, wants: Callable[[int], bool], begins: int = 0
+    ) -> None:
         self.nets = nets
         self.peers = peers
-        self._taken: dict[int, dict[str, list[Snapshot]]] = {}
-        self._counts: Counter[int] = Counter()
+        self.wants = wants
+        self.begins = begins
+        self._taken: dict[int, Nets] = {}
+        self._newest: dict[int, int] = {}  # of each peer, the round that it was added in
 
-    def add(self, peer: SimulatedPeer, round: int) -> dict[str, list[Snapshot]] | None:
-        """Add the nets of ``peer``, which has just completed ``round``.
+    def add(self, peer: SimulatedPeer, round: int) -> list[tuple[int, Nets]]:
+        """Add the nets of ``peer``, which has just completed ``round``, one that is wanted.
 
         Returns:
-            By net, the snapshots of the peers that hold one, in the order in which they came, if
-            ``peer`` was the last; else None.
+            The rounds with their nets that all peers have by now completed or left out.
         """
-        taken = self._taken.setdefault(round, {name: [] for name in self.nets})
-        for name, arenas in taken.items():
+        before = self._newest.get(peer.id, self.begins)
+        for each in range(before + 1, round + 1):
+            if self.wants(each) and each not in self._taken:
+                self._taken[each] = {name: [] for name in self.nets}
+        for name, arenas in self._taken[round].items():
             if name in peer.state.nets:
                 arenas.append(peer.snapshot(name))
-        self._counts[round] += 1
-        if self._counts[round] < self.peers:
-            return None
-        del self._counts[round]
-        return self._taken.pop(round)
+        self._newest[peer.id] = round
+        if len(self._newest) < self.peers:
+            return []
+        least = min(self._newest.values())
+        return [(each, self._taken.pop(each)) for each in sorted(self._taken) if each <= least]

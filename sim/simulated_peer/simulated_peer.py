@@ -25,6 +25,7 @@ class PendingExchange:
         ready: virtual time at which the last of what has arrived so far arrived.
         received: values that arrived, by sender.
         missing: neighbours whose value is not waited for any more, or who will not use ours.
+        says_all: whether a net's value, as it is coded, says all of the net.
         meanwhile: gives the result of local steps that are taken while values are on their way.
         wanted: neighbours who send a value.
         awaited: those of them from whom nothing has arrived yet.
@@ -37,6 +38,7 @@ class PendingExchange:
     received: dict[int, Value] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
     meanwhile: Callable[[], Any] | None = None
+    says_all: bool = True
 
     def __post_init__(self) -> None:
         effect = self.effect
@@ -59,6 +61,16 @@ class PendingExchange:
         self.awaited.discard(sender)
         self.received[sender] = value
         self.ready = max(self.ready, arrival)
+
+    @property
+    def is_of_nets(self) -> bool:
+        """Whether each value says all of a net, so that who joins anew may take it as it is."""
+        return isinstance(self.effect, Combine) and self.says_all
+
+    def leave_behind(self, neighbour: int, since: float) -> None:
+        """Neither wait for a neighbour nor send to it."""
+        self.outgoing = {k: value for k, value in self.outgoing.items() if k != neighbour}
+        self.do_without(neighbour, since)
 
     def do_without(self, neighbour: int, since: float) -> None:
         """Stop waiting, at ``since``, for a neighbour's value, or for it to receive ours."""
@@ -113,11 +125,13 @@ class NeighbourProgress:
     Attributes:
         round: rounds that it has completed.
         finished: whether its coroutine has ended.
+        listens_in: the round in which, left behind before, it takes values and sends no net's.
         settled: the moment of the exchange that it settled last, by neighbour.
     """
 
     round: int = 0
     finished: bool = False
+    listens_in: int = -1
     settled: dict[int, Moment] = field(default_factory=dict)
 
     def is_past(self, neighbour: int, t: Moment) -> bool:

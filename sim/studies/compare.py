@@ -8,8 +8,10 @@ as they are.
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
+import shutil
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from torch import nn
 
 import algorithms
@@ -30,14 +31,16 @@ from peer.experiment.yaml_file import read_mapping
 from peer.quality.mixture import final_generator
 from peer.quality.scorer import Score
 from peer.state.checkpoint import write_json
-from peer.state.recorder import prepare_run_dir
+from peer.state.recorder import latest_run, prepare_run_dir
 from sim.api import run
 from sim.metrics.pace import convergence_gain, time_to_score
 from sim.metrics.quality import evaluate_generators
 from sim.records.quality_log import QualityCurve, final_scores, read_quality_log
-from sim.reporting.tables import format_bytes, format_distance, format_time
 from sim.runs.simulate import check_states
 from topology.errors import InputNote, UserError
+
+OUTCOME = "outcome.json"
+"""In a run's folder, once it is over and judged."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def compare(
     processes: int = 1,
     notify: Callable[[Outcome], None] | None = None,
     engine: str = "event",
+    resume: bool = False,
 ) -> list[Outcome]:
     """Run everything, each in its own folder under ``folder``, and judge it.
 
@@ -162,12 +166,21 @@ def compare(
         processes: how many run at once.
         notify: is called with each outcome as it comes.
         engine: as of :func:`sim.runs.simulate`; each run computes in one thread.
+        resume: keep the runs in ``folder`` that are over; one that was broken off begins anew.
+
+    Raises:
+        UserError: with ``resume``, a run in ``folder`` is of another experiment.
     """
     outcomes = []
     tasks = [
         (system, seed, experiment.resolved(), str(folder / _slug(system, seed)), engine)
         for (system, seed), experiment in comparison.experiments.items()
     ]
+    if resume:
+        for _, _, keys, of, _ in tasks:
+            _kept(keys, Path(of), engine)  # refused before anything runs
+            if not (Path(of) / OUTCOME).exists() and (Path(of) / "experiment.yaml").exists():
+                shutil.rmtree(of)
     if processes == 1:
         for task in tasks:
             outcomes.append(_run(*task))
@@ -211,11 +224,39 @@ def _slug(system: str, seed: int) -> str:
 
 
 def _run(system: str, seed: int, keys: Mapping[str, Any], folder: str, engine: str) -> Outcome:
-    """Run and judge one system with one seed, here; notes on its data were said before."""
+    """Run and judge one system with one seed, here, unless that is done already."""
+    kept = _kept(keys, Path(folder), engine)
+    if kept is not None:
+        return kept
     experiment = from_mapping(keys)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputNote)
-        return _judged(system, seed, experiment, folder, engine)
+        warnings.simplefilter("ignore", InputNote)  # notes on its data were said before
+        outcome = _judged(system, seed, experiment, folder, engine)
+    record = {"engine": engine, "experiment": keys, "outcome": asdict(outcome)}
+    write_json(Path(folder) / OUTCOME, record)
+    return outcome
+
+
+def _kept(keys: Mapping[str, Any], folder: Path, engine: str) -> Outcome | None:
+    """What a run that is over came to; None where there is none.
+
+    Raises:
+        UserError: it is of another experiment, or engine; or damaged.
+    """
+    if not (folder / OUTCOME).is_file():
+        return None
+    try:
+        record = json.loads((folder / OUTCOME).read_text())
+        found = record["engine"], record["experiment"]
+        outcome = Outcome(**record["outcome"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"--resume: {folder / OUTCOME} is damaged; remove it") from None
+    if found != (engine, json.loads(json.dumps(keys))):
+        raise UserError(
+            f"--resume: {folder} holds a run of another experiment or engine; name another "
+            "--run-dir, or remove it"
+        )
+    return outcome
 
 
 def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:
@@ -298,69 +339,18 @@ def quality_curves_of(
     return series
 
 
-def comparison_table(outcomes: Sequence[Outcome], classes: int | None = None) -> Table:
-    """A row a system; mean and standard deviation over seeds."""
-    table = Table(caption=_caption(outcomes))
-    predicted = any(outcome.virtual_seconds is not None for outcome in outcomes)
-    target = next((o.target for o in outcomes if o.target is not None), None)
-    gains = any(outcome.gain is not None for outcome in outcomes)
-    measure = outcomes[0].measure.upper() if outcomes else "CFID"
-    owns = any(outcome.own_distance is not None for outcome in outcomes)
-    headings = ["system", "judged by", "rounds", "covers", measure]
-    headings += [f"{measure} to own"] * owns + ["sent", "seconds"]
-    headings += ["predicted"] * predicted
-    if target is not None:
-        unit = "" if predicted else ", rounds"
-        headings.append(f"to {measure} {format_distance(target)}{unit}")
-    headings += ["gain"] * gains
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "system" else "right")
-    for system in dict.fromkeys(outcome.system for outcome in outcomes):
-        of = [outcome for outcome in outcomes if outcome.system == system]
-        table.add_row(
-            system,
-            f"{of[0].judged} generator{'s' * (of[0].judged != 1)}",
-            f"{of[0].rounds:,}",
-            spread([o.covered for o in of], "{:.3g}".format),
-            spread([o.distance for o in of], format_distance),
-            *[spread([o.own_distance for o in of], format_distance)] * owns,
-            format_bytes(statistics.fmean(o.bytes_out for o in of)),
-            f"{statistics.fmean(o.seconds for o in of):.0f}",
-            *[spread([o.virtual_seconds for o in of], format_time)] * predicted,
-            *[_reached(of, predicted)] * (target is not None),
-            *[spread([o.gain for o in of], "{:.2f}".format)] * gains,
-        )
-    return table
+def comparison_folder(run_dir: Path | None, files: Sequence[Path], resume: bool = False) -> Path:
+    """Where a comparison goes: the folder given, or the next free one under ``runs``.
 
+    With ``resume`` it is the latest one that is there.
 
-def _reached(of: Sequence[Outcome], predicted: bool) -> str:
-    if predicted:
-        return spread([o.time_to_target for o in of], format_time)
-    return spread([o.rounds_to_target for o in of], "{:,.0f}".format)
-
-
-def spread(values: Sequence[float | None], form: Callable[[float], str]) -> str:
-    """Mean, and standard deviation where there are several."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    mean = form(statistics.fmean(known))
-    return mean if len(known) == 1 else f"{mean} \u00b1 {form(statistics.stdev(known))}"
-
-
-def _caption(outcomes: Sequence[Outcome]) -> str:
-    seeds = sorted({outcome.seed for outcome in outcomes})
-    many = f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}; "
-    words = "covers: classes of the poorest generator judged"
-    if any(outcome.virtual_seconds is not None for outcome in outcomes):
-        words += "; seconds: of this machine; predicted: virtual time on the experiment's devices"
-    if any(outcome.gain is not None for outcome in outcomes):
-        words += (
-            f"; gain: times sooner than {outcomes[0].system} at its best distance, in virtual time"
-        )
-    return (many if len(seeds) > 1 else "") + words
-
-
-def comparison_folder(run_dir: Path | None, files: Sequence[Path]) -> Path:
-    """Where a comparison goes: the folder given, or the next free one under ``runs``."""
+    Raises:
+        UserError: it cannot be made, or there is none to go on with.
+    """
+    if resume and run_dir is None:
+        run_dir = latest_run(files[0].stem)
+        if run_dir is None:
+            raise UserError(
+                f"--resume: there is no run runs/{files[0].stem}-N here; name its --run-dir"
+            )
     return prepare_run_dir(run_dir, files[0].stem)

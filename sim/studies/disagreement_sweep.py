@@ -163,13 +163,14 @@ class _Measurements:
     noise: list[float] = field(default_factory=list)  # squared distances of mini-batch gradients
 
     def __post_init__(self) -> None:
-        self._snapshots = RoundSnapshots((NET,), len(self.states))
+        self._snapshots = RoundSnapshots((NET,), len(self.states), bool)
 
     def reported(self, peer: SimulatedPeer, report: Report) -> None:
         """One peer has completed a round."""
-        found = self._snapshots.add(peer, report.round)
-        if found is not None and report.round > self.transient:
-            self.disagreement.append(snapshot_disagreement(found[NET], peer.state.gan.layouts[NET]))
+        layout = peer.state.gan.layouts[NET]
+        for round, found in self._snapshots.add(peer, report.round):
+            if round > self.transient:
+                self.disagreement.append(snapshot_disagreement(found[NET], layout))
         if report.round % self.every == 0:
             self._measure_gradients(peer.state)
 

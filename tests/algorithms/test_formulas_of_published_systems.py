@@ -7,9 +7,11 @@ replayed from twins of the peers, whose streams give the same numbers.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Coroutine
 from decimal import Decimal, localcontext
 from operator import mul
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from torch.nn.functional import softplus
 
 import algorithms
+import sim
 from algorithms.distributed_gan.average_output import Aggregate, aggregate
 from algorithms.distributed_gan.selective_update import Selection, dense, largest, select
 from algorithms.partners import derangement
@@ -367,6 +370,18 @@ def test_the_generator_travels_from_user_to_user() -> None:
     assert torch.allclose(flat(G, got[0], "generator"), vector(got[0], "generator"), atol=1e-6)
 
 
+@pytest.mark.parametrize("approach", ["average_output", "sequential"])
+def test_the_server_records_the_loss_of_its_generator(approach: str, tmp_path: Path) -> None:
+    algorithm = {"name": "distributed_gan", "approach": approach, "rounds": 2}
+    keys = PLAIN | {"algorithm": algorithm, "metrics": {"every": 1}}
+    sim.run(keys, run_dir=tmp_path / "run", report=False)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    records = [record for line in lines if (record := json.loads(line)).get("losses") is not None]
+    noted = {(r["peer"], r["round"]): r["generator_loss"] for r in records if "generator_loss" in r}
+    assert set(noted) == {(0, 1), (0, 2)}
+    assert all(0.3 < loss < 3 for loss in noted.values())  # -log D(G(z)), D near a half
+
+
 def server_of(loss: str) -> Peer:
     keys = PLAIN | {"loss": loss, "algorithm": {"name": "distributed_gan", "rounds": 1}}
     experiment = from_mapping(keys)
@@ -375,16 +390,18 @@ def server_of(loss: str) -> Peer:
 
 def test_f2u_listens_to_the_most_forgiving_and_f2a_lies_between() -> None:
     phi = torch.tensor([[0.2, 0.9, 0.1], [0.7, 0.3, 0.1]])
-    most = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="max"))
+    most, _ = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="max"))
     expected = torch.zeros(2, 3)
     expected[0, 1], expected[1, 0] = 2 * (0.9 - 1) / 2, 2 * (0.7 - 1) / 2
     assert torch.allclose(most, expected)
-    mean = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="mean"))
-    flat_ = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="softmax", start=0.0))
+    mean, _ = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="mean"))
+    flat_, _ = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="softmax", start=0.0))
     assert torch.allclose(mean, flat_)
-    sharp = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="softmax", start=500.0))
+    sharp, _ = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(by="softmax", start=500.0))
     assert torch.allclose(sharp, most, atol=1e-4)
-    weighted = aggregate(server_of("lsgan"), [1, 2, 3], phi, Aggregate(v={1: 1.0, 2: 0.0, 3: 1.0}))
+    weighted, _ = aggregate(
+        server_of("lsgan"), [1, 2, 3], phi, Aggregate(v={1: 1.0, 2: 0.0, 3: 1.0})
+    )
     assert weighted[:, 1].tolist() == [0.0, 0.0]
 
 
@@ -408,7 +425,7 @@ def test_far_logits_have_the_derivative_of_exact_arithmetic(by: str, loss: str) 
     """A logit of -90 or 17 is a probability of 0 or 1 in float32, whose logarithm is not finite."""
     rows = [[-300.0, -90.0, -200.0], [17.0, 40.0, 300.0], [-100.0, 30.0, 0.5], [0.25, -0.75, 2.0]]
     how = Aggregate.model_validate({"by": by})
-    got = aggregate(server_of(loss), [1, 2, 3], torch.tensor(rows), how)
+    got, _ = aggregate(server_of(loss), [1, 2, 3], torch.tensor(rows), how)
     expected = torch.tensor([exact_slopes(row, by, loss) for row in rows]) / len(rows)
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-9)
 
@@ -471,7 +488,7 @@ def test_without_a_user_that_counts_the_generator_takes_no_step() -> None:
     for j in (2, 3, 4):
         assert not torch.equal(vector(got[j], "discriminator"), vector(before[j], "discriminator"))
         assert "guard" not in got[j].facts
-    slopes = aggregate(server_of("bce_ns"), [2], torch.zeros(2, 1), Aggregate(v={1: 1.0}))
+    slopes, _ = aggregate(server_of("bce_ns"), [2], torch.zeros(2, 1), Aggregate(v={1: 1.0}))
     assert slopes.tolist() == [[0.0], [0.0]]
 
 
@@ -485,7 +502,8 @@ def test_f2as_lambda_follows_its_own_gradient_and_stays_above_zero() -> None:
 
     slope = (objective(0.5 + 1e-4) - objective(0.5 - 1e-4)) / 2e-4
     peer = server_of("lsgan")
-    aggregate(peer, [1, 2], phi, Aggregate(by="softmax", start=0.5, lr=0.1))
+    _, loss = aggregate(peer, [1, 2], phi, Aggregate(by="softmax", start=0.5, lr=0.1))
+    assert loss == pytest.approx(objective(0.5), abs=1e-6)
     assert peer.facts["lambda"] == pytest.approx(0.5 - 0.1 * slope, abs=1e-5)
     peer = server_of("lsgan")
     aggregate(peer, [1, 2], phi, Aggregate(by="softmax", start=0.01, lr=100.0, beta=10.0))

@@ -151,7 +151,9 @@ def test_every_system_of_a_paper_runs(
     path: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A round of each on digits; those on MNIST where it is, a state of each peer, no training."""
-    workers = {"compare-digits": 10, "oasis-table2": 3}.get(path.stem)  # of the comparisons
+    workers = {"compare-digits": 10, "compare-mnist": 10, "oasis-table2": 3}.get(
+        path.stem
+    )  # of the comparisons
     if workers is not None:
         peers = {e.peers for e in read_comparison([path]).experiments.values()}
         assert peers - {workers} == {workers + 1}

@@ -58,6 +58,43 @@ def test_a_killed_peer_does_not_stop_the_others(processes: Processes) -> None:
     assert not (run / "peer-3" / "summary.json").exists()
 
 
+def test_who_was_stopped_for_long_joins_the_others_where_they_are(processes: Processes) -> None:
+    keys = SMALL | {"peers": 3, "batch": 8, "deadline": 2.0, "addresses": free_addresses(3)}
+    file = processes.write(keys | {"algorithm": {"name": "diffusion", "rounds": 1500}})
+    peers = {k: processes.peer(file, k) for k in range(3)}
+    run = processes.folder / "run"
+
+    def rounds(peer: int) -> list[dict[str, object]]:
+        path = run / f"peer-{peer}" / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines[:-1]]
+
+    while len(rounds(1)) < 20:
+        assert peers[1].poll() is None
+        time.sleep(0.05)
+    peers[1].send_signal(signal.SIGSTOP)
+    stopped_at = len(rounds(0))
+    while len(rounds(0)) < stopped_at + 200:
+        assert peers[0].poll() is None
+        time.sleep(0.05)
+    peers[1].send_signal(signal.SIGCONT)
+    for process in peers.values():
+        assert process.wait(timeout=200) == 0
+    said = peers[1].communicate()[0]
+    assert "rounds behind; going on in round" in said
+    recorded = rounds(1)
+    joined = [each for each in recorded if "rejoined" in each]
+    assert len(joined[-1]["missing"]) < 2  # type: ignore[arg-type]  # it took what others had
+    first, last = joined[0], joined[-1]
+    assert isinstance(first["round"], int)
+    assert isinstance(last["round"], int)
+    assert first["round"] - first["rejoined"]["after"] > 100  # type: ignore[index]
+    for k in (0, 2):
+        after = [each for each in rounds(k) if each["round"] > last["round"]]  # type: ignore[operator]
+        assert after
+        assert all(each["missing"] == [] for each in after)  # it is one of them again
+
+
 def test_a_peer_that_never_comes_does_not_stop_the_others(processes: Processes) -> None:
     keys = SMALL | {"peers": 3, "addresses": free_addresses(3), "start_timeout": 8.0}
     file = processes.write(keys)

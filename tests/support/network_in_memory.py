@@ -27,21 +27,13 @@ import torch
 
 from peer.effects import Letter, Moment
 from peer.net.admission import Note
-from peer.net.endpoint import (
-    Arriving,
-    Begin,
-    Endpoint,
-    Failed,
-    Finish,
-    InPhase,
-    Outcome,
-    Part,
-    Redial,
-)
-from peer.net.failure_detector import Timing
-from peer.net.letters import PREFIX, pack
+from peer.net.away.failure_detector import Timing
+from peer.net.away.late_comer import LateComer
+from peer.net.commands import Begin, Finish, GoOn, Part
+from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial
 from peer.net.link import Link
 from peer.net.session import Identity, Phase
+from peer.net.transfer.letters import PREFIX, pack
 from peer.net.transfer.send_buffers import Released
 from topology.errors import UserError
 
@@ -239,6 +231,8 @@ class Host:
         self.endpoint = make_endpoint(me, neighbours, network.timing, network.now, network.checksum)
         self.roles = roles_of(me.peer, network.script, network.per_round)
         self.step = first  # the next one, or the one at hand
+        self.joined: list[tuple[int, int]] = []  # rounds: completed before, and gone on in
+        self._late = LateComer(network.timing.catch_up)
         self.begin_at = network.now
         self.is_open = False
         self.is_frozen = False
@@ -271,10 +265,10 @@ class Host:
             self._write_more()
             self._put("tick", now)
         while not self.is_done and not self.is_open and now >= self.begin_at:
-            if self.roles[self.step]:
+            if self._going_on(self.step):
                 self._begin()
             else:
-                self.step += 1  # it has no part in it
+                self._pass()  # it has no part in it
         if self.is_done and self.network.leaves and not self._is_leaving:
             self._is_leaving = True
             self._put("finish", Finish(self.step, self.network.patience), now)
@@ -293,11 +287,31 @@ class Host:
             self.inputs.append((name, arguments))
         getattr(self.endpoint, name)(*arguments)
 
+    def _going_on(self, step: int) -> dict[int, Role]:
+        """What it does at that step; in the round in which it joins, it sends no net's value."""
+        roles, round = self.roles[step], step // self.network.per_round
+        if not self.joined or round != self.joined[-1][1] or self.network.script[step].is_letter:
+            return roles
+        return {k: replace(role, sends=False) for k, role in roles.items() if role.wants}
+
+    def _pass(self) -> None:
+        """The next step; after a round, with the others far ahead, that of a later one."""
+        self.step += 1
+        per_round = self.network.per_round
+        round, rounds = self.step // per_round, len(self.roles) // per_round
+        if self.step % per_round:
+            return
+        target = self._late.target(round, self.endpoint.furthest, rounds)
+        if target is not None:
+            self._put("go_on", GoOn(target))
+            self.joined.append((round, target))
+            self.step = target * per_round
+
     def _begin(self) -> None:
         for view, expected in self._lent:
             assert bytes(view) == expected, "a value changed before the next exchange"
         self._lent, self._pieces, self.is_open = [], {}, True
-        roles, net = self.roles[self.step], self.network.script[self.step].net
+        roles, net = self._going_on(self.step), self.network.script[self.step].net
         readers = {(k, role.t) for k, role in roles.items() if role.sends}
         data = bytearray(value_of(self.peer, self.step, net))
         memory = Memory(data, readers, 0 if self.network.writes_slowly else len(data))
@@ -354,7 +368,7 @@ class Host:
     def _check(self, outcome: Outcome) -> None:
         assert self.is_open, "an outcome without an exchange"
         step, self.is_open = self.step, False
-        roles, net = self.roles[step], self.network.script[step].net
+        roles, net = self._going_on(step), self.network.script[step].net
         wanted = {k for k, role in roles.items() if role.wants}
         received = outcome.received.keys()
         assert received <= wanted
@@ -372,7 +386,9 @@ class Host:
         self.results[step] = Result(
             received | in_pieces, in_pieces, outcome.missing, self.network.now
         )
-        self.step += 1
+        if self.joined and step // self.network.per_round == self.joined[-1][1]:
+            self._late.heard(bool(wanted - outcome.missing))
+        self._pass()
         self.begin_at = self.network.now + self.network.compute.get(self.peer, 0.0)
 
 

@@ -50,6 +50,10 @@ class ForkedPeer:
     def poll(self) -> int | None:
         return self._process.exitcode
 
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         code = self._process.exitcode

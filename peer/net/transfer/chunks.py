@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from peer.net.letters import PREFIX
+from peer.net.transfer.letters import PREFIX
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST
 
 FLOATS, LETTER = "float32", "letter"

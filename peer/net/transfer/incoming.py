@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from peer.net.letters import unpack
 from peer.net.transfer.chunks import FLOATS, chunk_count, is_letter
+from peer.net.transfer.letters import unpack
 from peer.net.wire import Chunk, Offer, WireError
 
 

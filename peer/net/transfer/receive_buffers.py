@@ -8,9 +8,9 @@ import numpy as np
 
 from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
-from peer.net.letters import ALIGNMENT
 from peer.net.transfer.chunks import FLOATS, LETTER, is_letter
 from peer.net.transfer.incoming import Incoming
+from peer.net.transfer.letters import ALIGNMENT
 from peer.net.wire import Ack, Offer
 
 LETTER_LIMIT = 64 * 2**20
@@ -56,6 +56,10 @@ class ReceiveBuffers:
         if is_letter(net):
             return LETTER
         return FLOATS if self.coding is None else self.coding.name
+
+    def can_be_listened_to(self, net: str) -> bool:
+        """Whether a value under that name is a net, so coded that one value says all of it."""
+        return not is_letter(net) and (self.coding is None or self.coding.is_whole)
 
     def fault(self, incoming: Incoming) -> str:
         """What is wrong with a whole value, if anything: nothing unsound is ever used."""

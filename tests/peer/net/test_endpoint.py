@@ -16,13 +16,8 @@ from hypothesis import Phase as Stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peer.net.endpoint import (
-    GRACE,
-    Arriving,
-    Begin,
-    Event,
-    Outcome,
-)
+from peer.net.commands import Begin
+from peer.net.endpoint import GRACE, Arriving, Event, Outcome
 from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
 from tests.support.network_in_memory import (
@@ -330,6 +325,45 @@ def test_who_was_frozen_does_not_take_its_own_silence_for_a_neighbours(seconds: 
     assert other.phases[1][-1] is Phase.UP
     assert all(other.results[s].values == {1, 2} for s in range(190, 200))
     assert len(said_without(other, 1)) <= 1
+
+
+@pytest.mark.parametrize("graph", ["pair", "ring of 3", "star", "complete"])
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_who_was_away_for_long_joins_the_others_and_keeps_nobody_waiting(
+    graph: str, how: str
+) -> None:
+    edges = GRAPHS[graph]
+    peers = sorted({k for edge in edges for k in edge})
+    away, back, end = 5.0, 60.0, 100.0
+    network = NetworkInMemory(
+        edges, two_way(edges, 4000), compute=dict.fromkeys(peers, 0.05), per_round=2
+    )
+    network.wait(away)
+    before = network.hosts[1].step
+    if how == "frozen":
+        network.freeze(1)
+    else:
+        network.kill(1)
+    network.wait(back - away)
+    if how == "frozen":
+        network.thaw(1)
+    else:
+        network.start(identity(1, 7777), before)
+    network.wait(end - back)
+    late = network.hosts[1]
+    assert late.joined[0][1] - late.joined[0][0] > 100
+    assert len(late.joined) <= 5
+    joined = late.joined[-1][1]
+    listened = [late.results[s] for s in (2 * joined, 2 * joined + 1)]
+    neighbours = set(late.phases)
+    assert all(result.values == neighbours for result in listened)
+    assert listened[-1].at - back < 5.0
+    for k in neighbours:
+        times = {s: result.at for s, result in network.hosts[k].results.items() if result.at > back}
+        assert max(np.diff(sorted(times.values()))) < 1.0, "it kept a neighbour waiting"
+        after = [network.hosts[k].results[s] for s in times if s >= 2 * joined + 2]
+        assert len(after) > 100
+        assert all(1 in result.values for result in after)
 
 
 # --- another experiment next door, and farewells ------------------------------------------------

@@ -12,8 +12,9 @@ from peer.data import Description, Images
 from peer.data.agreement import Agreed, Agreement, Waiting
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
-from peer.net.endpoint import Begin, Endpoint, Failed, Finish, Outcome, Part
-from peer.net.failure_detector import Timing
+from peer.net.away.failure_detector import Timing
+from peer.net.commands import Begin, Finish, Part
+from peer.net.endpoint import Endpoint, Failed, Outcome
 from peer.net.isolation import Isolated
 from peer.net.link import Link
 from peer.net.session import Identity, Phase

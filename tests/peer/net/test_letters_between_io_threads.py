@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from peer.effects import Letter, Moment
-from peer.net.endpoint import Outcome, Part
-from peer.net.failure_detector import Timing
-from peer.net.letters import PREFIX, pack, unpack
+from peer.net.away.failure_detector import Timing
+from peer.net.commands import Part
+from peer.net.endpoint import Outcome
 from peer.net.sockets import Sockets
+from peer.net.transfer.letters import PREFIX, pack, unpack
 from tests.peer.net.test_sockets_and_io_thread import LONGEST, Node, free_address, pair, running
 
 pytestmark = pytest.mark.timeout(60)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
+from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.failure_detector import Timing
 from peer.net.link import STRIKES, Link, Twice
 from peer.net.session import Claim, Identity, Mismatch, Phase
 from peer.net.transfer import sender as sender_module

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from peer.effects import Letter, Moment
 from peer.net.exchange import Delivered, Settled
-from peer.net.letters import PREFIX, pack
 from peer.net.link import STRIKES
 from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
+from peer.net.transfer.letters import PREFIX, pack
 from peer.net.transfer.receive_buffers import LETTER_LIMIT
 from peer.net.wire import Ack, Chunk, Hello, Leave, Message, Nack, Offer, Ping, Pong, Welcome
 from tests.peer.net.test_link_against_a_script import Scripted

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Letter, Moment
+from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Delivered, Settled
-from peer.net.failure_detector import Timing
-from peer.net.letters import PREFIX, pack
 from peer.net.session import Identity
 from peer.net.transfer import sender as sender_module
+from peer.net.transfer.letters import PREFIX, pack
 from peer.net.wire import Ack, Chunk, Nack, Offer
 from tests.peer.net.test_two_links_in_virtual_time import (
     Actor,

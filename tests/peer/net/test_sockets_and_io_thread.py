@@ -26,9 +26,10 @@ from zmq.utils.monitor import recv_monitor_message
 from peer.effects import Moment
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.addresses import is_loopback
-from peer.net.endpoint import Endpoint, Outcome, Part
+from peer.net.away.failure_detector import Timing
+from peer.net.commands import Part
+from peer.net.endpoint import Endpoint, Outcome
 from peer.net.exchange import Delivered
-from peer.net.failure_detector import Timing
 from peer.net.io_thread import IoThread
 from peer.net.keys import (
     curve_secret,

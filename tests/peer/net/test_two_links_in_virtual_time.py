@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
+from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.failure_detector import Timing
 from peer.net.link import STRIKES, Link
 from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
@@ -748,7 +748,8 @@ def test_a_neighbour_that_never_comes_costs_the_start_timeout_once() -> None:
 
 
 def test_a_neighbour_that_comes_later_takes_part() -> None:
-    world = World(exchanges=400, timing=Timing(start_timeout=10.0), absent=[1])
+    # with so much to make up that, by default, it would not be waited for
+    world = World(exchanges=400, timing=Timing(start_timeout=10.0, catch_up=400), absent=[1])
     world.compute = {0: 0.5, 1: 0.5}
     world.at(50.0, lambda: (world.start(identity(1)), None)[1])
     world.run(1000.0)

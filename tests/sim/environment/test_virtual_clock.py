@@ -18,7 +18,8 @@ from peer.state.recorder import arena_digest
 from sim.environment.channels import Channel
 from sim.events.driver import EventDriver
 from sim.runs.simulate import drive, make_states
-from sim.studies.compare import Outcome, comparison_table, read_comparison
+from sim.studies.compare import Outcome, read_comparison
+from sim.studies.comparison_table import comparison_table
 from topology.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,71 @@ def test_a_peer_that_comes_back_late_catches_up() -> None:
     away, _ = run(faults=[{"peer": 2, "down": 0.005, "up": 1000.0}])
     assert [state.round for state in away.values()] == [5] * 4
     assert digests(away) != digests(run()[0])
+
+
+LONG_AWAY: dict[str, Any] = {
+    "faults": [{"peer": 2, "down": 1.05, "up": 21.0}],
+    "deadline": 0.1,
+    "network": {"step": 0.1},
+    "algorithm": {"name": "diffusion", "rounds": 120},
+}
+
+
+@pytest.mark.parametrize("engine", ["event", "stacked"])
+def test_who_was_away_for_long_joins_the_others_and_keeps_nobody_waiting(
+    engine: str, tmp_path: Path
+) -> None:
+    keys = KEYS | LONG_AWAY | {"checkpoint": 0}
+    done = sim.run(keys, run_dir=tmp_path / "run", report=False, engine=engine)
+    records = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    of = {k: [r for r in records if r["peer"] == k] for k in range(4)}
+    assert [len(of[k]) for k in (0, 1, 3)] == [120] * 3
+    rounds = [r["round"] for r in of[2]]
+    (gap,) = [(a, b) for a, b in itertools.pairwise(rounds) if b > a + 1]
+    assert gap[1] - gap[0] > 20
+    (rejoined,) = [r for r in of[2] if "rejoined" in r]
+    assert rejoined["round"] == gap[1]
+    assert rejoined["missing"] == []  # it has heard both neighbours
+    assert rejoined["rejoined"]["after"] == gap[0]
+    assert rejoined["rejoined"]["jump of generator"] > 0
+    for k in (1, 3):
+        away = [r["round"] for r in of[k] if 2 in r["missing"]]
+        assert away[-1] == gap[1]  # in its first round it sends nothing
+        assert away == list(range(away[0], away[-1] + 1))
+        later = [r["seconds"] for r in of[k] if r["seconds"] > 21.0]
+        # two steps a round, of others who may be half a round behind; nobody waits for a deadline
+        assert max(np.diff(later)) < 2 * 0.2 + 0.1
+    assert of[0][-1]["missing"] == []
+
+
+def test_few_rounds_are_made_up(tmp_path: Path) -> None:
+    keys = KEYS | LONG_AWAY | {"catch_up": 200}
+    done = sim.run(keys, run_dir=tmp_path / "run", report=False)
+    records = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["round"] for r in records if r["peer"] == 2] == list(range(1, 121))
+
+
+@pytest.mark.parametrize("codec", ["none", "int8", "choco"])
+def test_a_late_comer_takes_the_mean_of_its_neighbours(codec: str, tmp_path: Path) -> None:
+    """Nets that stand still, and differ: what it takes is the neighbours' mean, and the jump is
+    by how much the mean over all peers moves."""
+    still = {"optimizer": {"name": "sgd", "lr": 0.0}, "init": "own"}
+    keys = KEYS | LONG_AWAY | still | {"checkpoint": 0, "compression": codec}
+    before = make_states(from_mapping(keys))
+    done = sim.run(keys, run_dir=tmp_path / "run", report=False)
+    records = [json.loads(line) for line in (done.path / "metrics.jsonl").read_text().splitlines()]
+    (said,) = [r["rejoined"] for r in records if "rejoined" in r]
+    moved = torch.stack(
+        [
+            done.states[k].nets["generator"].arena.vector.double()
+            - before[k].nets["generator"].arena.vector.double()
+            for k in range(4)
+        ]
+    ).mean(0)
+    jump = said.get("jump of generator", 0.0)
+    assert (jump > 0) == (codec != "choco")  # which goes on from what both ends hold
+    tolerance = 0.05 if codec == "int8" else 1e-4
+    assert moved.norm().item() == pytest.approx(jump, rel=tolerance, abs=1e-4)
 
 
 @pytest.mark.parametrize("gan", ["mlp-digits", "pytorch-gan-mlp"])

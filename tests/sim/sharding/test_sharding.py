@@ -70,6 +70,12 @@ CASES = {
     "losses, delays": diffusion(8)
     | {"network": {"loss": 0.3, "delay": 0.1, "jitter": 0.5}, "deadline": 1.0},
     "away": diffusion(8) | {"faults": [{"peer": 2, "down": 0.0045, "up": 40.0}], "deadline": 3.0},
+    "left behind": diffusion(90)
+    | {
+        "faults": [{"peer": 2, "down": 1.05, "up": 14.0}],
+        "deadline": 0.1,
+        "network": {"step": 0.1},
+    },
     "gone": diffusion(8) | {"faults": [{"peer": 1, "down": 0.0045}], "deadline": 3.0},
     "everything": diffusion(12)
     | {

@@ -9,7 +9,9 @@ import pytest
 
 from peer.state.recorder import prepare_run_dir
 from sim.reporting.tables import format_distance
-from sim.studies.compare import Outcome, compare, comparison_table, read_comparison, with_gains
+from sim.studies.compare import Outcome, compare, read_comparison, with_gains
+from sim.studies.comparison_table import comparison_table
+from topology.errors import UserError
 
 FILE = """
 workers: 3
@@ -55,3 +57,28 @@ def test_a_run_says_when_its_target_was_reached(tmp_path: Path) -> None:
     assert json.loads((folder / "comparison.json").read_text())[1]["rounds_to_target"] == 3.0
     headings = [str(column.header) for column in comparison_table(outcomes).columns]
     assert headings[-2:] == [f"to CFID {format_distance(1100)}, rounds", "gain"]
+
+
+def test_what_has_been_run_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(FILE)
+    folder = prepare_run_dir(tmp_path / "out", "two")
+    first = compare(read_comparison([file]), folder, engine="stacked")
+    (folder / "diffusion-seed-0" / "outcome.json").unlink()  # as if it had been broken off
+    looked_at = [folder / f"{system}-seed-0" / "metrics.jsonl" for system in ("alone", "diffusion")]
+    before = [path.stat().st_mtime_ns for path in looked_at]
+    again = compare(read_comparison([file]), folder, engine="stacked", resume=True)
+    assert [
+        path.stat().st_mtime_ns == was for path, was in zip(looked_at, before, strict=True)
+    ] == [
+        True,
+        False,
+    ]
+    assert again[0] == first[0]
+    assert again[1].distance == first[1].distance
+    file.write_text(FILE.replace("rounds: 6", "rounds: 7"))
+    with pytest.raises(UserError, match="another experiment"):
+        compare(read_comparison([file]), folder, engine="stacked", resume=True)
+    (folder / "alone-seed-0" / "outcome.json").write_text('{"engine": "stacked"')
+    with pytest.raises(UserError, match="damaged"):
+        compare(read_comparison([file]), folder, engine="stacked", resume=True)

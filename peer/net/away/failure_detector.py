@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """The protocol's times, all in seconds."""
+    """The protocol's times, in seconds, and its patience with who is left behind, in rounds."""
 
     start_timeout: float = 120.0  # the first exchange waits so long for a neighbour
     deadline: float = 60.0  # silence after which an exchange goes on without it
@@ -21,9 +21,10 @@ class Timing:
     down: float = 30.0  # silence after which its connection is made anew
     retry: float = 2.0  # without an answer, greet or offer again
     hello: float = 0.25  # between two HELLOs, doubling up to one second
+    catch_up: int = 10  # rounds; a neighbour that is further behind is not waited for
 
     @classmethod
-    def within(cls, start_timeout: float, deadline: float) -> Timing:
+    def within(cls, start_timeout: float, deadline: float, catch_up: int = catch_up) -> Timing:
         """The times that fit a deadline: a short one needs livelier questions."""
         return cls(
             start_timeout=start_timeout,
@@ -32,7 +33,12 @@ class Timing:
             retry=min(cls.retry, deadline / 4),
             suspect=min(cls.suspect, deadline / 2),
             down=min(cls.down, deadline / 2),  # nothing is sent from a value that was given up
+            catch_up=catch_up,
         )
+
+
+OFTEN = 0.1
+"""Seconds between two questions to a neighbour whose round has to be known at any time."""
 
 
 class FailureDetector:
@@ -68,9 +74,10 @@ class FailureDetector:
         """Seconds since it was last heard, or last heard us, whichever is longer ago."""
         return now - min(self._heard, self._confirmed)
 
-    def is_ping_due(self, now: float) -> bool:
-        """Whether to ask it, having been out of touch for a while."""
-        return self._pinged_at is None and self.out_of_touch(now) >= self.timing.ping
+    def is_ping_due(self, now: float, often: bool = False) -> bool:
+        """Whether to ask it, having been out of touch for a while; ``often``: for a moment."""
+        idle = OFTEN if often else self.timing.ping
+        return self._pinged_at is None and self.out_of_touch(now) >= idle
 
     def ping(self, now: float) -> int:
         """It is asked now; the question's number."""

@@ -1,0 +1,48 @@
+"""Where peers are reached, and how long they are waited for."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from peer.settings import Settings
+
+
+class Reaching(Settings):
+    """The experiment's keys on addresses, secrets and time limits."""
+
+    addresses: str | tuple[str, ...] = Field(
+        "tcp://127.0.0.1:{port}",
+        description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
+        "processes of one machine.",
+    )
+    port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
+    listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
+    keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
+    insecure: bool = Field(False, description="Allow plain text beyond loopback.")
+    start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
+    deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
+    catch_up: int = Field(
+        10,
+        ge=1,
+        description="Rounds that a peer which was away makes up by itself; with more missing it "
+        "is not waited for, and joins the others where they are.",
+    )
+    isolation: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
+    )
+    alone: bool = Field(False, description="Train on where no neighbour is reached.")
+    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+
+    def address(self, peer: int) -> str:
+        """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
+        if isinstance(self.addresses, str):
+            return self.addresses.format(id=peer, port=self.port + peer)
+        return self.addresses[peer]
+
+    def listening_address(self, peer: int) -> str:
+        """Where ``peer`` listens: ``listen``, or its own address."""
+        if self.listen is None:
+            return self.address(peer)
+        return self.listen.format(id=peer, port=self.port + peer)

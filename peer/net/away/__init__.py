@@ -1,0 +1,1 @@
+"""Who is away: how that is noticed, and how a peer that was away joins again."""
