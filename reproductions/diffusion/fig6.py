@@ -65,4 +65,12 @@ REPRODUCTION = Reproduction(
     draw=draw,
     caption="The first hundred samples of agent 0, which holds zeros and ones; seed 0.",
     seeds=3,
+    attempts={
+        "twice the width, twice the batch, half the rounds": {
+            "algorithm": {"rounds": ROUNDS // 2},
+            "gan": {"width": 32},
+            "batch": 64,
+            "metrics": {"quality_every": ROUNDS // 16},
+        }
+    },
 )
