@@ -25,11 +25,16 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few rounds of each: does everything run?")
     ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Names, claims and verdicts.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Names, figures and verdicts.")] = False,
     page: Annotated[bool, typer.Option("--page", help="Write the page of the site.")] = False,
-    processes: Annotated[int, typer.Option(help="Runs at once, each in one thread.")] = 1,
-    images: Annotated[Path | None, typer.Option(help="The folder of mnist and cifar10.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Where runs are kept.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at once, each in one thread.")] = 1,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="The folder of mnist and cifar10. [default: HEARSAY_DATA, or data]"),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Where runs are kept. [default: runs/reproductions]")
+    ] = None,
 ) -> None:
     """Run figures and tables of the papers, and say whether they hold."""
     if images is not None:
@@ -46,6 +51,8 @@ def main(
         done = carry_out(wanted, folder, processes=processes, quick=quick)
         for name, record in done.items():
             print(f"drawn: {draw(name, record, folder / 'figures')}")
+        if not everything and len(done) < len(set(wanted)):
+            raise typer.Exit(2)  # a line has said what was left out
     if page:
         print(f"written: {write_page()}")
     if not (listed or wanted or page):

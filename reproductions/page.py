@@ -20,22 +20,41 @@ PICTURES = ROOT / "docs" / "images" / "reproductions"
 BEGINNING = """\
 # Do the papers hold?
 
-Every figure and table of four papers, in the small, each with one command, a number and a verdict;
-and the claims of two later ones that fit this size. The rule of each verdict was written before
-the run. Orderings, ratios and coverage decide, with their spread over seeds; the papers' absolute
-FIDs are no targets, as nets, images and judge are others. *CFID* is a Fréchet distance on the
-features of a small classifier ([](../reference/measures.md)), lower is better, and no FID. Whether
-each system is built as its paper says was looked at by itself: [](read-against-the-papers.md).
+The results of four papers, in the small: each of their figures and tables has one command, a number
+and a verdict. Claims of other papers that fit this size come last. The rule of each verdict was
+written before the run. Orderings, ratios and coverage decide; the papers' absolute FIDs are no
+targets, as nets, images and judge are others. Whether each system is built as its paper says was
+looked at by itself: [](read-against-the-papers.md).
+
+Left out are what shows no result (architectures, nets, notation), FeGAN's figures 1 (MD-GAN alone)
+and 17 (a server that crashes), Oasis's figures 13 and 14 (samples), and Distributed-GAN's figures
+16 to 21 and 23 (samples of CelebA and LSUN).
+
+- *CFID* is a Fréchet distance on the features of a small classifier. It is no FID; lower is better.
+- *NDB/K* is the share of K bins of the real images that generated ones fill differently; lower is
+  better.
+- *Delta* is the loss discrepancy of the Oasis paper, the discriminator's loss less the
+  generator's, in nats; higher is better.
+- A class is *covered* if it has 1 % of a generator's samples, by the classifier with a confidence
+  of 0.9.
+- Numbers after ± are standard deviations over seeds.
+
+[](../reference/measures.md) says more of each.
 
 ```sh
-python -m reproductions --list           # names, and what has a verdict
-python -m reproductions diffusion-fig6   # run it, or what is left of it; draw it; judge it
-python -m reproductions --all --processes 2 --images FOLDER   # MNIST and CIFAR-10 lie there
-python -m reproductions --page           # this page and its figures, from the records
+python -m reproductions --list          # names, and what has a verdict
+python -m reproductions oasis-table2    # run one, draw it and judge it: six minutes
+python -m reproductions diffusion-fig6 --images FOLDER         # one of real images
+python -m reproductions --all --processes 2 --images FOLDER    # all of them
+python -m reproductions --page          # this page and its figures, from the records
 ```
 
-Runs are kept in `runs/reproductions` and gone on with. Numbers after ± are standard deviations over
-seeds.
+These run in a checkout. Scikit-learn's digits come with it; real images lie in a folder of your
+own, without which the claims about them are left out. `FOLDER/mnist` holds MNIST's IDX files
+(`train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or `.gz`), `FOLDER/cifar10/train` a
+folder of CIFAR-10's pictures for each class. Runs are kept in `runs/reproductions`; given again, a
+command goes on where it was broken off. The table says how many minutes of one core each claim
+takes; `--quick` runs a few rounds of each and decides nothing.
 """
 
 
@@ -77,10 +96,11 @@ def _found(record: Mapping[str, Any]) -> Found:
 
 def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
     count = {v: sum(r["verdict"] == v for r in known.values()) for v in _VERDICTS}
-    said = ", ".join(f"{n} {v}" for v, n in count.items())
+    said = ", ".join(f"{n} {_VERDICTS[v][n != 1]}" for v, n in count.items())
     total = sum(record["core_minutes"] for record in known.values()) / 60
     lines = [
-        f"Of {len(known)} claims: {said}. All runs together took {total:.1f} hours of one core.",
+        f"Of {len(known)} claims, {said}. Their runs take {total:.1f} hours of one core, less what "
+        "they share.",
         "",
         "| source | claim | here | verdict | command: `python -m reproductions` | minutes |",
         "|---|---|---|---|---|---|",
@@ -92,14 +112,25 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
             record["numbers"],
             f"**[{record['verdict']}](#{name})**",
             f"`{name}`",
-            f"{record['core_minutes']:.0f}",
+            _minutes(record),
         ]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     lines += ["", "Minutes are of one core; a run that several claims share counts at each.", ""]
     return "\n".join(lines)
 
 
-_VERDICTS = ("holds", "holds in part", "does not hold")
+_VERDICTS = {
+    "holds": ("holds", "hold"),
+    "holds in part": ("holds in part", "hold in part"),
+    "does not hold": ("does not hold", "do not hold"),
+}
+"""Of one claim, and of several."""
+
+
+def _minutes(record: Mapping[str, Any]) -> str:
+    """Of one core, as text."""
+    minutes = round(record["core_minutes"])
+    return str(minutes) if minutes else "< 1"
 
 
 def _section(name: str, record: Mapping[str, Any]) -> str:
@@ -112,7 +143,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "",
         f"**Claim.** {record['claim']}",
         "",
-        f"**Smaller here.** {record['smaller']}",
+        f"**Smaller here.** {record['smaller'].strip()}",
         "",
         f"**Rule.** {record['rule']}",
         "",
@@ -130,7 +161,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "```",
         "",
         f"`python -m reproductions {name}`; {seeds} seed{'s' * (seeds != 1)}, "
-        f"{record['core_minutes']:.0f} minutes of one core ({machine['processor']}, "
+        f"{_minutes(record)} min of one core ({machine['processor']}, "
         f"torch {machine['torch']}, commit {machine['commit']}).",
         "",
     ]

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from peer.console import run_app
 from peer.experiment import from_mapping
 from reproductions import claims, images, page, running
+from reproductions.__main__ import app
 from reproductions.claims import Holds, Reproduction, Verdict, column, find, mean, names, spread
 from reproductions.drawing import axes, curves, dots
 from reproductions.measures import final_scores_of, loss_curves, quality_curve
@@ -226,6 +228,26 @@ def test_without_real_images_their_reproductions_are_left_out(
     assert said == [
         f"diffusion-fig3: left out: MNIST's files are not in {tmp_path}/mnist; say --images FOLDER"
     ]
+
+
+def test_a_named_reproduction_without_its_images_fails_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEARSAY_DATA", str(tmp_path))
+    with pytest.raises(SystemExit) as stopped:
+        run_app(app, ["diffusion-fig3", "--keep", str(tmp_path / "kept")])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"diffusion-fig3: left out: MNIST's files are not in {tmp_path}/mnist; say --images FOLDER"
+    ]
+
+
+@pytest.mark.parametrize("wrong", [[], ["diffusion-fig33"], ["--processes", "0", "--list"]])
+def test_wrong_commands_end_with_code_2(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_app(app, wrong)
+    assert stopped.value.code == 2
 
 
 @pytest.mark.slow

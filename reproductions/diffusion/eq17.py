@@ -95,7 +95,7 @@ def draw(found: Found) -> Figure:
 REPRODUCTION = Reproduction(
     source="Diffusion GAN, equation 17 (theorem 1)",
     claim="With the generators fixed, the discriminators' disagreement, once the transient is "
-    "over, grows as the square of the step size, below a bound that is known.",
+    "over, is below a bound that grows as the square of the step size, but for its cube.",
     smaller="Five peers with two digits each, an MLP, and four step sizes from 0.0005 to 0.005; "
     "the generators are trained for 100 rounds first, and held at their mean.",
     rule="On ring, path and star, in every seed: the slope of log disagreement against log "

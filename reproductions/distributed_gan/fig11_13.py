@@ -45,12 +45,12 @@ def draw(found: Found) -> Figure:
 
 REPRODUCTION = Reproduction(
     source="Distributed-GAN, figures 11 to 13",
-    claim="On CelebA, with convolutional nets, the generator's loss has a downtrend by all three "
-    "approaches.",
+    claim="On CelebA, with convolutional nets, the generator's loss is shown for all three "
+    "approaches; that it has a downtrend the paper says just before, of MNIST.",
     smaller="Ten thousand pictures of CIFAR-10 at 28 pixels in place of CelebA's faces, as what "
-    "counts here is convolutional nets with batch normalisation on pictures in colour; a DCGAN of "
+    "counts here is convolutional nets with batch normalisation on pictures in colour. A DCGAN of "
     "an eighth of the usual width, two users with random halves, Adam with step size 0.001, and "
-    "800 steps of G.",
+    "800 steps of G. CIFAR-10 is more diverse than faces, and so harder for G.",
     rule=FALLS,
     experiments=experiments,
     measure=measure,

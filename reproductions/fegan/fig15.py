@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean
 from reproductions.drawing import DASHES, axes, finish
-from reproductions.fegan._system import CLOCK, UNTRAINED, mdgan, untrained
+from reproductions.fegan._system import CLOCK, COMPARED, UNTRAINED, mdgan, untrained
 from reproductions.images import digits
 from reproductions.measures import plain
 from sim.records.reader import read_run
@@ -93,13 +93,16 @@ REPRODUCTION = Reproduction(
     smaller="Eighty devices with identical data, E = 30, C = 0.025; small nets on digits. "
     + UNTRAINED
     + CLOCK
-    + "MD-GAN runs for 40 iterations, each of which moves as many bytes.",
+    + COMPARED
+    + "MD-GAN runs for 40 iterations, each of which moves as many bytes. How often a device is "
+    "picked in 200 seconds follows from the 15 ms that are assumed.",
     rule="Bytes a second, of devices on average, are at least 1.5 times as many in MD-GAN, and a "
     "device is picked less than ten times in 200 seconds. One of the two: in part.",
     experiments=experiments,
     measure=measure,
     verdict=verdict,
     draw=draw,
-    caption="Bytes in and out at device 40 since the start, against virtual time.",
+    caption="Bytes in and out at device 40 since the start, against virtual time; they are of "
+    "small nets and images, so that the two lines compare, and their heights mean nothing.",
     seeds=1,
 )

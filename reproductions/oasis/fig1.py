@@ -13,7 +13,7 @@ from reproductions.drawing import axes, dots
 from reproductions.images import digits
 from reproductions.oasis._measures import losses
 from reproductions.oasis._plots import draw_deltas
-from reproductions.oasis._systems import SMALLER, federated, regularised, stand_alone
+from reproductions.oasis._systems import DIRICHLET, SMALLER, federated, regularised, stand_alone
 
 ALONE, PLAIN, REGULARISED = "stand-alone GAN", "FedAvg GAN", "regularised FedAvg GAN"
 
@@ -54,8 +54,8 @@ def draw(found: Found) -> Figure:
 REPRODUCTION = Reproduction(
     source="Oasis, figure 1",
     claim="With iid data the equilibrium of a federated GAN is shifted, by its loss discrepancy, "
-    "from that of a stand-alone GAN; the regulariser undoes the shift.",
-    smaller=SMALLER.replace("by a Dirichlet distribution of 0.1", "iid")
+    "from that of a stand-alone GAN; the regulariser addresses the shift.",
+    smaller=SMALLER.replace(DIRICHLET, "Data are iid. ")
     + "The stand-alone GAN holds all images, and takes five steps where the others take a round.",
     rule="By means over seeds of the discrepancy over the last fifth of rounds: FedAvg is at least "
     "0.1 nats below the stand-alone GAN; regularised FedAvg is less than half as far from the "
@@ -65,5 +65,6 @@ REPRODUCTION = Reproduction(
     verdict=verdict,
     draw=draw,
     caption="Delta = L_D - L_G, the mean over clients that trained, in stretches of ten rounds; "
-    "lines are means over seeds, between the least and the greatest.",
+    "lines are means over seeds, between the least and the greatest. At the game's equilibrium it "
+    "is ln 2 = 0.69.",
 )

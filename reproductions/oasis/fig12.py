@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.oasis._measures import synthesis
-from reproductions.oasis._systems import PUBLISHED, ROUNDS, SMALLER, four
+from reproductions.oasis._systems import PUBLISHED, ROUNDS, SMALLER, WORKING, four
 
 OTHERS = PUBLISHED[:-1]
 
@@ -73,8 +73,9 @@ REPRODUCTION = Reproduction(
     source="Oasis, figure 12",
     claim="Oasis achieves the best quality (FID) and diversity (NDB/K) of four systems; FedProx "
     "and Ditto improve both over FedAvg to some extent.",
-    smaller=SMALLER + "CFID stands for FID, 5,000 samples, and a hundred bins. The runs are figure "
-    "11's.",
+    smaller=SMALLER
+    + "CFID stands for FID, with 5,000 samples, and NDB/K has a hundred bins. The runs are figure "
+    "11's. " + WORKING,
     rule="By means over seeds, each system by the mean over its generators, as in the paper's "
     "tables: Oasis has the lowest CFID and the lowest NDB/K; and FedProx and Ditto are below "
     "FedAvg in both. One of the two, or Oasis's lowest of both by all generators together "

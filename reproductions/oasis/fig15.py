@@ -67,7 +67,8 @@ def draw(found: Found) -> Figure:
 REPRODUCTION = Reproduction(
     source="Oasis, figure 15",
     claim="With three sets and nets, FedAvg and FedProx fail to resolve the shift of the "
-    "equilibrium; Oasis converges, and approaches it more closely than Ditto.",
+    "equilibrium; Oasis converges, and approaches it more closely than Ditto, by 42.27 % on "
+    "average.",
     smaller=SMALLER
     + TWO_SETS
     + "No CelebA, and no U-NetGAN. The runs are those of tables 3 and 4.",
@@ -78,6 +79,8 @@ REPRODUCTION = Reproduction(
     verdict=verdict,
     draw=draw,
     caption="Lines are means over clients that trained, bands a standard deviation over clients on "
-    "either side; means over seeds, in stretches of ten rounds.",
+    "either side; means over seeds, in stretches of ten rounds. At the game's equilibrium the "
+    "discriminator's loss, a sum over real and generated images, is 2 ln 2 = 1.39, and the "
+    "generator's ln 2 = 0.69.",
     seeds=2,
 )

@@ -81,8 +81,9 @@ REPRODUCTION = Reproduction(
     source="Oasis, figures 5 and 6",
     claim="The regulariser and the clusters each improve a federated GAN of non-iid data, and both "
     "combined improve it more.",
-    smaller=SMALLER + "The runs are those of figures 2 to 4, and figure 11's of Oasis; clusters "
-    "alone go by classes held, Oasis's by representations.",
+    smaller=SMALLER + "The runs are those of figures 2 to 4, and figure 11's of Oasis. Clusters "
+    "alone go by the classes that clients hold, as in the paper's section 2.3.2; Oasis's go by "
+    "representations.",
     rule="By means over seeds, both combined have the lowest CFID and the lowest NDB/K of the "
     "four, all generators together, and the highest Delta over the last fifth of rounds. Some: in "
     "part.",
