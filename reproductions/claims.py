@@ -67,6 +67,7 @@ class Reproduction:
         caption: what the figure shows.
         seeds: how many: five where a run takes less than three minutes, three where less than 15.
         engine: of the simulator.
+        disputed: what somebody who read the page beside the paper has against the rule.
         attempts: what was tried when it did not hold, two at most: keys that change in all
             experiments, by what they are.
         carry_out: what is done with an experiment and a folder in place of a simulation, where a
@@ -85,6 +86,7 @@ class Reproduction:
     seeds: int = 5
     engine: str = "event"
     attempts: Mapping[str, Keys] = field(default_factory=dict)
+    disputed: str = ""
     carry_out: Callable[[Experiment, Path], None] | None = None
 
 

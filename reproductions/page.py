@@ -149,6 +149,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "",
         f"**Found.** {record['numbers']}: **{record['verdict']}**.",
         "",
+        *([f"**Disputed.** {find(name).disputed}", ""] if find(name).disputed else []),
         *[
             f"**Tried, too: {run['attempt']}.** {run['numbers']}: {run['verdict']}.\n"
             for run in tries

@@ -17,7 +17,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +124,9 @@ def carry_out(
             notify(f"{name}: left out: {missing}")
     records: dict[str, dict[str, Any]] = {}
     done: dict[str, list[Measured]] = {name: [] for name in waiting}
-    spawned = multiprocessing.get_context("spawn")
-    # What a run has read stays in its process, so that no process lives for ever.
-    with ProcessPoolExecutor(processes, mp_context=spawned, max_tasks_per_child=4) as pool:
+    with ThreadPoolExecutor(processes) as pool:
         futures = [
-            pool.submit(_measured, task, str(folder))
+            pool.submit(_measured_apart, task, folder)
             for tasks in waiting.values()
             for task in tasks
         ]
@@ -153,26 +151,60 @@ def carry_out(
     return {name: records[name] for name in chosen if name in records}
 
 
-def _measured(task: Task, folder: str) -> Measured:
+def _measured_apart(task: Task, folder: Path) -> Measured:
+    """What is known of a task; if that is nothing, a process of its own finds out.
+
+    One process for all would keep what every run has read: gigabytes, after some runs of MNIST.
+    """
+    place = _place(task, folder)
+    if (place / "done.json").is_file():
+        with _alone(place):
+            known = _known(task, place)
+        if known is not None:
+            return known
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned) as process:
+        return process.submit(_measured, task, place).result()
+
+
+def _place(task: Task, folder: Path) -> Path:
+    """The folder of its run."""
+    reproduction = find(task.name)
+    kind = reproduction.engine if reproduction.carry_out is None else task.name
+    resolved = json.dumps([task.experiment().resolved(), kind], sort_keys=True)
+    return folder / _digest(resolved.encode())
+
+
+def _known(task: Task, place: Path) -> Measured | None:
+    """What is on the disk, if the run is over and was measured as it would be now."""
+    kept = place / f"measured-{task.name}.json"
+    if not kept.is_file():
+        return None
+    measured = json.loads(kept.read_text())
+    if measured["sources"] != _digest(*(path.read_bytes() for path in _sources(task.name))):
+        return None
+    said = json.loads((place / "done.json").read_text())
+    return Measured(task, measured["numbers"], said["seconds"], said["digest"])
+
+
+def _measured(task: Task, place: Path) -> Measured:
     """Run one task, unless that has been done, and measure it, unless that has been done."""
     reproduction, experiment = find(task.name), task.experiment()
-    kind = reproduction.engine if reproduction.carry_out is None else task.name
-    resolved = json.dumps([experiment.resolved(), kind], sort_keys=True)
-    place = Path(folder) / _digest(resolved.encode())
     with _alone(place):
         if not (place / "done.json").is_file():
             if reproduction.carry_out is None:
                 _simulate(experiment, place, reproduction.engine)
             else:
                 _carry_out(experiment, place, reproduction.carry_out)
-        kept = place / f"measured-{task.name}.json"
-        sources = _digest(*(path.read_bytes() for path in _sources(task.name)))
-        if not kept.is_file() or json.loads(kept.read_text())["sources"] != sources:
+        known = _known(task, place)
+        if known is None:
+            sources = _digest(*(path.read_bytes() for path in _sources(task.name)))
             numbers = reproduction.measure(place)
+            kept = place / f"measured-{task.name}.json"
             write_json(kept, {"sources": sources, "numbers": numbers})
-        numbers = json.loads(kept.read_text())["numbers"]
-        said = json.loads((place / "done.json").read_text())
-    return Measured(task, numbers, said["seconds"], said["digest"])
+            known = _known(task, place)
+    assert known is not None
+    return known
 
 
 def _simulate(experiment: Experiment, place: Path, engine: str) -> None:

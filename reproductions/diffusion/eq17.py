@@ -105,6 +105,7 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="A slope between 1.8 and 2.2 is stronger than the theorem, which is an upper bound.",
     caption="Disagreement of the discriminators after the transient: a dot a seed, lines are "
     "means. Dashed: the right-hand side of equation 17, with the largest full gradient seen, and "
     "the mean squared noise of mini-batch gradients.",

@@ -63,6 +63,9 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="Ten of ten classes in every seed is strict, and without an 'in part' for nine; and a "
+    "judge's mistakes count against training alone, to which it ascribes a class that the "
+    "agent has not seen.",
     caption="The first hundred samples of agent 0, which holds zeros and ones; seed 0.",
     seeds=3,
     attempts={

@@ -102,6 +102,8 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="That a device is picked less than ten times follows from the assumed 15 ms an "
+    "iteration.",
     caption="Bytes in and out at device 40 since the start, against virtual time; they are of "
     "small nets and images, so that the two lines compare, and their heights mean nothing.",
     seeds=1,

@@ -66,6 +66,8 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="That Delta ends above its own minimum can hardly fail, so the rule could hardly say "
+    "that the claim does not hold.",
     caption="Delta = L_D - L_G, the mean over clients that trained, in stretches of ten rounds; "
     "lines are means over seeds, between the least and the greatest. Higher is better; at the "
     "game's equilibrium it is ln 2 = 0.69.",

@@ -120,5 +120,6 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="That the silhouette finds neither one group nor as many as clients is a weak test.",
     caption="How many images of each label each cluster holds; seed 0.",
 )

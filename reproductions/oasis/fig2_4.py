@@ -81,6 +81,8 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="The vanishing gradient is a transient peak here, which falls back to 1.65; in the "
+    "paper the generator's loss stays near 16.",
     caption="Lines are means over clients that trained, bands a standard deviation over clients on "
     "either side; means over seeds, in stretches of ten rounds. At the game's equilibrium the "
     "discriminator's loss, a sum over real and generated images, is 2 ln 2 = 1.39, and the "

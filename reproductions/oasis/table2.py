@@ -79,6 +79,7 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="Step and transfer times are put in, so that the protocols alone are tested.",
     caption="Virtual hours for 500 rounds; they are the same for every seed.",
     seeds=1,
 )

@@ -92,6 +92,8 @@ REPRODUCTION = Reproduction(
     measure=measure,
     verdict=verdict,
     draw=draw,
+    disputed="It is the size of our 64 codes, not of the paper's representation, of which the text "
+    "says little.",
     caption="What a client sends of its data (once), of its nets (in every round in which it is "
     "chosen), and, for comparison, what its images would take with a byte a pixel.",
     seeds=1,
