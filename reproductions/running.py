@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import multiprocessing
-import os
 import platform
 import shutil
 import subprocess
@@ -23,9 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import sim
+from benchmarks.record import machine
 from peer.experiment import Experiment, from_mapping
 from peer.state.checkpoint import write_json
 from reproductions import claims
@@ -284,7 +282,7 @@ def _judged(name: str, tasks: Sequence[Task], measured: Sequence[Measured]) -> d
         "verdict": runs[0]["verdict"],
         "numbers": runs[0]["numbers"],
         "core_minutes": round(sum(seconds.values()) / 60, 1),
-        "machine": machine(),
+        "machine": _machine(),
         "runs": runs,
     }
 
@@ -302,19 +300,13 @@ def _verdict(
     }
 
 
-def machine() -> dict[str, Any]:
-    """On what it ran: processor, cores, versions, and the commit, where there is one."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+def _machine() -> dict[str, Any]:
+    """On what it ran, with the version of Python, and the commit, where there is one."""
     asked = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True
     )
-    return {
-        "processor": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
+    return machine() | {
         "python": platform.python_version(),
-        "torch": torch.__version__,
         "commit": asked.stdout.strip() or None,
     }
 

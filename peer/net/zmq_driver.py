@@ -53,7 +53,6 @@ class ZmqDriver:
         stop: once set, neighbours are waited for no longer than it takes to finish the round.
         agree: is called with the classes that all peers have agreed on, before the program starts;
             None where there is nothing to agree on.
-
         catch_up: rounds; who is further behind than that leaves them out.
 
     Attributes:
@@ -135,8 +134,7 @@ class ZmqDriver:
         if target is not None:
             self.io.go_on(target)
             self.io.log(
-                f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}, "
-                "with what the neighbours have by then"
+                f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}"
             )
         return target
 
