@@ -1,7 +1,7 @@
 """Carries reproductions out: every run is kept, and gone on with where it was broken off.
 
-A run's folder is named by a digest of its experiment, so that figures which need the same run
-share it, several commands may work side by side, and nothing runs twice.
+A run's folder is named by a digest of its experiment's keys, so that figures which need the same
+run share it, several commands may work side by side, and nothing runs twice.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ class Task:
     seed: int
     quick: bool
 
+    def keys(self) -> dict[str, Any]:
+        """Those of the experiment file of what is run.
+
+        Raises:
+            MissingImages: of real images that are not here.
+        """
+        reproduction = find(self.name)
+        keys = reproduction.experiments()[self.system]
+        changes = {} if self.attempt == PLANNED else reproduction.attempts[self.attempt]
+        keys = merged({"checkpoint": 0} | dict(keys), changes) | {"seed": self.seed}
+        return _shrunk(keys) if self.quick else keys
+
     def experiment(self) -> Experiment:
         """What is run.
 
@@ -54,11 +66,7 @@ class Task:
             MissingImages: of real images that are not here.
             UserError: it cannot be.
         """
-        reproduction = find(self.name)
-        keys = reproduction.experiments()[self.system]
-        changes = {} if self.attempt == PLANNED else reproduction.attempts[self.attempt]
-        keys = merged({"checkpoint": 0} | dict(keys), changes) | {"seed": self.seed}
-        return from_mapping(_shrunk(keys) if self.quick else keys, where=self.name)
+        return from_mapping(self.keys(), where=self.name)
 
 
 @dataclass(frozen=True)
@@ -166,11 +174,11 @@ def _measured_apart(task: Task, folder: Path) -> Measured:
 
 
 def _place(task: Task, folder: Path) -> Path:
-    """The folder of its run."""
+    """The folder of its run, named by what the module says: a key that hearsay learns later, and
+    the folder in which it is started, change nothing."""
     reproduction = find(task.name)
     kind = reproduction.engine if reproduction.carry_out is None else task.name
-    resolved = json.dumps([task.experiment().resolved(), kind], sort_keys=True)
-    return folder / _digest(resolved.encode())
+    return folder / _digest(json.dumps([task.keys(), kind], sort_keys=True).encode())
 
 
 def _known(task: Task, place: Path) -> Measured | None:
