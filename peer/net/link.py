@@ -12,8 +12,10 @@ a transfer's two halves (:mod:`peer.net.transfer.sender`, :mod:`peer.net.transfe
     neighbour's OFFER, CHUNK... ──> whole and sound ──> Settled(t, value)
     silence past the deadline, "late", LEAVE... ──> Settled(t, None, reason)
 
-Whoever goes on without the other says "abort", and the other drops what it has not used yet. From
-then until they swap a value again the two are apart (:mod:`peer.net.session`).
+Whoever goes on without the other says "abort", and the other drops what it has not used yet. Where
+both send a net, either both use what they swap or neither does (:mod:`peer.net.commit`). From an
+exchange without the other until they swap a value again the two are apart
+(:mod:`peer.net.session`).
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
-from peer.net.exchange import Cause, Delivered, Exchange, Piece, Settled, State
+from peer.net.commit import Commit
+from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled, State
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
-from peer.net.transfer.chunks import Checksums, Payload
+from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
@@ -43,6 +46,7 @@ from peer.net.wire import (
     Pong,
     Reject,
     Rejoin,
+    Vote,
     Welcome,
     encode,
 )
@@ -60,7 +64,7 @@ class Twice:
     """The neighbour was greeted by another process that has our id."""
 
 
-Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch | Twice
+Event = Piece | Settled | Decided | Delivered | Changed | Reconnect | Mismatch | Twice
 
 
 class Link:
@@ -75,6 +79,9 @@ class Link:
         now: the time.
         coding: how nets are encoded on their way; None: as their arenas' floats.
         round: rounds that this peer had completed when this process began.
+        agrees: what both ends swap of nets is used by both, or by neither.
+        used: the last exchange that both used, as far as this end's state goes back.
+        doubt: the exchange whose value this end's state holds apart, if there is one.
     """
 
     def __init__(
@@ -87,6 +94,9 @@ class Link:
         now: float,
         coding: Coding | None = None,
         round: int = 0,
+        agrees: bool = False,
+        used: Moment = BEFORE_ALL,
+        doubt: Moment | None = None,
     ) -> None:
         self.me = me
         self.neighbour = neighbour
@@ -95,6 +105,10 @@ class Link:
         self.events: deque[Event] = deque()
         self.session = Session(me, timing, now, self._say, self.events.append, round)
         self.exchange = Exchange()
+        self.agrees = agrees
+        self.commit = Commit(
+            me.peer < neighbour, timing.retry, self._say, self.events.append, used, doubt
+        )
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
         self._sender = Sender(timing.retry, checksum, self._say)
@@ -137,9 +151,13 @@ class Link:
         # to know at once.
         listens = wants and payload is None and self._receiver.buffers.can_be_listened_to(net)
         ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
-        self.exchange = self.exchange.next(t, net, wants, now, ask_after, self.timing.retry)
+        is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
+        times = now, ask_after, self.timing.retry
+        self.exchange = self.exchange.next(t, net, wants, *times, is_mutual)
         reason = self._why_not(t)
         if reason:
+            if self.commit.doubt is not None:
+                self._tell_that_we_gave_up(t)
             self._do_without(reason)
             if payload is not None:
                 self.events.append(Delivered(t))
@@ -151,7 +169,7 @@ class Link:
                 self._sender.offer(outgoing, now)
         if t.round == self.session.listens_in and self._receiver.buffers.can_be_listened_to(net):
             self._settle_without("it takes values in this round, and sends none")
-        self._use(t)  # what a neighbour sent before it left is still used
+        self._use(t, now)  # what a neighbour sent before it left is still used
         self._give_up_in_time(now)
         if self.phase is Phase.LEFT:
             self._end_sending(t, self._farewell)
@@ -160,6 +178,8 @@ class Link:
         """Why the neighbour is done without from the beginning, if it is."""
         if self._receiver.refused == t:
             return "its value was corrupt"
+        if self.commit.doubt is not None:
+            return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
             return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
         return self.session.left_behind(t)
@@ -176,7 +196,7 @@ class Link:
     def give_up(self, reason: str) -> None:
         """Wait no more, in the exchange at hand, for this neighbour."""
         if not self.exchange.is_settled:
-            if not self._sender.owes(self.exchange.t):
+            if not (self._sender.owes(self.exchange.t) or self._is_bound):
                 self._tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
             self._do_without(reason)
 
@@ -206,6 +226,7 @@ class Link:
         if self.phase is Phase.UP:
             self._sender.offer_what_is_due(now)
             self._receiver.ask_where_it_is(self.exchange, now)
+            self.commit.ask_again(self.exchange, now)
         self._give_up_in_time(now)
 
     # --- what comes from the neighbour ------------------------------------------------------------
@@ -221,6 +242,10 @@ class Link:
             self.strikes = 0
             self._sender.forget()
             self._receiver.forget()
+            self.commit.restarted()
+            if self.exchange.can(Cause.RESTART):
+                self._receiver.buffers.drop(self.exchange.t)
+                self.exchange.advance(Cause.RESTART)
             self.exchange.restarts += 1
             if self.exchange.restarts >= STRIKES:
                 self._do_without(f"it restarted {self.exchange.restarts} times")
@@ -248,9 +273,12 @@ class Link:
         self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._judge(self._receiver.offered(message, self.exchange, now))
+                self._judge(self._receiver.offered(message, self.exchange, now), now)
             case Chunk():
-                self._judge(self._receiver.chunk(message, body, self.exchange, now))
+                self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
+            case Vote(t):
+                self.commit.voted(t, self.exchange)
+                self._use(t, now)
             case Ack():
                 self._acknowledged(message, now)
             case Nack(t, index):
@@ -284,12 +312,13 @@ class Link:
             self._end("it runs another experiment")
         elif self.session.welcomed(now, message.heard):  # whatever was on its way may be lost
             self._sender.offer_everything(now)
+            self.commit.reconnected()
 
-    def _judge(self, verdict: Whole | Unusable | None) -> None:
+    def _judge(self, verdict: Whole | Unusable | None, now: float) -> None:
         """What an offer or a chunk means for the neighbour's value."""
         match verdict:
             case Whole(t):
-                self._use(t)
+                self._use(t, now)
             case Unusable(t, what):
                 self._strike(t, what)
 
@@ -305,14 +334,19 @@ class Link:
             case "late":
                 self._undone(ack.t, "it went on without us")
             case "abort":
+                self.commit.decided(ack.t, is_used=False)
                 self._receiver.buffers.drop(ack.t)  # its own value is not to be used either
                 self._undone(ack.t, "it gave this exchange up")
+            case "commit":
+                self.commit.decided(ack.t, is_used=True)
+                if self.exchange.holds(ack.t):
+                    self._settle_with_value()
 
     def _undone(self, t: Moment, reason: str) -> None:
         """The neighbour will not take our value for ``t``, nor send its own."""
         self._end_sending(t, reason)
         if self.exchange.awaits(t):
-            self._do_without(reason)
+            self._settle_without(reason) if self._is_bound else self._do_without(reason)
 
     # --- what is said to the neighbour ------------------------------------------------------------
 
@@ -327,22 +361,46 @@ class Link:
 
     # --- how an exchange ends ---------------------------------------------------------------------
 
-    def _use(self, t: Moment) -> None:
+    def _use(self, t: Moment, now: float) -> None:
         """Settle exchange ``t`` with the neighbour's value, once both are there."""
         if not self.exchange.awaits(t) or not self._receiver.buffers.has_whole(t):
             return
         offered = self._receiver.buffers.net_of(t)
         if offered != self.exchange.net:
             self._strike(t, f"it sent '{offered}' where '{self.exchange.net}' is exchanged")
-            return
+        elif not self.exchange.is_mutual or self.commit.agreed(t, now):
+            self._settle_with_value()
+        else:
+            self.exchange.advance(Cause.HOLD)
+
+    def _settle_with_value(self) -> None:
         value = self._receiver.lend(self.exchange)
         self.exchange.advance(Cause.VALUE)
         self.session.are_apart = False
-        self.events.append(Settled(t, value))
+        self.events.append(Settled(self.exchange.t, value))
+
+    @property
+    def _is_bound(self) -> bool:
+        """Whether we have voted: the neighbour alone decides on the exchange at hand."""
+        t = self.exchange.t
+        held = self.exchange.holds(t) and self._receiver.buffers.has_whole(t)
+        return held and not self.commit.decides
+
+    def _leave_in_doubt(self, reason: str) -> None:
+        """Go on without knowing whether the neighbour uses our value; its own is held apart."""
+        t = self.exchange.t
+        value = self._receiver.lend(self.exchange)
+        self.commit.doubt = t
+        self.exchange.advance(Cause.WITHOUT)
+        self.session.are_apart = True
+        self.events.append(Settled(t, value, reason, in_doubt=True))
 
     def _do_without(self, reason: str) -> None:
         """Settle the exchange without the neighbour, which is not to use our value either."""
         if self.exchange.is_settled:
+            return
+        if self._is_bound:
+            self._leave_in_doubt(reason)
             return
         t = self.exchange.t
         owes = self._sender.owes(t)
@@ -363,7 +421,10 @@ class Link:
     def _give_up_in_time(self, now: float) -> None:
         if self.exchange.is_settled:
             return
-        reason = self.session.absent_for_good(now) or self.session.left_behind(self.exchange.t)
+        t = self.exchange.t
+        reason = self.session.absent_for_good(now) or self.session.left_behind(t)
+        if not reason and self.exchange.holds(t) and self.session.their_at > t:
+            reason = "" if self._is_bound else "it went on without us"  # and it never voted
         if reason:
             self.give_up(reason)
 
