@@ -45,8 +45,7 @@ class Outcome:
 
     received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
-    # who decides whether both use their values, and has not told: None for what came in pieces
-    in_doubt: dict[int, memoryview | None] = field(default_factory=dict)
+    in_doubt: dict[int, memoryview] = field(default_factory=dict)  # not told yet whether it counts
 
 
 @dataclass(frozen=True)
@@ -304,7 +303,7 @@ class Endpoint:
         if self._outcome is None or part is None or part.t != settled.t:
             return
         del self._open[neighbour]
-        if settled.in_doubt:
+        if settled.in_doubt and settled.value is not None:
             self._outcome.in_doubt[neighbour] = settled.value
         elif settled.value is not None:
             self._outcome.received[neighbour] = settled.value

@@ -139,9 +139,13 @@ class Rejoin:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """I hold your value for t, and will use it if you use mine: do we?"""
+    """I hold your value for t, and will use it if you use mine: do we?
+
+    The value is of the ``session`` named; to another one this is but a question.
+    """
 
     t: Moment
+    session: int
 
 
 Message = (

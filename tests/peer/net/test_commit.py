@@ -11,6 +11,7 @@ from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import Ack, Vote
+from tests.peer.net.test_link_against_a_script import Scripted
 from tests.peer.net.test_two_links_in_virtual_time import GRAPHS, Packet, World, faithful
 from tests.support.links import CHUNK, moments
 
@@ -31,9 +32,8 @@ def disagreements(world: World) -> list[tuple[int, int, Moment]]:
     for a, neighbours in world.neighbours.items():
         for b in sorted(neighbours):
             one, other = world.actors[a].results, world.actors[b].results
-            for t in one.keys() & other.keys():
-                if a < b and one[t].get(b, False) != other[t].get(a, False):
-                    found.append((a, b, t))
+            both = one.keys() & other.keys() if a < b else ()
+            found += [(a, b, t) for t in both if one[t].get(b, False) != other[t].get(a, False)]
     return found
 
 
@@ -42,7 +42,7 @@ def in_doubt(world: World) -> int:
 
 
 def chaos(seed: int, graph: str, agrees: bool, exchanges: int = 40) -> World:
-    """A network of its own rates of loss, duplication, delay, cuts and standstills; then it heals."""
+    """A network with rates of its own of loss, delay, cuts and standstills; then it heals."""
     draw = np.random.default_rng(seed)
     loss, twice, late = draw.choice([0.0, 0.01, 0.1, 0.3], 3)
     healed = [False]
@@ -164,10 +164,9 @@ def test_an_abort_that_is_lost_is_presumed() -> None:
 
 
 def test_a_decider_started_anew_answers_as_far_as_its_state_goes_back() -> None:
-    from tests.peer.net.test_link_against_a_script import Scripted  # noqa: PLC0415
 
     t = Moment(4, 0)
     for used, answer in ((t, "commit"), (BEFORE_ALL, "abort"), (Moment(3, 1), "abort")):
         scripted = Scripted(agrees=True, used=used)
-        scripted.say(Vote(t))
+        scripted.say(Vote(t, scripted.me.session))
         assert [m for m in scripted.heard() if isinstance(m, Ack)] == [Ack(t, 0, answer)]

@@ -59,9 +59,7 @@ class Scripted:
         self.me = Identity(0, 1000, {"graph": "ring", "seed": "0"}, {"g": "sig"})
         self.session = 31
         self.now = 100.0
-        self.link = Link(
-            self.me, 1, SIZES, Timing(), checksum, self.now, agrees=agrees, used=used
-        )
+        self.link = Link(self.me, 1, SIZES, Timing(), checksum, self.now, agrees=agrees, used=used)
         self.events: list[Any] = []
         self.seq = 0
         if greet:
@@ -548,7 +546,7 @@ def test_giving_up_tells_the_neighbour() -> None:
     scripted = Scripted()
     scripted.begin(A)
     scripted.heard()
-    scripted.link._do_without("for a reason")
+    scripted.link._settlement.do_without("for a reason")
     assert scripted.heard() == [Ack(A, 0, "abort")]
 
 

@@ -78,7 +78,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Pong: st.builds(Pong, moments, u64),
     Leave: st.builds(Leave, u32, st.sampled_from(REASONS)),
     Rejoin: st.builds(Rejoin, u32),
-    Vote: st.builds(Vote, moments),
+    Vote: st.builds(Vote, moments, u64),
     Probe: st.builds(Probe, u32, tables, tables),
 }
 messages = st.one_of(*STRATEGIES.values())
@@ -96,7 +96,7 @@ EXAMPLES: tuple[Message, ...] = (
     Leave(2500, "stopped"),
     Probe(3, {"graph": "abc"}, {"model:generator": "def"}),
     Rejoin(4172),
-    Vote(Moment(3, 1)),
+    Vote(Moment(3, 1), 12),
 )
 
 
