@@ -260,7 +260,7 @@ def _kept(keys: Mapping[str, Any], folder: Path, engine: str) -> Outcome | None:
 
 
 def _run_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's keys as today's schema knows them, wherever its file lay: paths are absolute."""
+    """An experiment's keys as today's schema knows them, wherever its file lay."""
     return {key: of for key, of in from_mapping(keys).resolved().items() if key != "base"}
 
 
