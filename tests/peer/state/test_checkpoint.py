@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import torch
 
@@ -110,6 +111,18 @@ def test_what_was_just_written_is_kept_whatever_else_is_there(
     assert saved_rounds(tmp_path) == [40, 30, 20]
     saved_at(peers[0], tmp_path, 25)  # gone on from round 20: 30 and 40 are given up
     assert saved_rounds(tmp_path) == [25, 20]
+
+
+def test_what_was_given_up_does_not_come_back_at_a_power_cut(peers: dict[int, PeerState]) -> None:
+    folder = Path("run", "peer-0")
+    for seed in range(10):
+        disk = SimulatedDisk()
+        for round in (20, 30, 40, 25):  # gone on from round 20
+            peers[0].round = round
+            save_state(peers[0], folder, disk=disk)
+        peers[0].round = 2
+        disk.crash(np.random.default_rng(seed))
+        assert saved_rounds(folder, disk) == [25, 20]
 
 
 def spoil(path: Path, how: str) -> None:
