@@ -194,7 +194,10 @@ class SimulatedDisk:
         file = self._file(path)
         if path.parent != to.parent:
             raise _error(errno.EXDEV, path)
-        self._folder(path.parent).change({path.name: None, to.name: file})
+        folder = self._folder(path.parent)
+        if isinstance(folder.names.get(to.name), Folder):
+            raise _error(errno.EISDIR, to)
+        folder.change({path.name: None, to.name: file})
 
     def remove(self, path: Path) -> None:
         """Take a file's name away."""
