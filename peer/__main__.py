@@ -44,7 +44,7 @@ from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
 from peer.starter.command import new
-from peer.state.checkpoint import PATTERN
+from peer.state.checkpoint import saved_rounds
 from peer.state.device import usable_device
 from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
 from topology.errors import Isolation, UserError
@@ -244,7 +244,7 @@ def up_command(
     if at is not None:
         extra += ["--resume-at", str(at)]
         console.print(f"going on after round {at}, which all peers have saved in {folder}")
-    elif resume or any(folder.glob(f"peer-*/{PATTERN}")):
+    elif resume or any(map(saved_rounds, folder.glob("peer-*"))):
         raise UserError(
             f"--run-dir {folder}: there is no round that all peers have saved; begin anew with "
             "--fresh"

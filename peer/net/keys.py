@@ -15,6 +15,7 @@ from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
 from peer.experiment.addresses import is_loopback
+from peer.state.disk import REAL, make_folders
 from topology.errors import UserError
 
 _Z85 = frozenset(Z85CHARS.decode())
@@ -51,11 +52,13 @@ def make_keys(peer: int, folder: Path) -> str:
         return public_key(read_secret(peer, folder))
     public, secret = zmq.curve_keypair()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         folder.chmod(0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret + b"\n")
+            REAL.sync(file)  # others are told the public key, and it has no other secret
+        REAL.sync_folder(folder)
     except OSError as problem:
         raise UserError(f"keys: cannot write {path}: {problem.strerror}") from None
     return public.decode()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
 from peer.quality.frechet import Array, gaussian
+from peer.state.checkpoint import write_whole
 from peer.streams import stream
 
 FEATURES = 128
@@ -242,18 +242,10 @@ def _load(path: Path, shape: tuple[int, int, int], classes: int) -> Judge | None
 
 
 def _save(judge: Judge, path: Path) -> None:
-    """Write to a temporary name, then rename, so that no process reads half a judge."""
+    """Whole or not at all, also at a power cut: half a judge would judge all the same."""
+    mean, cov = map(torch.from_numpy, judge.reference)
+    tensors = judge._net.state_dict() | {"reference.mean": mean, "reference.cov": cov}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        try:
-            mean, cov = map(torch.from_numpy, judge.reference)
-            tensors = judge._net.state_dict() | {"reference.mean": mean, "reference.cov": cov}
-            save_file(tensors, temporary, {"accuracy": repr(judge.accuracy)})
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, save(tensors, {"accuracy": repr(judge.accuracy)}))
     except OSError:
         return

@@ -85,6 +85,11 @@ class QualityLog:
         self.judging += self._clock() - began
         return score
 
+    def sync(self) -> None:
+        """Wait until the scores are on the disk, as before a checkpoint of those rounds."""
+        if self._lines is not None:
+            self._lines.sync()
+
     def summary_of(self, peer: int) -> dict[str, Any] | None:
         """The newest score of one peer, for its summary; None where there is none."""
         return summary_of({peer: self.last[peer]}) if peer in self.last else None

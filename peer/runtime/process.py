@@ -296,6 +296,9 @@ class PeerProcess:
             goes_on = self.course.goes_on(effect.round)
             due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
             if due or not goes_on or effect.round >= last:
+                recorder.sync()  # records of rounds that are not made again
+                if self.quality is not None:
+                    self.quality.sync()
                 self.saver.save(self._totals | recorder.totals(state.peer))
             return goes_on
 

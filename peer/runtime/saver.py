@@ -9,7 +9,8 @@ from typing import Any
 
 from peer.runtime.resources import Reserve
 from peer.state import PeerState
-from peer.state.checkpoint import checkpoint_path, save_state, saved_rounds
+from peer.state.checkpoint import remove_checkpoint, save_state, saved_rounds
+from peer.state.disk import REAL, Disk
 
 
 class Saver:
@@ -20,6 +21,7 @@ class Saver:
         folder: its own.
         traits: of the experiment, written into each checkpoint.
         tell: gets a line when a state cannot be saved, and when it can again.
+        disk: on which the folder is.
 
     Attributes:
         problem: why the last state that was to be saved was not; empty where it was.
@@ -31,18 +33,20 @@ class Saver:
         folder: Path,
         traits: Mapping[str, Any],
         tell: Callable[[str], None],
+        disk: Disk = REAL,
     ) -> None:
         self.state = state
         self.folder = folder
         self.traits = traits
         self.tell = tell
+        self.disk = disk
         self.problem = ""
         self._reserve = Reserve()
 
     @property
     def newest(self) -> int | None:
         """The round of the newest checkpoint on the disk."""
-        return next(iter(saved_rounds(self.folder)), None)
+        return next(iter(saved_rounds(self.folder, self.disk)), None)
 
     def save(self, totals: Mapping[str, Any]) -> None:
         """Save the state as it is, between two rounds; returns in any case."""
@@ -65,10 +69,19 @@ class Saver:
         """Save; where there is no room for another checkpoint, older ones make it."""
         while True:
             try:
-                save_state(self.state, self.folder, self.traits, totals)
+                save_state(self.state, self.folder, self.traits, totals, disk=self.disk)
                 return
             except OSError as problem:
-                rounds = saved_rounds(self.folder)
-                if problem.errno not in (errno.ENOSPC, errno.EDQUOT) or len(rounds) < 2:
+                if problem.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._make_room():
                     raise
-                checkpoint_path(self.folder, rounds[-1]).unlink(missing_ok=True)
+
+    def _make_room(self) -> bool:
+        """Take the oldest checkpoint away, or a later one, which is given up; never the last."""
+        rounds = saved_rounds(self.folder, self.disk)
+        if len(rounds) < 2:
+            return False
+        # Those that stay may be there in name only, if the folder could not be flushed before.
+        self.disk.sync_folder(self.folder)
+        spare = rounds[0] if rounds[0] > self.state.round else rounds[-1]
+        remove_checkpoint(self.folder, spare, self.disk)
+        return True

@@ -3,16 +3,16 @@
 A checkpoint says of which peer, round and experiment it is. One that is damaged, be it by one bit,
 is set aside as ``*.damaged`` and an older one is taken; one of another experiment is refused.
 
-Files are written beside their place, flushed to the disk, renamed, and the folder flushed: a power
-cut leaves the old file or the new one. Only safetensors is read: nothing on a disk is executed.
+A power cut leaves the old file or the new one (:mod:`peer.state.disk`). Only safetensors is read:
+nothing on a disk is executed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
-import tempfile
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,56 +22,39 @@ import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
+from safetensors.torch import load as tensors_in
 from torch import nn
 
 from peer.experiment.traits import differences
 from peer.state import PeerState, SavedState
+from peer.state.disk import REAL, Disk, remove_parts, replacing
 from topology.errors import UserError
 
 KEPT = 3
 """How many checkpoints are kept: where the newest is damaged, an older one is read."""
 
-PATTERN = "checkpoint-*.safetensors"
+NAME = re.compile(r"checkpoint-([0-9]+)\.safetensors")
 
 
-def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = True, disk: Disk = REAL) -> None:
     """Replace ``path`` by ``content``, all at once; if ``durable``, it is on the disk then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: peers of one machine may write the same file at the same time.
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException as problem:
-        Path(beside).unlink(missing_ok=True)
-        if isinstance(problem, OSError) and problem.filename is None:
-            problem.filename = str(path)  # a descriptor's problem does not tell whose
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with replacing(path, durable=durable, disk=disk) as file:
+        file.write(content)
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True, disk: Disk = REAL) -> None:
     """Write ``value`` as a JSON file, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode(), durable=durable)
+    content = (json.dumps(value, indent=2) + "\n").encode()
+    write_whole(path, content, durable=durable, disk=disk)
 
 
 def save_generator(
-    tensors: Mapping[str, torch.Tensor], path: Path, *, durable: bool = True
+    tensors: Mapping[str, torch.Tensor], path: Path, *, durable: bool = True, disk: Disk = REAL
 ) -> None:
     """Save a net's state dict as safetensors: usable without hearsay."""
     # As NumPy's arrays, which may share memory, as views of an arena do.
     arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
-    write_whole(path, safetensors.numpy.save(arrays), durable=durable)
+    write_whole(path, safetensors.numpy.save(arrays), durable=durable, disk=disk)
 
 
 def load_generator(module: nn.Module, path: Path) -> None:
@@ -105,6 +88,7 @@ def save_state(
     totals: Mapping[str, Any] | None = None,
     *,
     durable: bool = True,
+    disk: Disk = REAL,
 ) -> Path:
     """Write ``state`` as ``folder/checkpoint-<round>.safetensors``; keep the newest three.
 
@@ -121,11 +105,15 @@ def save_state(
         "totals": json.dumps(totals or {}),
     }
     metadata["blake2b"] = _digest(saved, metadata)
-    write_whole(path, safetensors.torch.save(saved.tensors, metadata), durable=durable)
-    kept = [round for round in saved_rounds(folder) if round <= state.round][:KEPT]
-    for round in saved_rounds(folder):
+    content = safetensors.torch.save(saved.tensors, metadata)
+    write_whole(path, content, durable=durable, disk=disk)
+    found = saved_rounds(folder, disk)
+    kept = [round for round in found if round <= state.round][:KEPT]
+    for round in found:
         if round not in kept:
-            checkpoint_path(folder, round).unlink(missing_ok=True)
+            remove_checkpoint(folder, round, disk)
+    if durable and any(round > state.round for round in found):
+        disk.sync_folder(folder)  # a power cut must not bring back what was given up as the newest
     return path
 
 
@@ -137,16 +125,20 @@ def load_state(
     at: int | None = None,
     anyway: bool = False,
     tell: Callable[[str], None] = lambda line: None,
+    disk: Disk = REAL,
 ) -> Checkpoint | None:
     """Put ``state`` where the newest undamaged checkpoint of ``folder`` left it.
 
+    What was being written when the peer was cut off is taken away.
+
     Args:
         state: just made; it is changed as a whole, or not at all.
-        folder: the peer's own.
+        folder: the peer's own, and nobody else writes into it.
         traits: of the experiment at hand; the checkpoint's must be the same.
         at: the round of the checkpoint to take, instead of the newest.
         anyway: take one of another experiment, too, if the state fits.
         tell: gets a line for each damaged checkpoint that is set aside, and each difference.
+        disk: on which the folder is.
 
     Returns:
         The checkpoint; None where there is none.
@@ -154,7 +146,8 @@ def load_state(
     Raises:
         UserError: it is another peer's or another experiment's.
     """
-    checkpoint = newest_checkpoint(folder, at, tell)
+    remove_parts(folder, disk=disk)
+    checkpoint = newest_checkpoint(folder, at, tell, disk)
     if checkpoint is None:
         return None
     different = differences(checkpoint.traits, traits or {})
@@ -174,41 +167,40 @@ def load_state(
 
 
 def newest_checkpoint(
-    folder: Path, at: int | None = None, tell: Callable[[str], None] = lambda line: None
+    folder: Path,
+    at: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    disk: Disk = REAL,
 ) -> Checkpoint | None:
     """The newest sound checkpoint of ``folder``, or that of round ``at``; None if there is none."""
-    for round in saved_rounds(folder):
+    for round in saved_rounds(folder, disk):
         if at not in (None, round):
             continue
         path = checkpoint_path(folder, round)
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, disk)
         if checkpoint is not None:
             return checkpoint
         aside = path.with_name(f"{path.name}.damaged")
         try:
-            path.replace(aside)
+            disk.rename(path, aside)
             tell(f"{path} is damaged; set aside as {aside.name}")
         except OSError as problem:
             tell(f"{path} is damaged, and cannot be set aside ({problem.strerror})")
     return None
 
 
-def recalled(folder: Path) -> Iterator[SavedState]:
+def recalled(folder: Path, disk: Disk = REAL) -> Iterator[SavedState]:
     """The states in the undamaged checkpoints of ``folder``, newest first."""
-    for round in saved_rounds(folder):
-        checkpoint = read_checkpoint(checkpoint_path(folder, round))
+    for round in saved_rounds(folder, disk):
+        checkpoint = read_checkpoint(checkpoint_path(folder, round), disk)
         if checkpoint is not None:
             yield checkpoint.saved
 
 
-def saved_rounds(folder: Path) -> list[int]:
+def saved_rounds(folder: Path, disk: Disk = REAL) -> list[int]:
     """The rounds of a folder's checkpoints, newest first; damaged ones that were found are not."""
-    found = []
-    for path in folder.glob(PATTERN):
-        digits = path.name.removeprefix("checkpoint-").removesuffix(".safetensors")
-        if digits.isdecimal():
-            found.append(int(digits))
-    return sorted(found, reverse=True)
+    found = map(NAME.fullmatch, disk.names(folder))
+    return sorted((int(name[1]) for name in found if name), reverse=True)
 
 
 def checkpoint_path(folder: Path, round: int) -> Path:
@@ -216,12 +208,18 @@ def checkpoint_path(folder: Path, round: int) -> Path:
     return folder / f"checkpoint-{round:08d}.safetensors"
 
 
-def read_checkpoint(path: Path) -> Checkpoint | None:
+def remove_checkpoint(folder: Path, round: int, disk: Disk = REAL) -> None:
+    """Take the checkpoint of that round away, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        disk.remove(checkpoint_path(folder, round))
+
+
+def read_checkpoint(path: Path, disk: Disk = REAL) -> Checkpoint | None:
     """The checkpoint in ``path``; None where the file is damaged, be it by one bit."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with disk.open(path) as file:
+            content = file.read()
+        tensors, metadata = tensors_in(content), _metadata(content)
         saved = SavedState(tensors, bytes.fromhex(metadata["facts"]))
         if _digest(saved, metadata) != metadata["blake2b"]:
             return None
@@ -229,6 +227,13 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         return None
     return Checkpoint(path, saved.round, saved, traits, totals)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """What a safetensors file, found to be one, says beside its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
 
 
 def _digest(saved: SavedState, metadata: Mapping[str, str]) -> str:

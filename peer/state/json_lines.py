@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from peer.state.disk import REAL, Disk, make_folders, replacing
+
 WAITING = 16 * 2**20
 """Bytes of lines that are kept while they cannot be written, at most; then the oldest are lost."""
 
@@ -21,13 +23,16 @@ class JsonLines:
     Args:
         path: the file; its folder is made.
         tell: gets a line when records cannot be written, and when they can again.
+        disk: on which it is.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, tell: Callable[[str], None], disk: Disk = REAL) -> None:
+        make_folders(path.parent, disk=disk)
         self.path = path
         self.tell = tell
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._disk = disk
+        self._file = disk.append(path)
+        self._half_from: int | None = None  # where a line begins of which only a part is written
         self._waiting: list[bytes] = []
         self._is_troubled = False
 
@@ -54,14 +59,26 @@ class JsonLines:
                 self.tell(f"{self.path}: is written again")
 
     def _append(self, line: bytes) -> None:
-        before = os.fstat(self._file).st_size
+        self._drop_half_line()
+        before = self._file.seek(0, os.SEEK_END)
         try:
             while line:  # what finds no room at last is an OSError
-                line = line[os.write(self._file, line) :]
+                line = line[self._file.write(line) :]
         except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, before)  # no half line stays
+            self._half_from = before
+            with contextlib.suppress(OSError):  # or else before the next line
+                self._drop_half_line()
             raise
+
+    def _drop_half_line(self) -> None:
+        if self._half_from is not None:
+            self._file.truncate(self._half_from)
+            self._half_from = None
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk; returns in any case."""
+        with contextlib.suppress(OSError):
+            self._disk.sync(self._file)
 
     def close(self) -> None:
         """No more is to come; what waits is tried a last time."""
@@ -72,10 +89,10 @@ class JsonLines:
             self.tell(f"{self.path}: records of its end are not written: {count}")
             self._waiting.clear()
         with contextlib.suppress(OSError):
-            os.close(self._file)
+            self._file.close()
 
 
-def cut_back(path: Path, round: int) -> None:
+def cut_back(path: Path, round: int, disk: Disk = REAL) -> None:
     """Drop the records of rounds after ``round``, and lines that are no records (cut short).
 
     A file that is not there, or holds nothing to be dropped, is left alone.
@@ -83,20 +100,14 @@ def cut_back(path: Path, round: int) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        if all(_is_kept(line, round) for line in file):
-            return
-    beside = path.with_name(f".{path.name}.part")
     try:
-        with path.open("rb") as file, beside.open("wb") as kept:
-            kept.writelines(line for line in file if _is_kept(line, round))
-            kept.flush()
-            os.fsync(kept.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        with disk.open(path) as file:
+            if all(_is_kept(line, round) for line in file):
+                return
+    except FileNotFoundError:
+        return
+    with disk.open(path) as file, replacing(path, disk=disk) as kept:
+        kept.writelines(line for line in file if _is_kept(line, round))
 
 
 def _is_kept(line: bytes, round: int) -> bool:

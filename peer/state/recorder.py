@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from peer.gan.arena import module_with
 from peer.state import PeerState
 from peer.state.checkpoint import save_generator, write_json, write_whole
 from peer.state.count_sketch import CountSketch
+from peer.state.disk import REAL, Disk, make_folders
 from peer.state.json_lines import JsonLines
 from peer.state.moving_average import AVERAGE
 from topology.errors import UserError
@@ -32,16 +34,23 @@ class Recorder:
         every: rounds between two records of a peer.
         last: the run's last round, which is always recorded.
         tell: gets a line when records cannot be written for a time.
+        disk: on which it is.
     """
 
     def __init__(
-        self, path: Path, every: int, last: int, tell: Callable[[str], None] = print
+        self,
+        path: Path,
+        every: int,
+        last: int,
+        tell: Callable[[str], None] = print,
+        disk: Disk = REAL,
     ) -> None:
         self.path = path
         self.every = every
         self.last = last
         self.tell = tell
-        self._lines = JsonLines(path, tell)
+        self.disk = disk
+        self._lines = JsonLines(path, tell, disk)
         self._network: JsonLines | None = None  # of the whole network, where anybody sees it
         self._missed: dict[int, Counter[int]] = {}
         self._participants: dict[int, list[list[int]]] = {}  # since the last record
@@ -108,8 +117,13 @@ class Recorder:
     def write_network(self, round: int, disagreement: Mapping[str, float]) -> None:
         """Record the disagreement of the whole network, which only a simulation can see."""
         if self._network is None:
-            self._network = JsonLines(self.path.with_name("network.jsonl"), self.tell)
+            path = self.path.with_name("network.jsonl")
+            self._network = JsonLines(path, self.tell, self.disk)
         self._network.write({"round": round, "disagreement": dict(disagreement)})
+
+    def sync(self) -> None:
+        """Wait until what was recorded is on the disk, as before a checkpoint of those rounds."""
+        self._lines.sync()
 
     def totals(self, peer: int) -> dict[str, Any]:
         """What has been added up of that peer's rounds, in types that JSON knows."""
@@ -208,6 +222,7 @@ def write_peer(
     product: bool = True,
     durable: bool = True,
     quality: Mapping[str, Any] | None = None,
+    disk: Disk = REAL,
 ) -> None:
     """Write a peer's results: its generator, as safetensors, and its summary.
 
@@ -216,18 +231,16 @@ def write_peer(
     ``durable``, files may be lost in a power cut, and writing does not wait for the disk.
     """
     mixture: dict[str, float] = state.facts.get("mixture", {})
+    keep = partial(save_generator, durable=durable, disk=disk)
     if "generator" in state.nets:
         arena = state.nets["generator"].arena
-        save_generator(arena.tensors(), folder / "generator.safetensors", durable=durable)
+        keep(arena.tensors(), folder / "generator.safetensors")
         if AVERAGE in state.nets:
-            tensors = state.nets[AVERAGE].arena.tensors()
-            save_generator(tensors, folder / "generator_ema.safetensors", durable=durable)
+            keep(state.nets[AVERAGE].arena.tensors(), folder / "generator_ema.safetensors")
         for name in mixture:
             vector = state.tensors[f"{name}/generator"]
             part = module_with(arena.template, vector)
-            save_generator(
-                part.state_dict(), folder / f"generator-{name}.safetensors", durable=durable
-            )
+            keep(part.state_dict(), folder / f"generator-{name}.safetensors")
     summary = {
         "peer": state.peer,
         "rounds": state.round,
@@ -246,7 +259,7 @@ def write_peer(
         summary["mixture"] = mixture
     if quality:
         summary["quality"] = dict(quality)
-    write_json(folder / "summary.json", summary, durable=durable)
+    write_json(folder / "summary.json", summary, durable=durable, disk=disk)
 
 
 def choose_run_dir(run_dir: str | Path | None, name: str, *, shared: bool = False) -> Path:
@@ -280,7 +293,7 @@ def make_run_dir(folder: Path) -> Path:
         UserError: it cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass  # better known now than after the first round
     except (OSError, ValueError) as problem:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ import peer.__main__
 import sim
 from peer.console import run_app
 from peer.state.checkpoint import saved_rounds
+from peer.state.disk import RealDisk
 from tests.real.conftest import free_addresses
 
 KEYS: dict[str, Any] = {
@@ -72,6 +74,25 @@ def test_it_goes_on_by_itself_and_says_so(command: Command, tmp_path: Path) -> N
     code, said = command(*RUN, *MORE)
     assert code == 0
     assert "it has all its 20 rounds already" in said
+
+
+def test_records_are_on_the_disk_before_the_checkpoint_of_their_rounds(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = RealDisk.sync
+
+    def noted(disk: RealDisk, file: IO[bytes]) -> None:
+        sync(disk, file)
+        name = Path(os.readlink(f"/proc/self/fd/{file.fileno()}")).name
+        rounds = len(Path("run/peer-0", name).read_text().splitlines()) if "metrics" in name else ""
+        synced.append(f"{name.split('.safetensors')[0]} {rounds}".strip())
+
+    monkeypatch.setattr(RealDisk, "sync", noted)
+    assert command(*RUN)[0] == 0
+    saved = [i for i, name in enumerate(synced) if "checkpoint" in name]
+    assert [synced[i] for i in saved] == [f".checkpoint-{round:08d}" for round in (5, 10, 12)]
+    assert [synced[i - 1] for i in saved] == [f"metrics.jsonl {round}" for round in (5, 10, 12)]
 
 
 def test_without_a_checkpoint_resume_is_refused(command: Command, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from peer.runtime.resources import KEPT_BACK, Reserve, name_this_user
 from peer.runtime.saver import Saver
 from peer.state import PeerState
-from peer.state import checkpoint as module
-from peer.state.checkpoint import saved_rounds
+from peer.state.checkpoint import save_state, saved_rounds
+from sim.environment.disk import SimulatedDisk
 from tests.peer.state.test_checkpoint import trained
 
 
@@ -29,29 +30,28 @@ def at(saver: Saver, round: int) -> None:
     saver.save({})
 
 
-def room_for(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk on which so many checkpoints find room, the one that is being written among them."""
-    write = module.write_whole
-
-    def full(path: Path, content: bytes, *, durable: bool = True) -> None:
-        if len(list(path.parent.glob("checkpoint-*"))) >= count:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, content, durable=durable)
-
-    monkeypatch.setattr(module, "write_whole", full)
+FOLDER = Path("run", "peer-0")
+LEAST = 1000
+"""Bytes of room beside whole checkpoints."""
 
 
-def test_what_cannot_be_saved_is_said_once_and_tried_again(
-    state: PeerState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def size_of(state: PeerState) -> int:
+    """Bytes of a checkpoint."""
+    disk = SimulatedDisk()
+    save_state(state, FOLDER, disk=disk)
+    return disk.used
+
+
+def test_what_cannot_be_saved_is_said_once_and_tried_again(state: PeerState) -> None:
     said: list[str] = []
-    saver = Saver(state, tmp_path, {}, said.append)
-    with monkeypatch.context() as patch:
-        room_for(0, patch)
-        at(saver, 10)
-        at(saver, 20)
-        assert saver.problem == "No space left on device"
-        assert saver.newest is None
+    disk = SimulatedDisk(room=LEAST)
+    saver = Saver(state, FOLDER, {}, said.append, disk)
+    at(saver, 10)
+    at(saver, 20)
+    assert saver.problem == "No space left on device"
+    assert saver.newest is None
+    assert disk.used == 0
+    disk.room = None
     at(saver, 30)
     assert saver.problem == ""
     assert saver.newest == 30
@@ -62,20 +62,55 @@ def test_what_cannot_be_saved_is_said_once_and_tried_again(
     ]
 
 
-def test_older_checkpoints_make_room_for_the_newest(
-    state: PeerState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_checkpoints_make_room_for_the_newest(state: PeerState) -> None:
     said: list[str] = []
-    saver = Saver(state, tmp_path, {}, said.append)
+    disk = SimulatedDisk()
+    saver = Saver(state, FOLDER, {}, said.append, disk)
     for round in (10, 20, 30):
         at(saver, round)
-    room_for(2, monkeypatch)  # one beside the new one
+    disk.room = 2 * size_of(state) + LEAST  # one beside the new one
     at(saver, 40)
-    assert saved_rounds(tmp_path) == [40, 30]
-    room_for(1, monkeypatch)
+    assert saved_rounds(FOLDER, disk) == [40, 30]
+    disk.room = size_of(state) + LEAST
     at(saver, 50)
-    assert saved_rounds(tmp_path) == [40]  # the last one is never given up for one to come
+    assert saved_rounds(FOLDER, disk) == [40]  # the last one is never given up for one to come
     assert len(said) == 1
+
+
+def test_what_was_given_up_makes_room_before_what_is_gone_on_from(state: PeerState) -> None:
+    disk = SimulatedDisk()
+    saver = Saver(state, FOLDER, {}, print, disk)
+    for round in (20, 30, 40):
+        at(saver, round)
+    disk.room = 2 * size_of(state) + LEAST
+    at(saver, 25)  # gone on from round 20
+    assert saved_rounds(FOLDER, disk) == [25, 20]
+
+
+class Reluctant(SimulatedDisk):
+    """Folders are not flushed while it is ``troubled``."""
+
+    troubled = False
+
+    def sync_folder(self, folder: Path) -> None:
+        if self.troubled:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        super().sync_folder(folder)
+
+
+def test_none_makes_room_while_the_newest_may_be_there_in_name_only(state: PeerState) -> None:
+    for seed in range(20):
+        disk = Reluctant()
+        saver = Saver(state, FOLDER, {}, lambda line: None, disk)
+        at(saver, 10)
+        disk.troubled = True
+        at(saver, 20)
+        assert saved_rounds(FOLDER, disk) == [20, 10]
+        assert saver.problem
+        disk.room = disk.used + LEAST
+        at(saver, 30)
+        disk.crash(np.random.default_rng(seed))
+        assert 10 in saved_rounds(FOLDER, disk)  # a save that returned
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ from peer.state.checkpoint import (
 )
 from peer.state.json_lines import JsonLines, cut_back
 from peer.state.recorder import Recorder, arena_digest
+from sim.environment.disk import SimulatedDisk
 from sim.runs.simulate import drive, make_states
 from topology.errors import UserError
 
@@ -109,6 +111,18 @@ def test_what_was_just_written_is_kept_whatever_else_is_there(
     assert saved_rounds(tmp_path) == [40, 30, 20]
     saved_at(peers[0], tmp_path, 25)  # gone on from round 20: 30 and 40 are given up
     assert saved_rounds(tmp_path) == [25, 20]
+
+
+def test_what_was_given_up_does_not_come_back_at_a_power_cut(peers: dict[int, PeerState]) -> None:
+    folder = Path("run", "peer-0")
+    for seed in range(10):
+        disk = SimulatedDisk()
+        for round in (20, 30, 40, 25):  # gone on from round 20
+            peers[0].round = round
+            save_state(peers[0], folder, disk=disk)
+        peers[0].round = 2
+        disk.crash(np.random.default_rng(seed))
+        assert saved_rounds(folder, disk) == [25, 20]
 
 
 def spoil(path: Path, how: str) -> None:
@@ -290,54 +304,58 @@ def test_records_are_cut_back_to_the_round_that_is_gone_on_from(tmp_path: Path) 
     cut_back(tmp_path / "absent.jsonl", 3)
 
 
-def test_records_wait_while_the_disk_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+LINES = Path("run", "metrics.jsonl")
+
+
+def read(disk: SimulatedDisk, path: Path = LINES) -> bytes:
+    with disk.open(path) as file:
+        return file.read()
+
+
+def test_records_wait_while_the_disk_is_full() -> None:
     said: list[str] = []
-    log = JsonLines(tmp_path / "metrics.jsonl", said.append)
+    disk = SimulatedDisk(room=18)
+    log = JsonLines(LINES, said.append, disk)
     log.write({"round": 1})
-    write = os.write
-
-    def full(file: int, content: bytes) -> int:
-        if len(content) > 5:
-            return write(file, content[:5])  # some bytes find room
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("peer.state.json_lines.os.write", full)
-    log.write({"round": 2})
+    log.write({"round": 2})  # five bytes of it find room
     log.write({"round": 3})
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"round": 1}\n'  # no half line
+    assert read(disk) == b'{"round": 1}\n'  # no half line
     assert len(said) == 1
     assert "cannot be written (No space left on device)" in said[0]
-    monkeypatch.setattr("peer.state.json_lines.os.write", write)
+    disk.room = None
     log.write({"round": 4})
     log.close()
-    assert [line["round"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert read(disk) == b"".join(b'{"round": %d}\n' % round for round in (1, 2, 3, 4))
     assert len(said) == 2
     assert said[1].endswith("is written again")
 
 
-def test_records_that_never_find_room_are_counted_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_a_line_that_cannot_be_taken_back_is_taken_back_before_the_next() -> None:
+    disk = SimulatedDisk(room=18)
+    log = JsonLines(LINES, print, disk)
+    log.write({"round": 1})
+    disk.failing[disk.operations + 2] = errno.EIO  # after two writes, of which one finds no room
+    log.write({"round": 2})
+    assert read(disk) == b'{"round": 1}\n{"rou'
+    disk.room = None
+    log.write({"round": 3})
+    assert read(disk) == b"".join(b'{"round": %d}\n' % round for round in (1, 2, 3))
+
+
+def test_records_that_never_find_room_are_counted_at_the_end() -> None:
     said: list[str] = []
-    log = JsonLines(tmp_path / "metrics.jsonl", said.append)
-    write = os.write
-
-    def full(file: int, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("peer.state.json_lines.os.write", full)
+    disk = SimulatedDisk(room=0)
+    log = JsonLines(LINES, said.append, disk)
     log.write({"round": 1})
     log.write({"round": 2})
     log.close()
     assert len(said) == 2
     assert said[1].endswith("metrics.jsonl: records of its end are not written: 2")
-    late = JsonLines(tmp_path / "late.jsonl", said.append)
+    late = JsonLines(LINES, said.append, disk)
     late.write({"round": 1})
-    monkeypatch.setattr("peer.state.json_lines.os.write", write)
+    disk.room = None
     late.close()  # there is room again
-    assert lines(tmp_path / "late.jsonl") == [{"round": 1}]
+    assert read(disk) == b'{"round": 1}\n'
 
 
 def test_what_was_added_up_goes_on(tmp_path: Path) -> None:
@@ -360,11 +378,31 @@ def test_what_was_added_up_goes_on(tmp_path: Path) -> None:
     assert lines(one) == lines(other)
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_is_named() -> None:
+    disk = SimulatedDisk(room=0)
+    with pytest.raises(OSError, match=r"No space left on device: 'generator.safetensors'$"):
+        write_whole(Path("generator.safetensors"), b"x", disk=disk)
+    assert disk.names(Path()) == []
+
+
+def test_a_descriptors_problem_is_named_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("peer.state.checkpoint.os.fsync", full)
+    monkeypatch.setattr("peer.state.disk.os.fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*generator.safetensors'$"):
         write_whole(tmp_path / "generator.safetensors", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_being_written_when_the_power_went_is_taken_away(
+    peers: dict[int, PeerState], tmp_path: Path
+) -> None:
+    saved_at(peers[0], tmp_path, 10)
+    (tmp_path / ".checkpoint-00000020.safetensors.k3x9.part").write_bytes(b"half")
+    (tmp_path / "own.part").write_bytes(b"somebody's")
+    assert load_state(make_states(experiment_of())[0], tmp_path, {"batch": 8})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-00000010.safetensors", "own.part"]

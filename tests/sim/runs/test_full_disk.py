@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import sim
 from peer.quality import classifier
+from peer.state.disk import RealDisk
 
 KEYS: dict[str, Any] = {
     "peers": 3,
@@ -30,19 +32,20 @@ def test_a_disk_that_is_full_for_a_time_loses_no_record(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write, is_full = os.write, False
+    is_full = False
 
-    def full(file: int, content: bytes) -> int:
-        if is_full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(file, content)
+    class Full(io.FileIO):
+        def write(self, content: Any, /) -> int:
+            if is_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(content)
 
     def progress(peer: int, round: int, measures: Any) -> None:
         nonlocal is_full
         is_full = 2 <= round < 4
 
     monkeypatch.setattr(classifier, "cache_folder", lambda: judge_cache)
-    monkeypatch.setattr("peer.state.json_lines.os.write", full)
+    monkeypatch.setattr(RealDisk, "append", lambda disk, path: Full(path, "ab"))
     done = sim.run(KEYS, run_dir=tmp_path / "run", report=False, progress=progress)
 
     def rounds(name: str) -> list[int]:
