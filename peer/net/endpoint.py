@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from peer.data.agreement import News
 from peer.net.admission import TAKEN, Admission, Answer, Note
+from peer.net.away.patience import Patience
 from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.isolation import Isolated, IsolationWatch
@@ -26,14 +27,12 @@ from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
-from peer.net.wire import Hello, Probe, Reject, WireError, decode
+from peer.net.waits import Waits
+from peer.net.wire import Hello, Offer, Probe, Reject, WireError, decode
 from topology.errors import UserError
 
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
-
-SILENT = 1.5
-"""Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
 
 # --- what comes out, beside bytes -----------------------------------------------------------------
 
@@ -98,6 +97,7 @@ class Endpoint:
         addresses: where each neighbour is, for messages to the user.
         now: the time.
         isolation: seconds without any neighbour after which we are isolated; None: never.
+        patience: with slow neighbours; None: who is in touch is waited for.
 
     Attributes:
         events: what happened, in order; whoever drives this object takes them off.
@@ -110,6 +110,7 @@ class Endpoint:
         addresses: Mapping[int, str],
         now: float = 0.0,
         isolation: float | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.links = dict(sorted(links.items()))  # events come in this order
         self.addresses = dict(addresses)
@@ -124,7 +125,7 @@ class Endpoint:
         self._farewell: _Farewell | None = None
         self._watch = IsolationWatch(self.links, now, isolation)
         self._agreement = next((link.me.data for link in links.values()), None)  # on classes
-        self._hurry_until = float("inf")  # to stop, we wait for nobody after that
+        self._waits = Waits(self.links, patience)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -133,13 +134,15 @@ class Endpoint:
         self._outcome = Outcome()
         self._open = dict(begin.parts)
         self._in_pieces = begin.in_pieces
+        self._waits.begin(begin.parts, now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(begin.parts.items()):
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
             link.begin(part.t, part.net, part.payload, now, part.wants, known)
-        self._hand_over()
+        self._hand_over(now)
         self._listen_to_all(now)
+        self._give_up(now)
 
     def resume(self) -> None:
         """More of a payload that is sent while it is written is there."""
@@ -163,7 +166,7 @@ class Endpoint:
 
     def hurry(self, hurry: Hurry, now: float) -> None:
         """Let no exchange wait long any more."""
-        self._hurry_until = now + hurry.seconds
+        self._waits.hurry(now + hurry.seconds)
 
     # --- bytes and time ---------------------------------------------------------------------------
 
@@ -200,8 +203,11 @@ class Endpoint:
             link = self.admission.sender(connection, authenticated, envelope.session)
             if link is not None:
                 link.receive(envelope.session, envelope.seq, envelope.message, now, body)
+                if isinstance(envelope.message, Offer):
+                    self._waits.offered(link.neighbour, envelope.message.t)
         if link is not None:
             self._listen(link.neighbour, link, now)
+            self._give_up(now)
         self._take_leave(now)
 
     def receive_answer(self, neighbour: int, header: bytes, now: float) -> None:
@@ -230,8 +236,8 @@ class Endpoint:
             self.events.append(isolated)
         if self._agreement is not None and not self._watch.is_hopeless:
             self.events.extend(filter(None, [self._agreement.look(now)]))
-        self._give_up_on_the_silent(now)
         self._listen_to_all(now)
+        self._give_up(now)
         if self._failure is not None and now >= self._failure[0]:
             self.events.append(Failed(self._failure[1]))
             self._failure = (float("inf"), self._failure[1])
@@ -240,6 +246,7 @@ class Endpoint:
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbours'."""
         self._watch.skip_time(seconds)
+        self._waits.skip_time(seconds)
         if self._agreement is not None:
             self._agreement.skip_time(seconds)
         for link in self.links.values():
@@ -254,7 +261,7 @@ class Endpoint:
 
     # --- the exchange at hand ---------------------------------------------------------------------
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, now: float) -> None:
         """Give the exchange back once every neighbour is settled.
 
         Where one neighbour alone is outstanding, its chunks are handed on as they come.
@@ -264,6 +271,7 @@ class Endpoint:
         if not self._open:
             done, self._outcome = self._outcome, None
             self._has_exchanged = True
+            self._waits.end(now)
             self.events.append(done)
         elif len(self._open) == 1 and self._in_pieces:
             (last,) = self._open
@@ -275,11 +283,12 @@ class Endpoint:
         if self._outcome is not None:
             self.events.append(Arriving(neighbour, piece, self._outcome.received))
 
-    def _settled(self, neighbour: int, settled: Settled) -> None:
+    def _settled(self, neighbour: int, settled: Settled, now: float) -> None:
         part = self._open.get(neighbour)
         if self._outcome is None or part is None or part.t != settled.t:
             return
         del self._open[neighbour]
+        self._waits.settled(neighbour, settled.reason, now)
         if settled.value is not None:
             self._outcome.received[neighbour] = settled.value
         if not settled.reason:
@@ -290,7 +299,7 @@ class Endpoint:
                 self._without.add(neighbour)
                 where = f"round {settled.t.round + 1}"
                 self._note(f"{where}: going on without peer {neighbour}: {settled.reason}")
-        self._hand_over()
+        self._hand_over(now)
 
     # --- what the links say -----------------------------------------------------------------------
 
@@ -304,7 +313,7 @@ class Endpoint:
                 case Piece() as piece:
                     self._arriving(neighbour, piece)
                 case Settled() as settled:
-                    self._settled(neighbour, settled)
+                    self._settled(neighbour, settled, now)
                 case Delivered(t, in_flight):
                     self.events.append(Released(neighbour, t, in_flight))
                 case Changed(phase, reason):
@@ -336,12 +345,11 @@ class Endpoint:
     def _note(self, line: str) -> None:
         self.events.append(Note(line))
 
-    def _give_up_on_the_silent(self, now: float) -> None:
-        """Where we are to stop, settle the exchange at hand without those that say nothing."""
-        for neighbour in self._open if self._hurry_until < float("inf") else ():
-            link = self.links[neighbour]
-            if now >= self._hurry_until or link.session.detector.silence(now) >= SILENT:
-                link.give_up("we are stopping")
+    def _give_up(self, now: float) -> None:
+        """Settle the exchange at hand without those that are waited for no more."""
+        for neighbour, reason in list(self._waits.given_up(self._open, now)):
+            self.links[neighbour].give_up(reason)
+            self._listen(neighbour, self.links[neighbour], now)
 
     # --- taking leave -----------------------------------------------------------------------------
 
