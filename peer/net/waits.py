@@ -51,8 +51,10 @@ class Waits:
         """The neighbour's part is settled; without it, if for a ``reason``."""
         if self._patience is not None:
             self.links[neighbour].session.is_watched = False
-            conclude = self._patience.without if reason else self._patience.come
-            conclude(neighbour, now)
+            if reason:
+                self._patience.without(neighbour, now)
+            else:
+                self._patience.come(neighbour, now, self._parts[neighbour].wants)
 
     def end(self, now: float) -> None:
         """The exchange is over: neighbours may know that we wait in it for nobody."""

@@ -299,7 +299,7 @@ class Exchanges:
             if not (lost or away or past):
                 pending.ready = max(pending.ready, arrival)
                 if self.impatience is not None:
-                    self.impatience.come(sent.sender, sent.receiver, sent.sent_at)
+                    self.impatience.come(sent.sender, sent.receiver, sent.sent_at, False)
             else:
                 until = sent.sent_at + (self.deadline if lost and not past else 0.0)
                 if self.impatience is not None:

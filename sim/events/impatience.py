@@ -60,9 +60,9 @@ class Impatience:
             kind, is_all = f"letter {effect.name}", len(pending.moments) == 1
         self._of[peer.id].begin(kind, pending.moments, peer.now, is_all)
 
-    def come(self, peer: int, neighbour: int, now: float) -> None:
-        """The neighbour's value is on its way, or it has the peer's."""
-        self._of[peer].come(neighbour, now)
+    def come(self, peer: int, neighbour: int, now: float, has_begun: bool = True) -> None:
+        """The neighbour's value is on its way; or, where it only takes ours, it has that."""
+        self._of[peer].come(neighbour, now, has_begun)
 
     def without(self, peer: int, neighbour: int, now: float) -> None:
         """The peer's exchange goes on without the neighbour."""

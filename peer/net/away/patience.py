@@ -158,13 +158,19 @@ class Patience:
             enough = (1 - WORTHWHILE) * self.capacity
             bucket.is_empty = bucket.is_empty and bucket.spent_by(now) > enough
 
-    def come(self, neighbour: int, now: float) -> None:
-        """The neighbour has begun the exchange at hand, too; said again, that it is still there."""
+    def come(self, neighbour: int, now: float, has_begun: bool = True) -> None:
+        """The neighbour's part is under way, or done; said again, that it is still in touch.
+
+        It ``has_begun`` the exchange at hand where it sends a value. Who only takes ours may be
+        far from it.
+        """
         if neighbour in self._awaited:
             self.pace.note(self._kind, neighbour, now - self._since[neighbour])
             self._account(neighbour, now)
             self._awaited.remove(neighbour)
-            self._came[neighbour] = self._moments[neighbour]
+            self._came.pop(neighbour, None)
+            if has_begun:
+                self._came[neighbour] = self._moments[neighbour]
         self.excuse(neighbour, now)
 
     def excuse(self, neighbour: int, now: float) -> None:
