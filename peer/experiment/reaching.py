@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from peer.settings import Settings
+
+LONGEST = 60.0
+"""Seconds that a silent neighbour is waited for, unless the file says otherwise."""
 
 
 class Reaching(Settings):
@@ -22,7 +25,11 @@ class Reaching(Settings):
     keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
     insecure: bool = Field(False, description="Allow plain text beyond loopback.")
     start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
-    deadline: float = Field(60.0, gt=0, description="Seconds a silent neighbour is waited for.")
+    deadline: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        LONGEST,
+        description="Seconds a silent neighbour is waited for; auto: a slow one, too, is waited "
+        "for within limits, which follow from what exchanges take.",
+    )
     catch_up: int = Field(
         10,
         ge=1,
@@ -43,6 +50,16 @@ class Reaching(Settings):
     )
     alone: bool = Field(False, description="Train on where no neighbour is reached.")
     checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+
+    @property
+    def deadline_adapts(self) -> bool:
+        """Whether it follows from what exchanges take (``deadline: auto``)."""
+        return self.deadline == "auto"
+
+    @property
+    def longest_deadline(self) -> float:
+        """Seconds that a silent neighbour is waited for at most."""
+        return LONGEST if isinstance(self.deadline, str) else self.deadline
 
     def address(self, peer: int) -> str:
         """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""

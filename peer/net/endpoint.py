@@ -15,92 +15,24 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from peer.data.agreement import News
-from peer.effects import Moment
-from peer.net.admission import TAKEN, Admission, Answer, Note
+from peer.net.admission import TAKEN, Admission, Note
+from peer.net.away.patience import Patience
 from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
-from peer.net.isolation import Isolated, IsolationWatch
 from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
-from peer.net.wire import Hello, Probe, Reject, WireError, decode
+from peer.net.waiting.isolation import IsolationWatch
+from peer.net.waiting.waits import Waits
+from peer.net.wire import Hello, Offer, Probe, Reject, WireError, decode
 from topology.errors import UserError
 
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
-
-SILENT = 1.5
-"""Seconds of silence after which a peer that is to stop waits for a neighbour no more."""
-
-# --- what comes out, beside bytes -----------------------------------------------------------------
-
-
-@dataclass
-class Outcome:
-    """An exchange, once every link has settled its part."""
-
-    received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
-    missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
-    in_doubt: dict[int, memoryview] = field(default_factory=dict)  # not told yet whether it counts
-
-
-@dataclass(frozen=True)
-class Arriving:
-    """A piece of the last value that is awaited; the ``others`` are here."""
-
-    neighbour: int
-    piece: Piece
-    others: Mapping[int, memoryview]
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """It is decided whether both ends use what they swapped at ``t``, which was in doubt."""
-
-    neighbour: int
-    t: Moment
-    is_used: bool
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The run cannot go on."""
-
-    problem: UserError
-
-
-@dataclass(frozen=True)
-class Redial:
-    """The connection to that neighbour should be made anew."""
-
-    neighbour: int
-
-
-@dataclass(frozen=True)
-class InPhase:
-    """How we stand with that neighbour has changed."""
-
-    neighbour: int
-    phase: Phase
-
-
-Event = (
-    Outcome
-    | Arriving
-    | Resolved
-    | Failed
-    | Released
-    | Redial
-    | InPhase
-    | Answer
-    | Isolated
-    | Note
-    | News
-)
 
 
 @dataclass
@@ -121,6 +53,7 @@ class Endpoint:
         addresses: where each neighbour is, for messages to the user.
         now: the time.
         isolation: seconds without any neighbour after which we are isolated; None: never.
+        patience: with slow neighbours; None: who is in touch is waited for.
 
     Attributes:
         events: what happened, in order; whoever drives this object takes them off.
@@ -133,6 +66,7 @@ class Endpoint:
         addresses: Mapping[int, str],
         now: float = 0.0,
         isolation: float | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.links = dict(sorted(links.items()))  # events come in this order
         self.addresses = dict(addresses)
@@ -147,7 +81,7 @@ class Endpoint:
         self._farewell: _Farewell | None = None
         self._watch = IsolationWatch(self.links, now, isolation)
         self._agreement = next((link.me.data for link in links.values()), None)  # on classes
-        self._hurry_until = float("inf")  # to stop, we wait for nobody after that
+        self._waits = Waits(self.links, patience)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -156,13 +90,15 @@ class Endpoint:
         self._outcome = Outcome()
         self._open = dict(begin.parts)
         self._in_pieces = begin.in_pieces
+        self._waits.begin(begin.parts, now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(begin.parts.items()):
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
             link.begin(part.t, part.net, part.payload, now, part.wants, known)
-        self._hand_over()
+        self._hand_over(now)
         self._listen_to_all(now)
+        self._give_up(now)
 
     def resume(self) -> None:
         """More of a payload that is sent while it is written is there."""
@@ -186,7 +122,7 @@ class Endpoint:
 
     def hurry(self, hurry: Hurry, now: float) -> None:
         """Let no exchange wait long any more."""
-        self._hurry_until = now + hurry.seconds
+        self._waits.hurry(now + hurry.seconds)
 
     # --- bytes and time ---------------------------------------------------------------------------
 
@@ -223,8 +159,11 @@ class Endpoint:
             link = self.admission.sender(connection, authenticated, envelope.session)
             if link is not None:
                 link.receive(envelope.session, envelope.seq, envelope.message, now, body)
+                if isinstance(envelope.message, Offer):
+                    self._waits.offered(link.neighbour, envelope.message.t)
         if link is not None:
             self._listen(link.neighbour, link, now)
+            self._give_up(now)
         self._take_leave(now)
 
     def receive_answer(self, neighbour: int, header: bytes, now: float) -> None:
@@ -253,8 +192,8 @@ class Endpoint:
             self.events.append(isolated)
         if self._agreement is not None and not self._watch.is_hopeless:
             self.events.extend(filter(None, [self._agreement.look(now)]))
-        self._give_up_on_the_silent(now)
         self._listen_to_all(now)
+        self._give_up(now)
         if self._failure is not None and now >= self._failure[0]:
             self.events.append(Failed(self._failure[1]))
             self._failure = (float("inf"), self._failure[1])
@@ -263,6 +202,7 @@ class Endpoint:
     def skip_time(self, seconds: float) -> None:
         """Our own loop stood still for so long: the silence was not the neighbours'."""
         self._watch.skip_time(seconds)
+        self._waits.skip_time(seconds)
         if self._agreement is not None:
             self._agreement.skip_time(seconds)
         for link in self.links.values():
@@ -277,7 +217,7 @@ class Endpoint:
 
     # --- the exchange at hand ---------------------------------------------------------------------
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, now: float) -> None:
         """Give the exchange back once every neighbour is settled.
 
         Where one neighbour alone is outstanding, its chunks are handed on as they come.
@@ -287,6 +227,7 @@ class Endpoint:
         if not self._open:
             done, self._outcome = self._outcome, None
             self._has_exchanged = True
+            self._waits.end(now)
             self.events.append(done)
         elif len(self._open) == 1 and self._in_pieces:
             (last,) = self._open
@@ -298,11 +239,12 @@ class Endpoint:
         if self._outcome is not None:
             self.events.append(Arriving(neighbour, piece, self._outcome.received))
 
-    def _settled(self, neighbour: int, settled: Settled) -> None:
+    def _settled(self, neighbour: int, settled: Settled, now: float) -> None:
         part = self._open.get(neighbour)
         if self._outcome is None or part is None or part.t != settled.t:
             return
         del self._open[neighbour]
+        self._waits.settled(neighbour, settled.reason, now)
         if settled.in_doubt and settled.value is not None:
             self._outcome.in_doubt[neighbour] = settled.value
         elif settled.value is not None:
@@ -316,7 +258,7 @@ class Endpoint:
                 self._without.add(neighbour)
                 where = f"round {settled.t.round + 1}"
                 self._note(f"{where}: going on without peer {neighbour}: {settled.reason}")
-        self._hand_over()
+        self._hand_over(now)
 
     # --- what the links say -----------------------------------------------------------------------
 
@@ -330,7 +272,7 @@ class Endpoint:
                 case Piece() as piece:
                     self._arriving(neighbour, piece)
                 case Settled() as settled:
-                    self._settled(neighbour, settled)
+                    self._settled(neighbour, settled, now)
                 case Decided(t, is_used):
                     self.events.append(Resolved(neighbour, t, is_used))
                 case Delivered(t, in_flight):
@@ -364,12 +306,11 @@ class Endpoint:
     def _note(self, line: str) -> None:
         self.events.append(Note(line))
 
-    def _give_up_on_the_silent(self, now: float) -> None:
-        """Where we are to stop, settle the exchange at hand without those that say nothing."""
-        for neighbour in self._open if self._hurry_until < float("inf") else ():
-            link = self.links[neighbour]
-            if now >= self._hurry_until or link.session.detector.silence(now) >= SILENT:
-                link.give_up("we are stopping")
+    def _give_up(self, now: float) -> None:
+        """Settle the exchange at hand without those that are waited for no more."""
+        for neighbour, reason in list(self._waits.given_up(self._open, now)):
+            self.links[neighbour].give_up(reason)
+            self._listen(neighbour, self.links[neighbour], now)
 
     # --- taking leave -----------------------------------------------------------------------------
 

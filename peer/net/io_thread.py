@@ -32,13 +32,14 @@ import zmq
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
 from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
-from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial, Resolved
-from peer.net.isolation import Isolated
+from peer.net.endpoint import Endpoint
+from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL, Phase
 from peer.net.sockets import Sockets
 from peer.net.transfer.send_buffers import Released
+from peer.net.waiting.isolation import Isolated
 from peer.net.wire import WireError
 
 TICK = 0.05

@@ -127,10 +127,12 @@ class Session:
 
     Attributes:
         number: of the neighbour's session; None before its HELLO.
-        at: our own moment, told in PINGs.
+        at: our own moment: of the exchange at hand, or the last one.
         their_at: the neighbour's, as far as it told us.
         listens_in: the round in which the neighbour, left behind before, only takes values.
         are_apart: one of the two went on without the other, and they have swapped nothing since.
+        done: the last exchange that is over for us; PINGs tell whether we still wait in one.
+        is_watched: its progress has to be known at any time.
     """
 
     def __init__(
@@ -150,6 +152,8 @@ class Session:
         self.their_at = BEFORE_ALL
         self.listens_in = -1
         self.are_apart = False
+        self.done = BEFORE_ALL
+        self.is_watched = False
         self.detector = FailureDetector(timing, now)
         self._say = say
         self._tell = tell
@@ -329,10 +333,15 @@ class Session:
         self.detector.hear(now, confirms=confirms)
         self._is_at(at)
 
+    @property
+    def told_at(self) -> Moment:
+        """The first exchange that is not over for us: the one at hand, or what follows it."""
+        return Moment(self.at.round, self.at.exchange + 1) if self.done == self.at else self.at
+
     def ping(self, message: Ping, now: float) -> None:
         """It asks whether we are there."""
         self.alive(now, message.t)
-        self._say(Pong(self.at, message.number))
+        self._say(Pong(self.told_at, message.number))
 
     def pong(self, message: Pong, now: float) -> None:
         """It answers."""
@@ -376,5 +385,5 @@ class Session:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
             self.greet(now)
-        elif self.detector.is_ping_due(now, often=self.are_apart):
-            self._say(Ping(self.at, self.detector.ping(now)))
+        elif self.detector.is_ping_due(now, often=self.are_apart or self.is_watched):
+            self._say(Ping(self.told_at, self.detector.ping(now)))

@@ -25,7 +25,7 @@ from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.commands import Part
-from peer.net.endpoint import Arriving, Outcome
+from peer.net.events import Arriving, Outcome
 from peer.net.io_thread import IoThread
 from peer.net.transfer.letters import PREFIX, pack, unpack
 from peer.net.transfer.send_buffers import SendBuffer, SendBuffers

@@ -23,7 +23,9 @@ def make_links(
 ) -> dict[int, Link]:
     """A link to each neighbour, at the time ``now``; ``checksum``: of every chunk."""
     sizes = {name: 4 * net.arena.layout.length for name, net in state.nets.items()}
-    timing = Timing.within(experiment.start_timeout, experiment.deadline, experiment.catch_up)
+    timing = Timing.within(
+        experiment.start_timeout, experiment.longest_deadline, experiment.catch_up
+    )
     coding = None
     if experiment.codec is not None:
         layouts = {name: net.arena.layout for name, net in state.nets.items()}

@@ -21,11 +21,12 @@ from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
 from peer.experiment.traits import traits
 from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
+from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
-from peer.net.isolation import Isolated
 from peer.net.keys import keys_folder
 from peer.net.sockets import Sockets
+from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
 from peer.program import Program
@@ -201,8 +202,10 @@ class PeerProcess:
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
         links = make_links(experiment, state, me, neighbours, checksum, now)
-        isolation = None if experiment.alone else experiment.isolation or 10 * experiment.deadline
-        endpoint = Endpoint(links, addresses, now, isolation)
+        longest = experiment.longest_deadline
+        isolation = None if experiment.alone else experiment.isolation or 10 * longest
+        patience = Patience(neighbours, now) if experiment.deadline_adapts else None
+        endpoint = Endpoint(links, addresses, now, isolation, patience)
         return IoThread(sockets, endpoint, self.log, self._isolated)
 
     def _open_agreement(self, agreement: Agreement | None) -> Agreement | None:
@@ -308,7 +311,9 @@ class PeerProcess:
                 self.peer, self.io, report, self.stop.asked, agree, self.experiment.catch_up
             )
             try:
-                completed = driver.run(self.program, experiment.threads, experiment.deadline)
+                completed = driver.run(
+                    self.program, experiment.threads, experiment.longest_deadline
+                )
             except Stopped:
                 # the round at hand is given up: what is on the disk is where this process began
                 if self.isolation is not None:

@@ -89,8 +89,8 @@ class NetworkModel:
         self.is_ideal = not flawed and not any(busy)
         """Whether values arrive at once and no peer is ever away: nothing below need be asked."""
         lossy = any(link.loss for link in (self._default, *self._links.values()))
-        self.is_reliable = not lossy and not self.absences
-        """Whether every value arrives, be it late: no peer ever does without a neighbour."""
+        self.is_reliable = not (lossy or self.absences or experiment.deadline_adapts)
+        """Whether every value arrives and is waited for: no peer ever does without a neighbour."""
         self.is_shared = any([*self._downlinks.values(), self._channel])
         """Whether several senders share bandwidth: then one's values delay another's."""
 

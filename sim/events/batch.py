@@ -13,11 +13,12 @@ from sim.environment.network import Transmission
 
 
 class Withdrawal(NamedTuple):
-    """A value that was sent earlier must not be used any more."""
+    """A value that was sent earlier must not be used any more, from ``at`` on."""
 
     sender: int
     receiver: int
     t: Moment
+    at: float
 
 
 class ProgressUpdate(NamedTuple):
@@ -55,7 +56,17 @@ class Batch:
         ends = (
             each.earliest_arrival if each.is_mutual else each.sent_at for each in self.transmissions
         )
-        return min(chain(ends, (update.at for update in self.updates)), default=math.inf)
+        updates = (update.at for update in self.updates)
+        withdrawals = (withdrawal.at for withdrawal in self.withdrawals)
+        return min(chain(ends, updates, withdrawals), default=math.inf)
+
+    @property
+    def latest(self) -> float:
+        """The moment in which its messages were sent, or the last such moment."""
+        sent = (each.sent_at for each in self.transmissions)
+        updates = (update.at for update in self.updates)
+        withdrawals = (withdrawal.at for withdrawal in self.withdrawals)
+        return max(chain(sent, updates, withdrawals), default=-math.inf)
 
     def extend(self, other: Batch) -> None:
         """Append the messages of other peers."""

@@ -54,6 +54,7 @@ class EventDriver:
         engine: computes; one peer at a time by default.
         synchroniser: runs events and delivers messages; by default, all peers are in this process.
         catch_up: rounds; a peer that was away, and is further behind, leaves them out.
+        adapts: whether slow peers are waited for within limits only (``deadline: auto``).
 
     Attributes:
         peers: the same peers, as they are simulated.
@@ -72,6 +73,7 @@ class EventDriver:
         engine: Engine | None = None,
         synchroniser: Synchroniser | None = None,
         catch_up: int = 10,
+        adapts: bool = False,
     ) -> None:
         self.engine: Engine = engine or OneByOne()
         self.network = network
@@ -82,7 +84,7 @@ class EventDriver:
         self.pauses = Pauses(self.peers)
         self.rounds = program.rounds
         self.exchanges = Exchanges(
-            self.peers, network, deadline, self.queue, self._settled, catch_up
+            self.peers, network, deadline, self.queue, self._settled, catch_up, adapts
         )
 
     def run(self, paused: Callable[[int], int | None] | None = None) -> None:

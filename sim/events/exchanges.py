@@ -8,7 +8,7 @@ neither on the order of events within a moment, nor on the process in which a pe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from peer.effects import BEFORE_ALL, Combine, Moment
@@ -16,6 +16,7 @@ from peer.net.away.late_comer import LateComer
 from sim.environment.network import SUSPECT_AFTER, NetworkModel, Transmission
 from sim.events.batch import Batch, ProgressUpdate, Withdrawal
 from sim.events.event_queue import EventQueue
+from sim.events.impatience import Due, Impatience
 from sim.simulated_peer.simulated_peer import (
     NeighbourProgress,
     PendingExchange,
@@ -35,6 +36,7 @@ class Exchanges:
         settled: is called when a peer's exchange is settled with every neighbour.
         catch_up: rounds; a neighbour that was done without, and is further behind, is not waited
             for.
+        adapts: whether slow neighbours are waited for within limits only.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Exchanges:
         queue: EventQueue,
         settled: Callable[[SimulatedPeer, PendingExchange], None],
         catch_up: int,
+        adapts: bool = False,
     ) -> None:
         self.peers = peers
         self.network = network
@@ -57,6 +60,12 @@ class Exchanges:
         self._apart: defaultdict[int, set[int]] = defaultdict(set)  # who did without whom
         self._late_comers: dict[int, LateComer] = {}
         self._waiters: defaultdict[int, set[int]] = defaultdict(set)  # by whom they wait for
+        self._due: list[Due] = []  # in this moment, patience is at its end
+        self.impatience = (
+            Impatience(peers, network, queue, self._progress, self._lose_patience)
+            if adapts
+            else None
+        )
 
     def go_on_from(self, round: int, peers: Iterable[int]) -> None:
         """Know that ``peers``, in this process or others, have completed ``round`` rounds."""
@@ -73,6 +82,8 @@ class Exchanges:
     def begin(self, peer: SimulatedPeer, pending: PendingExchange) -> None:
         """Send this peer's values to its neighbours, and wait for theirs."""
         peer.pending = pending
+        if self.impatience is not None:
+            self.impatience.begin(peer, pending)
         skipped = self._skipped(peer, pending)
         if skipped:
             self.announce(peer, peer.now, skipped)
@@ -80,19 +91,20 @@ class Exchanges:
             arrived = peer.inbox.pop((neighbour, t), None)
             if self._is_left_behind(peer, neighbour, t):
                 pending.leave_behind(neighbour, peer.now)
+                self._note_without(peer.id, neighbour, peer.now)
             elif neighbour in pending.awaited:
                 if pending.is_of_nets and self._progress[neighbour].listens_in == t.round:
-                    pending.do_without(neighbour, peer.now)
+                    self._do_without(peer, pending, neighbour, peer.now)
                 elif arrived is not None:
-                    self._receive(peer, pending, neighbour, *arrived)
+                    self._receive(peer, pending, neighbour, *arrived, peer.now)
                 elif self._progress[neighbour].is_past(peer.id, t):
-                    pending.do_without(neighbour, peer.now)  # it went on without this peer
+                    self._do_without(peer, pending, neighbour, peer.now)  # it went on already
                 else:
                     self._await(peer, pending, neighbour)
         outgoing, sending = pending.outgoing, (peer.id, pending.moments, peer.now)
         peer.bytes_out += sum([value.nbytes for value in outgoing.values()])
         self._batch.transmissions += self.network.send(*sending, outgoing, pending.wanted)
-        self._resume_if_settled(peer)
+        self._resume_or_watch(peer, peer.now)
 
     # --- who is left behind -----------------------------------------------------------------------
 
@@ -187,10 +199,50 @@ class Exchanges:
         """The deadline: the neighbour's weight stays on oneself, and it will not use our value."""
         if peer.pending is not pending or neighbour not in pending.awaited:
             return
-        pending.do_without(neighbour, now)
+        self._do_without(peer, pending, neighbour, now)
         t = pending.moments[neighbour]
-        self._batch.withdrawals.append(Withdrawal(peer.id, neighbour, t))
+        self._batch.withdrawals.append(Withdrawal(peer.id, neighbour, t, now))
+        self._resume_or_watch(peer, now)
+
+    # --- who is slow ------------------------------------------------------------------------------
+
+    def _lose_patience(self, due: Due, neighbours: Collection[int]) -> None:
+        """Have neighbours that are slow not use our value.
+
+        They are done without when this moment's messages have been delivered, unless their own
+        value is among them: then they may have used ours.
+        """
+        peer, pending, now = due
+        self._due.append(due)
+        for k in sorted(neighbours):
+            self._batch.withdrawals.append(Withdrawal(peer.id, k, pending.moments[k], now))
+
+    def _go_on_without_the_slow(self, withdrawals: Iterable[Withdrawal]) -> Iterable[int]:
+        """Do without those whose value has not come with this moment's messages, either."""
+        slow = {(each.sender, each.receiver) for each in withdrawals}
+        due, self._due = self._due, []
+        for peer, pending, now in due:
+            for k in sorted(pending.awaited) if peer.pending is pending else ():
+                if (peer.id, k) in slow:
+                    self._do_without(peer, pending, k, now)
+            yield peer.id
+
+    def _do_without(
+        self, peer: SimulatedPeer, pending: PendingExchange, neighbour: int, since: float
+    ) -> None:
+        pending.do_without(neighbour, since)
+        self._note_without(peer.id, neighbour, since)
+
+    def _note_without(self, peer: int, neighbour: int, since: float) -> None:
+        if self.impatience is not None:
+            self.impatience.without(peer, neighbour, since)
+
+    def _resume_or_watch(self, peer: SimulatedPeer, now: float) -> None:
+        """Go on where the exchange is settled; else, see until when to wait."""
+        pending = peer.pending
         self._resume_if_settled(peer)
+        if self.impatience is not None and pending is not None and peer.pending is pending:
+            self.impatience.watch(peer, pending, now)
 
     # --- delivering -------------------------------------------------------------------------------
 
@@ -213,8 +265,10 @@ class Exchanges:
                 inbox.pop((withdrawal.sender, withdrawal.t), None)
         for update in batch.updates:
             concerned.update(self._release_waiters(update))
+        concerned.update(self._go_on_without_the_slow(batch.withdrawals))
+        now = batch.latest if concerned and self.impatience is not None else 0.0
         for k in sorted(concerned):
-            self._resume_if_settled(self.peers[k])
+            self._resume_or_watch(self.peers[k], now)
 
     def _arrive(self, sent: Transmission) -> Iterable[int]:
         """Deliver a value, unless it is lost; yields the peers whose exchange this concerns."""
@@ -240,13 +294,18 @@ class Exchanges:
         away = back > max(arrival, sent.sent_at + self.deadline)
         sender = self.peers.get(sent.sender)
         pending = sender.pending if sender else None
-        if pending is not None:
+        if sender is not None and pending is not None:
             pending.unconfirmed.discard(sent.receiver)
             if not (lost or away or past):
                 pending.ready = max(pending.ready, arrival)
+                if self.impatience is not None:
+                    self.impatience.come(sent.sender, sent.receiver, sent.sent_at, False)
             else:
-                waited = self.deadline if lost and not past else 0.0
-                pending.do_without(sent.receiver, sent.sent_at + waited)
+                until = sent.sent_at + (self.deadline if lost and not past else 0.0)
+                if self.impatience is not None:
+                    ends_at = self.impatience.ends_at(sent.sender, sent.receiver)
+                    until = min(until, max(sent.sent_at, ends_at))
+                self._do_without(sender, pending, sent.receiver, until)
         return lost or away or past
 
     def _put(self, peer: SimulatedPeer, sent: Transmission, arrival: float, value: Value) -> None:
@@ -254,35 +313,46 @@ class Exchanges:
         pending = peer.pending
         if pending and pending.moments.get(sent.sender) == sent.t:
             if sent.sender in pending.awaited:
-                self._receive(peer, pending, sent.sender, arrival, value)
+                self._receive(peer, pending, sent.sender, arrival, value, sent.sent_at)
         elif not self._progress[peer.id].is_past(sent.sender, sent.t):  # late: dropped
             peer.inbox[sent.sender, sent.t] = (arrival, value)
 
-    @staticmethod
     def _receive(
-        peer: SimulatedPeer, pending: PendingExchange, sender: int, arrival: float, value: Value
+        self,
+        peer: SimulatedPeer,
+        pending: PendingExchange,
+        sender: int,
+        arrival: float,
+        value: Value,
+        now: float,
     ) -> None:
         pending.receive(sender, arrival, value)
         peer.bytes_in += value.nbytes
+        if self.impatience is not None:
+            self.impatience.come(peer.id, sender, now)
 
     def _release_waiters(self, update: ProgressUpdate) -> Iterable[int]:
         """Let waiters do without a peer that is past their exchange, and so will send nothing."""
         k = update.peer
-        for waiter in self._waiters.pop(k, ()):
+        for waiter in sorted(self._waiters.pop(k, ())):
             pending = self.peers[waiter].pending
             if pending is None or k not in pending.awaited:
                 continue
             if self._progress[k].is_past(waiter, pending.moments[k]):
-                pending.do_without(k, update.at)
+                self._do_without(self.peers[waiter], pending, k, update.at)
                 yield waiter
             else:
                 self._waiters[k].add(waiter)
+                if self.impatience is not None:
+                    self.impatience.excuse(self.peers[waiter], k, update)
 
     def _resume_if_settled(self, peer: SimulatedPeer) -> None:
         """Where the peer's exchange is settled with every neighbour, announce it and go on."""
         pending = peer.pending
         if pending is not None and pending.is_settled:
             peer.pending = None
+            if self.impatience is not None:
+                self.impatience.end(peer.id, pending)
             if pending.missing or self._apart.get(peer.id):
                 self._swapped(peer, pending)
             announce = partial(self.announce, peer, pending.ready, pending.moments)

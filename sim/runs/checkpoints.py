@@ -78,7 +78,7 @@ class Start:
         round: completed by all peers; 0 where it begins.
         every: the checkpoints that it was planned to make.
         seconds: of this machine that it has taken.
-        peers: virtual time, bytes and records of every peer.
+        peers: virtual time, bytes, records and patience of every peer.
         network: when channels are busy.
     """
 
@@ -99,6 +99,8 @@ class Start:
             peer.now, peer.is_gone = of["now"], of["gone"]
             peer.bytes_in, peer.bytes_out = of["bytes_in"], of["bytes_out"]
             driver.exchanges.go_on_from(peer.facade.round, [k])
+            if driver.exchanges.impatience is not None and "patience" in of:
+                driver.exchanges.impatience.load({k: of["patience"]})
             recorder.go_on_from(k, of)
 
 
@@ -184,6 +186,8 @@ class Checkpoints:
                 "bytes_out": peer.bytes_out,
                 "gone": peer.is_gone,
             }
+            if self.driver.exchanges.impatience is not None:
+                totals["patience"] = self.driver.exchanges.impatience.dump(k)
             of = _traits(self.experiment, peer.state)
             save_state(peer.state, self.folder / f"peer-{k}", of, totals, durable=False)
         mine = {

@@ -113,11 +113,12 @@ def make_driver(
         peers,
         program,
         network,
-        experiment.deadline,
+        experiment.longest_deadline,
         observer,
         engine,
         synchroniser,
         experiment.catch_up,
+        experiment.deadline_adapts,
     )
 
 

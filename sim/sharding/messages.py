@@ -46,8 +46,8 @@ def unpack_batch(message: RankMessage) -> Batch:
     for *fields, place in content["transmissions"]:
         sent = Transmission._make([*fields, None if place is None else values[place]])
         batch.transmissions.append(sent._replace(t=Moment(*sent.t)))
-    for sender, receiver, t in content["withdrawals"]:
-        batch.withdrawals.append(Withdrawal(sender, receiver, Moment(*t)))
+    for sender, receiver, t, at in content["withdrawals"]:
+        batch.withdrawals.append(Withdrawal(sender, receiver, Moment(*t), at))
     for peer, at, round, finished, listens_in, settled in content["updates"]:
         moments = {neighbour: Moment(*t) for neighbour, *t in settled}
         batch.updates.append(ProgressUpdate(peer, at, round, finished, listens_in, moments))

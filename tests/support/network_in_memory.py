@@ -29,8 +29,10 @@ from peer.effects import Letter, Moment
 from peer.net.admission import Note
 from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
+from peer.net.away.patience import Patience
 from peer.net.commands import Begin, Finish, GoOn, Part
-from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial
+from peer.net.endpoint import Endpoint
+from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial
 from peer.net.link import Link
 from peer.net.session import Identity, Phase
 from peer.net.transfer.letters import PREFIX, pack
@@ -59,9 +61,11 @@ def make_endpoint(
     timing: Timing = BRISK,
     now: float = 0.0,
     checksum: bool = True,
+    is_patient: bool = False,
 ) -> Endpoint:
     links = {k: Link(me, k, SIZES, timing, checksum, now) for k in neighbours}
-    return Endpoint(links, {k: address_of(k) for k in links})
+    patience = Patience(links, now) if is_patient else None
+    return Endpoint(links, {k: address_of(k) for k in links}, patience=patience)
 
 
 def address_of(peer: int) -> str:
@@ -228,7 +232,9 @@ class Host:
         self.network = network
         self.peer = me.peer
         neighbours = sorted(network.graph[me.peer], reverse=network.reverses_links)
-        self.endpoint = make_endpoint(me, neighbours, network.timing, network.now, network.checksum)
+        self.endpoint = make_endpoint(
+            me, neighbours, network.timing, network.now, network.checksum, network.is_patient
+        )
         self.roles = roles_of(me.peer, network.script, network.per_round)
         self.step = first  # the next one, or the one at hand
         self.joined: list[tuple[int, int]] = []  # rounds: completed before, and gone on in
@@ -400,6 +406,7 @@ class NetworkInMemory:
         curve: messages come with the sender that CURVE would have authenticated.
         compute: seconds between two exchanges, by peer.
         leaves: who has done its script finishes, and has ``patience`` for that.
+        is_patient: deadlines adapt to what exchanges take.
         records: keep what goes into every endpoint, and what is on the wire.
     """
 
@@ -418,6 +425,7 @@ class NetworkInMemory:
     patience: float = 5.0
     reverses_links: bool = False
     records: bool = False
+    is_patient: bool = False
     absent: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from peer.compute.compressed_combine import compress
 from peer.compute.held_transfers import HeldTransfers
 from peer.effects import BEFORE_ALL, Combine, Moment
 from peer.net.commands import Part
-from peer.net.endpoint import Outcome, Resolved
+from peer.net.events import Outcome, Resolved
 from peer.net.zmq_driver import ZmqDriver
 from peer.peer import Peer
 from peer.state import PeerState

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.net.commands import Begin
-from peer.net.endpoint import GRACE, Arriving, Event, Outcome
+from peer.net.endpoint import GRACE
+from peer.net.events import Arriving, Event, Outcome
 from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
 from tests.support.network_in_memory import (

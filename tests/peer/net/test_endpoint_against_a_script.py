@@ -15,7 +15,8 @@ from peer.effects import Moment
 from peer.net.admission import STRANGERS, Note
 from peer.net.away.failure_detector import Timing
 from peer.net.commands import Begin, Finish, Part
-from peer.net.endpoint import GRACE, Arriving, Endpoint, Event, Failed, InPhase, Outcome, Redial
+from peer.net.endpoint import GRACE, Endpoint
+from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial
 from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.send_buffers import Released

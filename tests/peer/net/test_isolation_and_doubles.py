@@ -14,10 +14,11 @@ from peer.effects import Moment
 from peer.net.admission import Answer, Note
 from peer.net.away.failure_detector import Timing
 from peer.net.commands import Begin, Finish, Part
-from peer.net.endpoint import Endpoint, Failed, Outcome
-from peer.net.isolation import Isolated
+from peer.net.endpoint import Endpoint
+from peer.net.events import Failed, Outcome
 from peer.net.link import Link
 from peer.net.session import Identity, Phase
+from peer.net.waiting.isolation import Isolated
 from peer.net.wire import Hello, decode
 
 TICK = 0.05

@@ -13,7 +13,7 @@ import torch
 from peer.effects import Letter, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.commands import Part
-from peer.net.endpoint import Outcome
+from peer.net.events import Outcome
 from peer.net.sockets import Sockets
 from peer.net.transfer.letters import PREFIX, pack, unpack
 from tests.peer.net.test_sockets_and_io_thread import LONGEST, Node, free_address, pair, running

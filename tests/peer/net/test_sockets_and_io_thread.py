@@ -28,7 +28,8 @@ from peer.experiment import Experiment, from_mapping
 from peer.experiment.addresses import is_loopback
 from peer.net.away.failure_detector import Timing
 from peer.net.commands import Part
-from peer.net.endpoint import Endpoint, Outcome
+from peer.net.endpoint import Endpoint
+from peer.net.events import Outcome
 from peer.net.exchange import Delivered
 from peer.net.io_thread import IoThread
 from peer.net.keys import (

@@ -76,6 +76,33 @@ CASES = {
         "deadline": 0.1,
         "network": {"step": 0.1},
     },
+    "a slow peer, and a deadline that adapts": diffusion(60)
+    | {
+        "deadline": "auto",
+        "devices": {
+            "default": {"seconds": {"discriminator": 0.5, "generator": 0.5}},
+            1: {"seconds": {"discriminator": 5.0, "generator": 5.0}},
+        },
+        "network": {"delay": 0.05, "jitter": 0.1},
+    },
+    "everything, and a deadline that adapts": diffusion(40)
+    | {
+        "deadline": "auto",
+        "devices": {
+            "default": {"seconds": {"discriminator": 0.5, "generator": 0.5}},
+            1: {"seconds": {"discriminator": 5.0, "generator": 5.0}},
+        },
+        "network": {"loss": 0.1, "delay": 0.05, "downlink": 50.0},
+        "faults": [{"peer": 3, "down": 20.0, "up": 70.0}],
+    },
+    "fedavg, a deadline that adapts": keys_of("fedavg", 8)
+    | {
+        "deadline": "auto",
+        "devices": {
+            "default": {"seconds": {"discriminator": 0.5, "generator": 0.5}},
+            1: {"seconds": {"discriminator": 5.0, "generator": 5.0}},
+        },
+    },
     "gone": diffusion(8) | {"faults": [{"peer": 1, "down": 0.0045}], "deadline": 3.0},
     "everything": diffusion(12)
     | {

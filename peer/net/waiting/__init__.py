@@ -1,0 +1,1 @@
+"""How long a peer waits: for a neighbour in an exchange, and for anybody at all."""
