@@ -1,8 +1,8 @@
 """Whom simulated peers wait for no more, because it is slow (``deadline: auto``).
 
-The rule is that of :mod:`peer.net.waiting.waits`, with the same object, in virtual time. A neighbour's
-value is delivered in the moment in which it is sent: from then on it is on its way, and the
-neighbour no slow one. What a peer knows of a neighbour has no delay here.
+The rule is that of :mod:`peer.net.waiting.waits`, with the same object, in virtual time. A
+neighbour's value is delivered in the moment in which it is sent: from then on it is on its way, and
+the neighbour no slow one. What a peer knows of a neighbour has no delay here.
 """
 
 from __future__ import annotations
