@@ -117,7 +117,7 @@ def test_a_network_in_two_halves_goes_on_and_its_mean_stays(
     whole = [record["round"] for record in recorded if not record["missing"]]
     took = [min(r for r in whole if r > at) - at for at in healed]  # rounds until all are there
     print(f"rounds until all swap again, after each of {CUTS} cuts: {took}")
-    assert max(took) <= 4  # the one at hand, and no more than redialling takes
+    assert max(took) <= 3  # two where the machine has nothing else to do
     states = make_states(from_mapping(keys, folder=processes.folder))
     began = mean_of([dict(states[k].nets["generator"].module.state_dict()) for k in range(4)])
     ended = mean_of(
