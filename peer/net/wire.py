@@ -1,12 +1,14 @@
 """Bytes to messages and back: pure, and believing nothing.
 
-A message is ``[header]`` or ``[header][body]``; the header is a msgpack list of at most 2 KiB,
-``[magic, version, type, session, seq, *fields]``, and a body is raw arena bytes. Whatever does not
-fit exactly is a :class:`WireError`; nothing else is ever raised for bytes from outside.
+A message is ``[header]`` or ``[header][body]``. A header is at most 2 KiB: a msgpack list,
+``[magic, version, type, session, seq, *fields]``, and its CRC-32 behind it. A body is raw arena
+bytes. Whatever does not fit exactly is a :class:`WireError`; nothing else is ever raised for bytes
+from outside.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -174,6 +176,7 @@ do without your value for t, and you are not to use mine; commit: I use it, and 
 REASONS = ("finished", "stopped", "crashed")
 """Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""
 
+_SEAL = 4  # bytes of a header's CRC-32
 _U64 = 2**64 - 1
 _U32 = 2**32 - 1
 
@@ -285,9 +288,22 @@ def encode(session: int, seq: int, message: Message) -> bytes:
     """
     values = [getattr(message, name) for name in _FIELDS[type(message)]]
     header: bytes = msgpack.packb([MAGIC, VERSION, _NUMBERS[type(message)], session, seq, *values])
-    if len(header) > HEADER_LIMIT:
+    sealed = seal(header)
+    if len(sealed) > HEADER_LIMIT:
         raise WireError(f"a {type(message).__name__} longer than 2 KiB")
-    return header
+    return sealed
+
+
+def seal(header: bytes) -> bytes:
+    """A header with its CRC-32: one wrong bit of its number would put a value elsewhere."""
+    return header + zlib.crc32(header).to_bytes(_SEAL, "little")
+
+
+def _unsealed(header: bytes | memoryview) -> bytes | memoryview:
+    content, found = header[:-_SEAL], header[-_SEAL:]
+    if zlib.crc32(content).to_bytes(_SEAL, "little") != found:
+        raise WireError("a damaged header")
+    return content
 
 
 def decode(header: bytes | memoryview) -> Envelope:
@@ -299,7 +315,9 @@ def decode(header: bytes | memoryview) -> Envelope:
     if len(header) > HEADER_LIMIT:
         raise WireError("a header longer than 2 KiB")
     try:
-        parts = msgpack.unpackb(header)
+        parts = msgpack.unpackb(_unsealed(header))
+    except WireError:
+        raise
     except Exception:  # msgpack raises a dozen kinds for hostile bytes; all mean the same
         raise WireError("not msgpack") from None
     if type(parts) is not list or len(parts) < 5 or parts[0] != MAGIC:

@@ -39,6 +39,7 @@ from peer.net.wire import (
     WireError,
     decode,
     encode,
+    seal,
 )
 
 U32, U64 = 2**32 - 1, 2**64 - 1
@@ -102,9 +103,14 @@ EXAMPLES: tuple[Message, ...] = (
 
 def header_of(message: Message, session: int = 5, seq: int = 6) -> list[Any]:
     """The list that a header is, to be spoilt."""
-    parts = msgpack.unpackb(encode(session, seq, message))
+    parts = msgpack.unpackb(encode(session, seq, message)[:-4])
     assert isinstance(parts, list)
     return parts
+
+
+def sealed(parts: Any) -> bytes:
+    """A header that is whole, whatever it says."""
+    return seal(msgpack.packb(parts))
 
 
 def only_wire_error(header: bytes) -> Envelope | None:
@@ -157,7 +163,7 @@ def test_another_magic_is_refused() -> None:
     parts = header_of(Leave(1, "finished"))
     for magic in ("Hearsay", "", b"hearsay", None, 1, ["hearsay"]):
         with pytest.raises(WireError, match="not a hearsay header"):
-            decode(msgpack.packb([magic, *parts[1:]]))
+            decode(sealed([magic, *parts[1:]]))
 
 
 def test_another_version_is_refused_and_named() -> None:
@@ -165,7 +171,7 @@ def test_another_version_is_refused_and_named() -> None:
     for version in (0, 1, 2, VERSION + 1, float(VERSION), True, "3", None, [3]):
         parts[1] = version
         with pytest.raises(WireError, match="protocol version"):
-            decode(msgpack.packb(parts))
+            decode(sealed(parts))
 
 
 def test_a_deeply_nested_version_is_refused_like_any_other() -> None:
@@ -174,7 +180,7 @@ def test_a_deeply_nested_version_is_refused_like_any_other() -> None:
         nested = b"\x91" * depth + b"\x01"
         header = b"\x95" + msgpack.packb(MAGIC) + nested + b"\x00\x00\x00"
         with pytest.raises(WireError):
-            decode(header)
+            decode(seal(header))
 
 
 @pytest.mark.parametrize("number", [-1, len(TYPES), 255, 2**63, 1.0, True, "0", None])
@@ -182,7 +188,7 @@ def test_an_unknown_type_is_refused(number: Any) -> None:
     parts = header_of(Leave(1, "finished"))
     parts[2] = number
     with pytest.raises(WireError):
-        decode(msgpack.packb(parts))
+        decode(sealed(parts))
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
@@ -190,19 +196,19 @@ def test_a_field_too_few_or_too_many_is_refused(message: Message) -> None:
     parts = header_of(message)
     for spoilt in (parts[:-1], [*parts, 0], parts[:5], parts[:4], []):
         with pytest.raises(WireError):
-            decode(msgpack.packb(spoilt))
+            decode(sealed(spoilt))
 
 
 def test_the_limit_of_a_header_is_two_kib_to_the_byte() -> None:
     assert HEADER_LIMIT == 2048
     parts = ["x" * 60] * 31  # 62 bytes each
     begun = [MAGIC, VERSION, TYPES.index(Reject), 0, 0, 0]
-    code, last = "y" * 45, "x" * 60
-    header = msgpack.packb([*begun, code, [*parts, last]])
+    code, last = "y" * 41, "x" * 60
+    header = sealed([*begun, code, [*parts, last]])
     assert len(header) == HEADER_LIMIT
     assert decode(header).message == Reject(0, code, [*parts, last])
     with pytest.raises(WireError, match="2 KiB"):
-        decode(msgpack.packb([*begun, code + "y", [*parts, last]]))
+        decode(sealed([*begun, code + "y", [*parts, last]]))
     with pytest.raises(WireError, match="2 KiB"):
         decode(b"\xc0" * (HEADER_LIMIT + 1))
 
@@ -236,7 +242,7 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
         for wrong in _wrong_values(parts[place]):
             spoilt = [*parts[:place], wrong, *parts[place + 1 :]]
             with pytest.raises(WireError):
-                decode(msgpack.packb(spoilt))
+                decode(sealed(spoilt))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +280,7 @@ def test_a_value_beyond_its_range_is_refused(message: Message, field: str, wrong
     parts = header_of(message)
     parts[5 + names.index(field)] = wrong
     with pytest.raises(WireError):
-        decode(msgpack.packb(parts))
+        decode(sealed(parts))
 
 
 def test_words_that_would_command_a_terminal_are_refused() -> None:
@@ -291,6 +297,18 @@ def test_words_that_would_command_a_terminal_are_refused() -> None:
 @settings(max_examples=250)
 def test_arbitrary_bytes(header: bytes) -> None:
     assert only_wire_error(header) is None
+    assert only_wire_error(seal(header)) is None
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_every_flipped_bit_of_a_header_is_found(message: Message) -> None:
+    # Without that, one bit of its number would put a sound chunk into another value.
+    header = encode(5, 6, message)
+    for bit in range(8 * len(header)):
+        flipped = bytearray(header)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(WireError, match="damaged"):
+            decode(bytes(flipped))
 
 
 @given(messages, st.data())
@@ -298,11 +316,11 @@ def test_arbitrary_bytes(header: bytes) -> None:
 def test_flipped_bits_give_a_message_within_its_ranges_or_a_wire_error(
     message: Message, data: st.DataObject
 ) -> None:
-    header = bytearray(encode(5, 6, message))
+    header = bytearray(encode(5, 6, message)[:-4])
     places = st.integers(0, 8 * len(header) - 1)
     for bit in data.draw(st.lists(places, min_size=1, max_size=4)):
         header[bit // 8] ^= 1 << bit % 8
-    envelope = only_wire_error(bytes(header))
+    envelope = only_wire_error(seal(bytes(header)))
     if envelope is not None:  # whatever is let in can be said again, and means the same
         again = encode(envelope.session, envelope.seq, envelope.message)
         assert decode(again) == envelope
@@ -335,7 +353,7 @@ anything = st.recursive(
 @example(0, [0, 1, {}, {}, 1])
 @settings(max_examples=250)
 def test_any_values_behind_a_right_beginning(number: int, values: list[Any]) -> None:
-    header = msgpack.packb([MAGIC, VERSION, number, *values])
+    header = sealed([MAGIC, VERSION, number, *values])
     envelope = only_wire_error(header)
     if envelope is not None:
         assert type(envelope.message) is TYPES[number]
@@ -347,7 +365,7 @@ def test_any_values_behind_a_right_beginning(number: int, values: list[Any]) -> 
 def test_any_value_in_place_of_one(message: Message, data: st.DataObject, value: Any) -> None:
     parts = header_of(message)
     parts[data.draw(st.integers(0, len(parts) - 1))] = value
-    envelope = only_wire_error(msgpack.packb(parts))
+    envelope = only_wire_error(sealed(parts))
     if envelope is not None:
         again = encode(envelope.session, envelope.seq, envelope.message)
         assert decode(again) == envelope
@@ -378,7 +396,7 @@ def test_headers_that_claim_more_than_they_hold_are_refused(bomb: bytes) -> None
     begun = b"\x95" + msgpack.packb(MAGIC) + b"\x01"
     for header in (bomb, begun + bomb, begun + b"\x00\x05" + bomb, begun + b"\x09\x05\x06" + bomb):
         with pytest.raises(WireError):
-            decode(header[:HEADER_LIMIT])
+            decode(seal(header[: HEADER_LIMIT - 4]))
 
 
 def test_a_nested_value_in_any_place() -> None:
@@ -389,4 +407,4 @@ def test_a_nested_value_in_any_place() -> None:
                 nested = b"\x91" * depth + b"\x01"
                 spoilt = [*parts[:place], nested, *parts[place + 1 :]]
                 with pytest.raises(WireError):
-                    decode(bytes([0x90 + len(parts)]) + b"".join(spoilt))
+                    decode(seal(bytes([0x90 + len(parts)]) + b"".join(spoilt)))
