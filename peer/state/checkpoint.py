@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,17 +38,18 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace ``path`` by ``content``, all at once; if ``durable``, it is on the disk then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: peers of one machine may write the same file at the same time.
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    # as the user's umask says who may read it
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
             file.write(content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException as problem:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         if isinstance(problem, OSError) and problem.filename is None:
             problem.filename = str(path)  # a descriptor's problem does not tell whose
         raise

@@ -368,3 +368,16 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match=r"No space left on device: '.*generator.safetensors'$"):
         write_whole(tmp_path / "generator.safetensors", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_checkpoint_is_as_the_umask_says(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "x", b"a net")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
