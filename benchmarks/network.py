@@ -125,8 +125,8 @@ def main() -> None:
     for side, took in seconds.items():
         ratios[side] = statistics.median(map(truediv, seconds["by hand"], took))
         print(f"{side}: {ratios[side]:.2f} times as fast as by hand (median of {len(took)})")
-    took = seconds["peer up, agreement"], seconds["peer up, checksums"]
-    ratios["agreement / none"] = statistics.median(map(truediv, *took))
+    pair = seconds["peer up, agreement"], seconds["peer up, checksums"]
+    ratios["agreement / none"] = statistics.median(map(truediv, *pair))
     print(f"a round with agreement takes {ratios['agreement / none']:.3f} times as long as without")
     found = {"net": arguments.net, "seconds_a_round": seconds, "ratios": ratios}
     write(arguments.record, found)

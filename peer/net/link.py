@@ -56,6 +56,9 @@ STRIKES = 3
 """Corrupt values after which a neighbour is listened to no more; restarts in one exchange after
 which it is waited for no more."""
 
+OUTBOX = 1024
+"""Messages that wait for the connection, at most; a value has sixteen chunks on their way."""
+
 TWICE = "twice"
 """Of a REJECT to a peer in its place: another process says that it is that peer."""
 
@@ -344,6 +347,8 @@ class Link:
     def _say(self, message: Message, body: memoryview | None = None) -> None:
         if isinstance(message, Hello | Ping) and len(self.outbox) > 2 * CREDIT:
             return  # the connection takes nothing: what asks whether it does need not pile up
+        if len(self.outbox) >= OUTBOX:
+            return  # it asks, and does not listen; a lost message is repeated, whatever it says
         self.outbox.append((encode(self.me.session, self._seq, message), body))
         self._seq += 1
 

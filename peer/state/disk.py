@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -68,10 +68,10 @@ class RealDisk:
         return open(path, "ab", buffering=0, opener=lambda name, how: os.open(name, how, 0o644))
 
     def create_beside(self, path: Path) -> tuple[IO[bytes], Path]:
-        """A new file of a random name, readable by everybody."""
-        descriptor, beside = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
-        os.fchmod(descriptor, 0o644)
-        return os.fdopen(descriptor, "wb"), Path(beside)
+        """A new file of a random name, as readable as the user's umask says."""
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        return os.fdopen(descriptor, "wb"), beside
 
     def sync(self, file: IO[bytes]) -> None:
         """By fsync."""

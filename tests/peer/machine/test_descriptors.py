@@ -138,6 +138,25 @@ def test_who_has_spoken_is_kept(listening: Sockets) -> None:
         neighbour.close(0)
 
 
+def test_who_greets_a_byte_at_a_time_is_hung_up_on(listening: Sockets) -> None:
+    connection = silent(listening)
+    began = time.monotonic()
+    try:
+        for byte in b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48):  # all of a greeting
+            if is_closed(connection) or time.monotonic() - began > 15:
+                break
+            connection.setblocking(True)
+            try:
+                connection.sendall(bytes([byte]))
+            except OSError:
+                break
+            time.sleep(0.2)
+        assert is_closed(connection)
+        assert 3 < time.monotonic() - began < 9  # ZeroMQ's five seconds for a handshake
+    finally:
+        connection.close()
+
+
 def test_a_number_that_is_no_connection_any_more_is_left_alone() -> None:
     strangers = Strangers(0)
     reader, writer = os.pipe()

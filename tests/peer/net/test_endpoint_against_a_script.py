@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.effects import Moment
-from peer.net.admission import STRANGERS, Note
+from peer.net.admission import STRANGERS, TAKEN, Note
 from peer.net.away.failure_detector import Timing
 from peer.net.commands import Begin, Finish, Part
 from peer.net.endpoint import GRACE, Endpoint
@@ -462,6 +462,19 @@ def test_other_images_under_the_same_file_are_not_blamed_on_the_file() -> None:
     (failed,) = of_kind(Failed, [*events, *alone.wait(GRACE + TICK)])
     line = str(failed.problem)
     assert "images differ; give every peer the same images, or say data.partition: own" in line
+
+
+def test_a_neighbour_that_says_that_our_id_is_taken_is_believed_at_any_time() -> None:
+    alone = Alone()
+    alone.connect(1, 2)
+    alone.begin(A, 1, 2)
+    events = [*alone.hear_value(1, A), *alone.hear_value(2, A)]
+    assert len(of_kind(Outcome, events)) == 1
+    reject = encode(1001, 0, Reject(1000, TAKEN, []))
+    alone.endpoint.receive_answer(1, reject, alone.now)
+    (failed,) = of_kind(Failed, alone.wait(1.0))
+    assert isinstance(failed, Failed)
+    assert "another process is peer 0 already, says peer 1" in str(failed.problem)
 
 
 def test_being_refused_fails_the_run_too_and_two_of_them_fail_it_once() -> None:

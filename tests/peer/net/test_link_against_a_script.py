@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
+from peer.net.away.late_comer import LateComer
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.link import STRIKES, Link, Twice
+from peer.net.link import OUTBOX, STRIKES, Link, Twice
 from peer.net.session import Claim, Identity, Mismatch, Phase
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import (
@@ -29,6 +30,7 @@ from peer.net.wire import (
     Ping,
     Pong,
     Reject,
+    Vote,
     Welcome,
     decode,
 )
@@ -609,6 +611,52 @@ def test_every_header_we_send_is_numbered_without_gaps() -> None:
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     sessions = {decode(header).session for header, _ in scripted.link.outbox}
     assert sessions == {scripted.me.session}
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [Ping(A, 1), Nack(A, 0), Offer(A, "discriminator", 8, CHUNK, "bf16"), Vote(B, 1)],
+    ids=lambda flood: type(flood).__name__,
+)
+def test_what_we_owe_to_one_who_asks_and_never_listens_does_not_grow(flood: Message) -> None:
+    scripted = Scripted()
+    scripted.begin(A)
+    scripted.heard()
+    for _ in range(3 * OUTBOX):  # and nothing is taken off the outbox meanwhile
+        scripted.say(flood)
+    assert len(scripted.link.outbox) <= OUTBOX
+    scripted.heard()
+    scripted.say(Ping(B, 7))  # it listens again, and is answered
+    assert any(isinstance(m, Pong) and m.number == 7 for m in scripted.heard())
+
+
+def test_a_vote_that_is_not_kept_moves_the_mean_by_that_transfer_and_no_more() -> None:
+    scripted = Scripted(agrees=True)
+    scripted.begin(A)
+    scripted.send(A)
+    scripted.say(Ack(A, 6, "whole"))
+    scripted.say(Vote(A, scripted.me.session))
+    assert Ack(A, 0, "commit") in scripted.heard()
+    scripted.say(Ack(A, 0, "abort"))  # it takes back what it has voted for
+    scripted.say(Vote(A, scripted.me.session))
+    scripted.say(Ack(A, 0, "commit"))
+    assert [(s.t, bytes(s.value or b"")) for s in scripted.settled()] == [(A, value_of(1, A))]
+    assert scripted.heard() == [Ack(A, 0, "commit")]  # what was used, was used
+    scripted.begin(B)
+    scripted.say(Ack(B, 0, "commit"))  # it decides what is ours to decide
+    assert [s.t for s in scripted.settled()] == [A]
+    scripted.say(Ack(B, 0, "abort"))
+    assert [(s.t, s.value) for s in scripted.settled()][1:] == [(B, None)]
+
+
+def test_the_round_of_a_neighbour_that_went_on_without_us_is_believed_whatever_it_is() -> None:
+    scripted = Scripted()
+    scripted.say(Ping(Moment(4_000_000, 0), 1))
+    assert scripted.link.session.lead() == -1  # it has not gone on without us
+    scripted.begin(A)
+    scripted.say(Ack(A, 0, "abort"))
+    assert scripted.link.session.lead() == 4_000_000
+    assert LateComer(catch_up=10).target(0, 4_000_000, rounds=100) == 99  # the last one
 
 
 anything = st.one_of(

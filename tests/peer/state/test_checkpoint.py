@@ -406,3 +406,16 @@ def test_what_was_being_written_when_the_power_went_is_taken_away(
     assert load_state(make_states(experiment_of())[0], tmp_path, {"batch": 8})
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["checkpoint-00000010.safetensors", "own.part"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_a_checkpoint_is_as_the_umask_says(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "x", b"a net")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -190,6 +190,15 @@ def test_nothing_in_the_page_reaches_for_the_network() -> None:
     assert "<title>&lt;T&gt;</title>" in page
 
 
+def test_a_name_of_a_class_is_text_and_no_part_of_the_page() -> None:
+    name = '</script><script>alert("a neighbour chose this")</script>'
+    gan = make_gan("mlp-digits", {}, (1, 8, 8), seed=0, classes=2, embedding=5)
+    page = page_of(gan, (1, 8, 8), classes=(name, "b"))
+    model, _ = scripts(page)  # there are as many scripts as ever
+    assert model["classes"] == [name, "b"]
+    assert "<script>alert" not in page
+
+
 # --- what a page cannot draw with ---------------------------------------------------------------
 
 
