@@ -338,6 +338,11 @@ class Session:
         """The first exchange that is not over for us: the one at hand, or what follows it."""
         return Moment(self.at.round, self.at.exchange + 1) if self.done == self.at else self.at
 
+    def tell(self, now: float) -> None:
+        """Tell how far we are, at once."""
+        if self.phase is Phase.UP:
+            self._say(Ping(self.told_at, self.detector.ping(now)))
+
     def ping(self, message: Ping, now: float) -> None:
         """It asks whether we are there."""
         self.alive(now, message.t)

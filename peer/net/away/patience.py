@@ -176,7 +176,7 @@ class Patience:
     def excuse(self, neighbour: int, now: float) -> None:
         """It is not the neighbour's fault that it has been waited for until now."""
         if neighbour in self._since:
-            self._since[neighbour] = now
+            self._since[neighbour] = max(self._since[neighbour], now)
 
     def without(self, neighbour: int, now: float) -> None:
         """The exchange goes on without the neighbour."""

@@ -17,6 +17,9 @@ from peer.net.transfer.chunks import is_letter
 SILENT = 1.5
 """Seconds of silence after which a neighbour is in touch no more."""
 
+FRESH = 0.2
+"""Seconds for which it holds that a neighbour waits; it is asked twice as often."""
+
 
 class Waits:
     """Looks whom an exchange still waits for.
@@ -57,9 +60,12 @@ class Waits:
                 self._patience.come(neighbour, now, self._parts[neighbour].wants)
 
     def end(self, now: float) -> None:
-        """The exchange is over: neighbours may know that we wait in it for nobody."""
+        """The exchange is over: neighbours are to know that we wait in it for nobody."""
         for neighbour, part in self._parts.items():
-            self.links[neighbour].session.done = part.t
+            session = self.links[neighbour].session
+            session.done = part.t
+            if self._patience is not None:
+                session.tell(now)
         if self._patience is not None and self._parts:
             self._patience.end(now)
 
@@ -98,7 +104,8 @@ class Waits:
             if part.wants and self._offered[k] == part.t:
                 patience.come(k, now)
             elif self.links[k].session.their_at == patience.came_to(k):
-                patience.excuse(k, now)
+                silence = self.links[k].session.detector.silence(now)
+                patience.excuse(k, now - max(0.0, silence - FRESH))
         return patience.is_over(outstanding, now)
 
     def _is_in_touch(self, neighbour: int, now: float) -> bool:

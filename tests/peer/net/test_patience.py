@@ -225,3 +225,17 @@ def test_a_neighbour_that_stands_still_but_answers_costs_one_capacity() -> None:
     for k in (1, 3):  # it is back
         values = [2 in r.values for s, r in sorted(network.hosts[k].results.items())]
         assert sum(values[-50:]) > 40
+
+
+def test_a_neighbour_that_runs_a_tenth_of_the_time_is_a_slow_one() -> None:
+    """What it said last before it stood still says nothing of the time since."""
+    edges = list(nx.cycle_graph(5).edges)
+    speeds = dict.fromkeys(range(5), 0.1)
+    network = NetworkInMemory(edges, two_way(edges, 2000), compute=speeds, is_patient=True)
+    network.wait(10.0)
+    before = network.hosts[0].step
+    for beat in range(80):
+        network.at(10.0 + 0.5 * beat, lambda: network.freeze(2))
+        network.at(10.0 + 0.5 * beat + 0.44, lambda: network.thaw(2))
+    network.wait(40.0)
+    assert network.hosts[0].step - before > 3 * before

@@ -47,7 +47,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "faults": [{"peer": 1, "down": 1.0}],
         "deadline": 2.0,
     },
-    "patience": {"deadline": "auto", "catch_up": 2},
+    "patience": {"deadline": "auto"},
     "sum-weight gossip": {
         "algorithm": {"name": "gossip", "mix": "sum_weight", "period": 1, "rounds": 12},
         "network": {"delay": 0.3, "jitter": 0.5},
