@@ -44,6 +44,7 @@ class Outcome:
 
     received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
+    senders: dict[int, int] = field(default_factory=dict)  # sessions that sent what is used
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,8 @@ class Endpoint:
         del self._open[neighbour]
         if settled.value is not None:
             self._outcome.received[neighbour] = settled.value
+        if settled.sender is not None:
+            self._outcome.senders[neighbour] = settled.sender
         if not settled.reason:
             self._without.discard(neighbour)
         else:

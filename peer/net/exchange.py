@@ -155,12 +155,14 @@ class Settled:
 
     ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
     memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
-    without; it is empty where all went well.
+    without; it is empty where all went well. ``sender`` is the session of the process whose value
+    it is; None where none came.
     """
 
     t: Moment
     value: memoryview | None
     reason: str = ""
+    sender: int | None = None
 
 
 @dataclass(frozen=True)

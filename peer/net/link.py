@@ -248,7 +248,7 @@ class Link:
         self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._judge(self._receiver.offered(message, self.exchange, now))
+                self._judge(self._receiver.offered(message, self.exchange, now, session))
             case Chunk():
                 self._judge(self._receiver.chunk(message, body, self.exchange, now))
             case Ack():
@@ -338,7 +338,7 @@ class Link:
         value = self._receiver.lend(self.exchange)
         self.exchange.advance(Cause.VALUE)
         self.session.are_apart = False
-        self.events.append(Settled(t, value))
+        self.events.append(Settled(t, value, sender=self._receiver.buffers.lent_by))
 
     def _do_without(self, reason: str) -> None:
         """Settle the exchange without the neighbour, which is not to use our value either."""

@@ -193,11 +193,14 @@ def newest_checkpoint(
     return None
 
 
-def recalled(folder: Path) -> Iterator[SavedState]:
-    """The states in the undamaged checkpoints of ``folder``, newest first."""
+def recalled(
+    folder: Path, tell: Callable[[Checkpoint], None] = lambda checkpoint: None
+) -> Iterator[SavedState]:
+    """The states in the undamaged checkpoints of ``folder``, newest first; each is told before."""
     for round in saved_rounds(folder):
         checkpoint = read_checkpoint(checkpoint_path(folder, round))
         if checkpoint is not None:
+            tell(checkpoint)
             yield checkpoint.saved
 
 

@@ -24,6 +24,7 @@ class Incoming:
     asked_again: bool = False  # once, for a corrupt piece
     asked_from: int = -1  # the piece that was last asked for as lost
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
+    sender: int = 0  # the session of the process that sends it
     _looked: int = 0  # bytes, whole floats, that have been looked at
     _finite: bool = True  # those are
 
