@@ -31,17 +31,17 @@ def replay(run: Folder, changes: Set = None) -> None:
         console.print(f"peer {k}: the last {lost:,} bytes of its flight are damaged, and not read")
     for k in found.without_flight:
         console.print(f"peer {k}: left no flight")
-    difference = found.difference
-    if difference is None:
+    if found.difference is None:
         console.print(
             f"equal, bit for bit: {found.compared:,} rounds, and the final nets of "
             f"{found.ends_compared} peers"
         )
         return
-    console.print(
-        f"the first difference: round {difference.round}, peer {difference.peer}, its process "
-        f"{difference.number + 1}: {difference.what}"
-    )
+    for each in found.differences:
+        console.print(
+            f"the first difference: round {each.round}, peer {each.peer}, its process "
+            f"{each.number + 1}: {each.what}"
+        )
     _print_other_machines(found)
     sys.exit(1)
 

@@ -80,8 +80,8 @@ class Replay:
         self._ready: list[tuple[int, int, int]] = []  # round, peer, index: can go on
         self._differences: list[Difference] = []
 
-    def run(self) -> Difference | None:
-        """Replay; returns the first difference, if there is one.
+    def run(self) -> list[Difference]:
+        """Replay; returns the differences of the first round that has any.
 
         Raises:
             UserError: data are not here, or an experiment cannot be had.
@@ -94,7 +94,7 @@ class Replay:
             if round < self._limit:
                 self._go_on(self.processes[index])
         self._note_the_stuck()
-        return min(self._differences, default=None)
+        return sorted(each for each in self._differences if each.round == self._limit)
 
     @property
     def last(self) -> dict[int, Replayed]:

@@ -25,7 +25,8 @@ class ReplayedRun:
         without_flight: the peers that left none.
         compared: rounds of a process whose checksums are equal.
         ends_compared: peers whose final digests are equal.
-        difference: the first; None where there is none.
+        differences: of the first round that has any, by peer. Within a round, one peer's makes
+            another one's, as they exchange several values in it.
     """
 
     flights: Mapping[int, Sequence[Incarnation]]
@@ -33,7 +34,12 @@ class ReplayedRun:
     without_flight: tuple[int, ...]
     compared: int
     ends_compared: int
-    difference: Difference | None
+    differences: tuple[Difference, ...]
+
+    @property
+    def difference(self) -> Difference | None:
+        """The first; None where there is none."""
+        return next(iter(self.differences), None)
 
 
 def replay_run(
@@ -61,25 +67,25 @@ def replay_run(
     flights = {k: flight for k, (flight, _) in read.items()}
     prepare_compute_thread(recorded.experiment.threads)
     replay = Replay(flights, overrides, each)
-    difference = replay.run()
+    differences = replay.run()
     ends = 0
-    if difference is None:
-        ends, difference = _compare_ends(replay, recorded.results)
+    if not differences:
+        ends, differences = _compare_ends(replay, recorded.results)
     return ReplayedRun(
         flights,
         {k: lost for k, (_, lost) in read.items() if lost},
         tuple(k for k in range(recorded.experiment.peers) if k not in flights),
         replay.compared,
         ends,
-        difference,
+        tuple(differences),
     )
 
 
 def _compare_ends(
     replay: Replay, results: Mapping[int, PeerResult]
-) -> tuple[int, Difference | None]:
-    """How many peers' final nets are equal, and the first peer whose are not."""
-    equal = 0
+) -> tuple[int, list[Difference]]:
+    """How many peers' final nets are equal, and those whose are not."""
+    equal, differences = 0, []
     for k, process in replay.last.items():
         result = results.get(k)
         peer = process.simulated
@@ -87,6 +93,7 @@ def _compare_ends(
             continue
         if arena_digest(peer.state) != result.arena_blake2b:
             words = "the digest of the final nets is another one"
-            return equal, Difference(result.rounds, k, process.flight.number, words)
-        equal += 1
-    return equal, None
+            differences.append(Difference(result.rounds, k, process.flight.number, words))
+        else:
+            equal += 1
+    return equal, differences

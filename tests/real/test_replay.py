@@ -137,9 +137,11 @@ def _assert_that_what_is_tampered_with_is_named(
         changed = [list(record) for record in records]
         change(changed)
         write_records(path, changed)
-        difference = replay_run(run).difference
-        assert difference is not None, name
-        assert (difference.round, difference.peer) == (rounds[name], 1), name
+        differences = replay_run(run).differences
+        assert {each.round for each in differences} == {rounds[name]}, name
+        assert 1 in {each.peer for each in differences}, name
+        if name == "another checksum":  # the nets themselves are right
+            assert len(differences) == 1
     with pytest.raises(SystemExit) as ended:
         run_app(sim.__main__.app, ["replay", str(run)])
     assert ended.value.code == 1

@@ -67,6 +67,7 @@ class FrameFile:
         tell: gets a line where something is cut off, or cannot be written.
 
     Attributes:
+        path: the file.
         records: those that it held before.
 
     Raises:
@@ -80,6 +81,7 @@ class FrameFile:
             if lost:
                 tell(f"{path}: the last {lost:,} bytes are no whole records, and are cut off")
                 os.truncate(path, path.stat().st_size - lost)
+        self.path = path
         self._file = AppendedFile(path, tell)
         self._room = LIMIT - path.stat().st_size
         self._tell = tell
@@ -91,7 +93,7 @@ class FrameFile:
             return
         self._room -= len(frame)
         if self._room < 0:
-            self._tell(f"{self._file.path}: is full; what follows cannot be replayed")
+            self._tell(f"{self.path}: is full; what follows cannot be replayed")
             return
         self._file.append(frame)
 
