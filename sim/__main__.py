@@ -29,6 +29,7 @@ from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.export.command import export
+from sim.replay.command import replay
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
@@ -182,6 +183,7 @@ app.command("plot")(plot)
 app.command("evaluate")(evaluate)
 app.command("sample")(sample)
 app.command("export")(export)
+app.command("replay")(replay)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)

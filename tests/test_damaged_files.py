@@ -38,7 +38,7 @@ from peer.experiment.profiles import read_profile
 from peer.gan.build import make_gan
 from peer.net.keys import public_key, read_secret
 from peer.quality.samples import load_generators
-from peer.runtime.process import load_peer
+from peer.runtime.loading import load_peer
 from peer.state.checkpoint import load_state, save_state
 from topology import build_graph, build_schedule, check_weights
 from topology.errors import InputNote, UserError

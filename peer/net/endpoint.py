@@ -249,6 +249,8 @@ class Endpoint:
             self._outcome.in_doubt[neighbour] = settled.value
         elif settled.value is not None:
             self._outcome.received[neighbour] = settled.value
+        if settled.sender is not None:
+            self._outcome.senders[neighbour] = settled.sender
         if not settled.reason:
             self._without.discard(neighbour)
         else:

@@ -22,6 +22,7 @@ class Outcome:
     received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
     in_doubt: dict[int, memoryview] = field(default_factory=dict)  # not told yet whether it counts
+    senders: dict[int, int] = field(default_factory=dict)  # sessions that sent what is used
 
 
 @dataclass(frozen=True)

@@ -182,13 +182,15 @@ class Settled:
     ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
     memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
     without; it is empty where all went well. ``in_doubt``: a value came, and the neighbour, which
-    decides whether both use theirs, has not told us; :class:`Decided` will follow.
+    decides whether both use theirs, has not told us; :class:`Decided` will follow. ``sender`` is
+    the session of the process whose value it is; None where none came.
     """
 
     t: Moment
     value: memoryview | None
     reason: str = ""
     in_doubt: bool = False
+    sender: int | None = None
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,7 @@ class Link:
         self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._judge(self._receiver.offered(message, self.exchange, now), now)
+                self._judge(self._receiver.offered(message, self.exchange, now, session), now)
             case Chunk():
                 self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
             case Vote(t, of):

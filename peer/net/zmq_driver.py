@@ -31,6 +31,7 @@ from peer.net.transfer.letters import PREFIX, pack, unpack
 from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
+from peer.state.flight.recorder import FlightRecorder
 
 HURRY = 5.0
 """Seconds that a peer that is to stop still waits for neighbours, so as to finish its round."""
@@ -55,6 +56,7 @@ class ZmqDriver:
         agree: is called with the classes that all peers have agreed on, before the program starts;
             None where there is nothing to agree on.
         catch_up: rounds; who is further behind than that leaves them out.
+        flight: records what shapes the run.
 
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
@@ -68,12 +70,14 @@ class ZmqDriver:
         stop: threading.Event,
         agree: Callable[[Agreed], None] | None = None,
         catch_up: int = Timing.catch_up,
+        flight: FlightRecorder | None = None,
     ) -> None:
         self.peer = peer
         self.io = io
         self.report = report
         self.stop = stop
         self.agree = agree
+        self.flight = flight or FlightRecorder()
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
@@ -100,6 +104,7 @@ class ZmqDriver:
             reason = "stopped"
             raise
         finally:
+            self.flight.ended(self.peer.state.round, reason)
             patience = PATIENCE if reason == "crashed" or self.stop.is_set() else patience
             self.io.finish(self.peer.state.round, patience, reason)
 
@@ -120,11 +125,13 @@ class ZmqDriver:
                     case Exchange():
                         result = self._exchange(effect)
                     case Report():
+                        self.flight.completed(self.peer.state)
                         if not self.report(effect) and effect.round < program.rounds:
                             return False
                         result = self._go_on(effect.round, program.rounds)
                     case Now():
                         result = time.monotonic()
+                        self.flight.told_time(result)
                     case Sleep(seconds):
                         self.stop.wait(seconds)
                         result = None
@@ -136,6 +143,7 @@ class ZmqDriver:
         ahead = self.io.furthest
         target = self._late.target(round, ahead, rounds)
         if target is not None:
+            self.flight.skipped(target)
             self.io.go_on(target)
             self.io.log(
                 f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}"
@@ -291,6 +299,9 @@ class ZmqDriver:
                     floats = {k: _floats(value) for k, value in others.items()}
                     gradual.add(neighbour, piece.start // 4, _floats(piece.body), floats)
                 case Outcome() as outcome:
+                    round = self.peer.state.round
+                    absent = outcome.missing | outcome.in_doubt.keys()
+                    self.flight.exchanged(round, absent, outcome.senders)
                     return outcome
                 case Exception() as problem:
                     raise problem

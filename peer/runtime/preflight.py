@@ -17,7 +17,7 @@ from peer.net.session import Identity
 from peer.net.sockets import Security, Sockets
 from peer.program import Program
 from peer.runtime.identity import identify, is_open, security_of
-from peer.runtime.process import load_peer
+from peer.runtime.loading import load_peer
 from peer.state import PeerState
 from topology.errors import UserError, note
 

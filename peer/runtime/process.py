@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import threading
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peer.data import Description, load_source, partition
 from peer.data.agreement import Agreed, Agreement, in_words
 from peer.data.classes import shown
 from peer.effects import Report
@@ -34,11 +32,13 @@ from peer.quality.quality_log import QualityLog
 from peer.runtime.course import Course
 from peer.runtime.identity import identify, security_of
 from peer.runtime.links import make_links
+from peer.runtime.loading import load_peer
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
-from peer.state import PeerState, make_state
 from peer.state.checkpoint import load_state, recalled
 from peer.state.count_sketch import encode
+from peer.state.flight.frames import FrameFile
+from peer.state.flight.recorder import FlightRecorder, flight_path
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import Isolation, UserError
@@ -122,13 +122,15 @@ class PeerProcess:
         self._traits = traits(experiment, shard_digest(self.state))
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
+        self._source_session: int | None = None  # of the process whose checkpoint is gone on from
+        self.flight = FlightRecorder()
         is_resumed = self._resume(options)
         check_loggers(experiment)
         self.quality: QualityLog | None = None
         if experiment.metrics.quality_every:
             path = self.folder / "quality.jsonl"
             self.quality = QualityLog(experiment, program, path, time.monotonic, log)
-        self.state.recall = lambda: recalled(self.folder)
+        self.state.recall = lambda: recalled(self.folder, self.flight.recalled)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
@@ -158,6 +160,7 @@ class PeerProcess:
         if checkpoint is not None:
             self.log(f"resumed after round {self.state.round}, from {checkpoint.path}")
             totals = checkpoint.totals
+            self._source_session = totals.get("session")
             self._totals = {name: totals[name] for name in self._totals}
             self._records = {name: totals[name] for name in self._records} | {
                 "skipped": totals.get("skipped", {})
@@ -199,6 +202,7 @@ class PeerProcess:
         workers = self.program.workers(experiment.peers)
         agreed = state.class_names if is_resumed else None
         me = identify(experiment, state, self._source, workers, agreed, now)
+        self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
         links = make_links(experiment, state, me, neighbours, checksum, now)
@@ -219,6 +223,7 @@ class PeerProcess:
         """All peers, or those that are there, have agreed on a list: number our classes by it."""
         own = self.state.class_names
         self.state.take_classes(agreed.classes)
+        self.flight.agreed(agreed.classes)
         count = len(agreed.classes)
         if agreed.absent:
             self.log(
@@ -261,9 +266,12 @@ class PeerProcess:
         try:
             write_experiment(experiment, self.run_dir)
             recorder = Recorder(self.folder / "metrics.jsonl", every, last, self.log)
+            flown = FrameFile(flight_path(self.folder), self.log)
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
+        self.flight = FlightRecorder.of_file(flown)
+        self.flight.started(experiment, state, self.session, self._source_session)
         loggers = open_loggers(experiment, self.run_dir, tell=self.log)
         pictures = Pictures(experiment, last, self.run_dir, loggers, self.log)
         began = time.monotonic()
@@ -302,13 +310,15 @@ class PeerProcess:
                 recorder.sync()  # records of rounds that are not made again
                 if self.quality is not None:
                     self.quality.sync()
-                self.saver.save(self._totals | recorder.totals(state.peer))
+                totals = self._totals | recorder.totals(state.peer)
+                self.saver.save(totals | {"session": self.session})
             return goes_on
 
-        with recorder, loggers, self.quality or contextlib.nullcontext():
+        quality = self.quality or contextlib.nullcontext()
+        with recorder, contextlib.closing(flown), loggers, quality:
             agree = None if self._agreement is None else self._take_classes
             driver = ZmqDriver(
-                self.peer, self.io, report, self.stop.asked, agree, self.experiment.catch_up
+                self.peer, self.io, report, self.stop.asked, agree, experiment.catch_up, self.flight
             )
             try:
                 completed = driver.run(
@@ -373,29 +383,3 @@ class PeerProcess:
             self.stop.ask("whoever started this peer is gone")
 
         threading.Thread(target=listen, name="parent", daemon=True).start()
-
-
-def load_peer(
-    experiment: Experiment, peer: int, program: Program
-) -> tuple[PeerState, str | Description]:
-    """Peer ``peer`` at round 0 with its own part of the data.
-
-    Returns:
-        Its state, and a digest of the images that all peers must share, or a description of them
-        where each has its own.
-
-    Raises:
-        UserError: the data are not there, or leave a peer without samples.
-    """
-    workers = program.workers(experiment.peers)
-    reader = peer if peer in workers else workers[0]
-    images = load_source(experiment.data, reader, experiment.folder)
-    indices = None
-    if peer in workers:
-        parts = partition(experiment.data, images, len(workers), experiment.seed)
-        indices = parts[workers.index(peer)]
-    source: str | Description = Description.of(images)
-    if experiment.data.partition.name != "own":
-        source = hashlib.blake2b(images.pixels.tobytes(), digest_size=8).hexdigest()
-    state = make_state(experiment, peer, images, indices, names=program.nets(peer))
-    return state, source

@@ -21,7 +21,8 @@ from peer.experiment.yaml_file import write_mapping
 from peer.peer import PAIR, Peer
 from peer.program import Program
 from peer.runtime.launcher import with_free_ports
-from peer.runtime.process import Options, PeerProcess, load_peer
+from peer.runtime.loading import load_peer
+from peer.runtime.process import Options, PeerProcess
 from peer.state import PeerState
 from peer.state.checkpoint import write_whole
 from topology.errors import UserError

@@ -189,11 +189,16 @@ def newest_checkpoint(
     return None
 
 
-def recalled(folder: Path, disk: Disk = REAL) -> Iterator[SavedState]:
-    """The states in the undamaged checkpoints of ``folder``, newest first."""
+def recalled(
+    folder: Path,
+    tell: Callable[[Checkpoint], None] = lambda checkpoint: None,
+    disk: Disk = REAL,
+) -> Iterator[SavedState]:
+    """The states in the undamaged checkpoints of ``folder``, newest first; each is told before."""
     for round in saved_rounds(folder, disk):
         checkpoint = read_checkpoint(checkpoint_path(folder, round), disk)
         if checkpoint is not None:
+            tell(checkpoint)
             yield checkpoint.saved
 
 

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, to which a run appends, though the disk be full for a time."""
+"""Files to which a run appends, one JSON object a line, though the disk be full for a time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from peer.state.disk import REAL, Disk, make_folders, replacing
 
 WAITING = 16 * 2**20
-"""Bytes of lines that are kept while they cannot be written, at most; then the oldest are lost."""
+"""Bytes of records that are kept while they cannot be written; beyond it the oldest are lost."""
 
 
-class JsonLines:
-    """Appends records to a file, each whole or not at all.
+class AppendedFile:
+    """Appends records of bytes to a file, each whole or not at all.
 
     Where the disk takes none, records wait, and are tried again with the next one.
 
@@ -36,9 +36,9 @@ class JsonLines:
         self._waiting: list[bytes] = []
         self._is_troubled = False
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: bytes) -> None:
         """Append a record; returns in any case."""
-        self._waiting.append((json.dumps(record) + "\n").encode())
+        self._waiting.append(record)
         while len(self._waiting) > 1 and sum(map(len, self._waiting)) > WAITING:
             del self._waiting[0]
         self._try()
@@ -90,6 +90,14 @@ class JsonLines:
             self._waiting.clear()
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+class JsonLines(AppendedFile):
+    """Appends records as lines of JSON."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a record; returns in any case."""
+        self.append((json.dumps(record) + "\n").encode())
 
 
 def cut_back(path: Path, round: int, disk: Disk = REAL) -> None:

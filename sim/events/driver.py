@@ -13,16 +13,9 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
-import torch
-
-from peer.compute.combine import listening_weights
-from peer.compute.compressed_combine import compress, decoded_values, decompress
-from peer.effects import Combine, Effect, Exchange, Letter, Now, Post, Report, Sleep
-from peer.net.transfer.letters import pack, unpack
-from peer.net.wire import WireError
+from peer.effects import Combine, Effect, Exchange, Now, Report, Sleep
 from peer.peer import Peer
 from peer.program import Program
 from sim.engines.eager import Engine, OneByOne
@@ -30,9 +23,9 @@ from sim.environment.network import NetworkModel
 from sim.events.event_queue import EventQueue
 from sim.events.exchanges import Exchanges
 from sim.events.pauses import Pauses
+from sim.events.settling import combine_received, outgoing, post
 from sim.events.synchroniser import SingleProcess, Synchroniser
-from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer, Value
-from sim.simulated_peer.snapshots import Snapshot
+from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer
 
 
 class Observer(Protocol):
@@ -194,7 +187,7 @@ class EventDriver:
 
     def _exchange(self, peer: SimulatedPeer, effect: Combine | Exchange) -> None:
         """Begin an exchange, and the local steps that are taken meanwhile."""
-        pending = PendingExchange(effect, _outgoing(peer, effect), peer.now)
+        pending = PendingExchange(effect, outgoing(peer, effect), peer.now)
         if isinstance(effect, Combine) and peer.state.codec is not None:
             pending.says_all = peer.state.codec.is_whole
         if isinstance(effect, Combine) and effect.meanwhile is not None:
@@ -206,8 +199,8 @@ class EventDriver:
         """Nothing more arrives: combine, or hand the letters over, and resume."""
         effect = pending.effect
         if isinstance(effect, Exchange):
-            post = _post(pending, effect, peer.state.device)
-            self._resume_at(peer, pending.ready, post)
+            letters = post(pending, effect, peer.state.device)
+            self._resume_at(peer, pending.ready, letters)
         elif pending.meanwhile is not None:
             self._submit_and_resume_at(
                 peer,
@@ -215,7 +208,8 @@ class EventDriver:
                 lambda: lambda: self._combine_after_step(peer, pending, effect),
             )
         else:
-            self._resume_at(peer, pending.ready, self._combine(peer, pending, effect))
+            stayed_away = combine_received(self.engine, peer, pending, effect)
+            self._resume_at(peer, pending.ready, stayed_away)
 
     def _combine_after_step(
         self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
@@ -223,79 +217,4 @@ class EventDriver:
         """Fetch the result of the steps taken meanwhile; then combine, and return both."""
         assert pending.meanwhile is not None
         step = pending.meanwhile()
-        return self._combine(peer, pending, effect), step
-
-    def _combine(
-        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
-    ) -> frozenset[int]:
-        """Submit the combine; returns the neighbours who took no part in it."""
-        if effect.listens:
-            return self._listen(peer, pending, effect)
-        if peer.state.codec is not None:
-            return self._combine_compressed(peer, pending, effect)
-        received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
-        if received:
-            own = next(iter(pending.outgoing.values()))
-            if effect.meanwhile is None or not isinstance(own, Snapshot):
-                own = peer.snapshot(effect.net)  # unchanged since it was sent: the peer has waited
-            self.engine.combine(peer, effect, own, received)
-        return frozenset(pending.missing)
-
-    def _listen(
-        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
-    ) -> frozenset[int]:
-        """Take the mean of the values that came; returns the neighbours who sent none."""
-        received = {k: v for k, v in pending.received.items() if isinstance(v, Snapshot)}
-        if peer.state.codec is not None:
-            came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
-            values = decoded_values(peer.state, effect.net, came)
-            received = {k: Snapshot.of_value(q) for k, q in values.items()}
-        if received:
-            scaled = replace(effect, weights=listening_weights(received, effect.weights))
-            self.engine.combine(peer, scaled, peer.snapshot(effect.net), received)
-        return frozenset(effect.weights.keys() - received.keys())
-
-    def _combine_compressed(
-        self, peer: SimulatedPeer, pending: PendingExchange, effect: Combine
-    ) -> frozenset[int]:
-        sent = {k: v for k, v in pending.outgoing.items() if isinstance(v, memoryview)}
-        came = {k: v for k, v in pending.received.items() if isinstance(v, memoryview)}
-        mixture = decompress(peer.state, effect.net, effect.weights, sent, came)
-        if mixture.received and mixture.own is not None:
-            received = {k: Snapshot.of_value(q) for k, q in mixture.received.items()}
-            scaled = replace(effect, weights=mixture.weights)
-            self.engine.combine(peer, scaled, Snapshot.of_value(mixture.own), received)
-        return frozenset(pending.missing) | mixture.unusable
-
-
-def _outgoing(peer: SimulatedPeer, effect: Combine | Exchange) -> dict[int, Value]:
-    """The value for each neighbour; equal values are one object, which is sent once a rank."""
-    if isinstance(effect, Combine):
-        if effect.listens:
-            return {}
-        if peer.state.codec is not None:
-            return dict(compress(peer.state, effect.net, effect.weights))
-        return dict.fromkeys(effect.weights, peer.snapshot(effect.net))
-    packed: dict[int, memoryview] = {}
-    for letter in effect.letters.values():
-        if id(letter) not in packed:
-            packed[id(letter)] = pack(letter)
-    return {neighbour: packed[id(letter)] for neighbour, letter in effect.letters.items()}
-
-
-def _post(pending: PendingExchange, effect: Exchange, device: torch.device) -> Post:
-    """The letters that arrived and can be read, in id order, as over ZeroMQ."""
-    letters: dict[int, Letter] = {}
-    missing = set(pending.missing)
-    for sender, value in sorted(pending.received.items()):
-        try:
-            letter = unpack(value if isinstance(value, memoryview) else memoryview(b""))
-        except WireError:
-            letter = None
-        if letter is None or letter.name != effect.name:
-            missing.add(sender)
-            continue
-        # The reader may write to its tensors; the sender and other readers keep theirs.
-        tensors = {name: tensor.clone().to(device) for name, tensor in letter.tensors.items()}
-        letters[sender] = Letter(letter.name, tensors, letter.facts)
-    return Post(letters, frozenset(missing))
+        return combine_received(self.engine, peer, pending, effect), step

@@ -206,10 +206,10 @@ def read_run(folder: str | Path) -> RecordedRun:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run directory")
     experiment = load(_experiment_file(folder))
-    peer_folders = _peer_folders(folder, experiment.peers)
+    folders = peer_folders(folder, experiment.peers)
     logs = sorted(folder.glob("metrics*.jsonl")) or [  # several where several processes wrote
         peer_folder / "metrics.jsonl"
-        for peer_folder in peer_folders.values()
+        for peer_folder in folders.values()
         if (peer_folder / "metrics.jsonl").is_file()
     ]
     lost = 0
@@ -224,7 +224,7 @@ def read_run(folder: str | Path) -> RecordedRun:
     network, skipped = _read_lines(folder / "network.jsonl", _network_record)
     results = {
         k: result
-        for k, peer_folder in peer_folders.items()
+        for k, peer_folder in folders.items()
         if (result := _result(k, peer_folder)) is not None
     }
     return RecordedRun(
@@ -237,7 +237,7 @@ def read_run(folder: str | Path) -> RecordedRun:
         results=results,
         generators={
             k: peer_folder / "generator.safetensors"
-            for k, peer_folder in peer_folders.items()
+            for k, peer_folder in folders.items()
             if (peer_folder / "generator.safetensors").is_file()
         },
         unreadable=lost + skipped,
@@ -258,18 +258,23 @@ def _experiment_file(folder: Path) -> Path:
     return gathered[0]
 
 
-def _peer_folders(folder: Path, peers: int) -> dict[int, Path]:
-    peer_folders: dict[int, Path] = {}
+def peer_folders(folder: Path, peers: int) -> dict[int, Path]:
+    """The folders of real peers in a run directory, by id.
+
+    Raises:
+        UserError: one peer's is there twice.
+    """
+    found: dict[int, Path] = {}
     for peer_folder in sorted(folder.glob("peer-*")) + sorted(folder.glob("*/peer-*")):
         match = _PEER_FOLDER.search(peer_folder.name)
         if match is None or not peer_folder.is_dir() or (peer := int(match[1])) >= peers:
             continue
-        if peer in peer_folders:
+        if peer in found:
             raise UserError(
-                f"peer {peer} is in {peer_folders[peer]} and in {peer_folder}; keep one of the two"
+                f"peer {peer} is in {found[peer]} and in {peer_folder}; keep one of the two"
             )
-        peer_folders[peer] = peer_folder
-    return dict(sorted(peer_folders.items()))
+        found[peer] = peer_folder
+    return dict(sorted(found.items()))
 
 
 def _read_lines(path: Path, parse: Callable[[Any], T]) -> tuple[list[T], int]:

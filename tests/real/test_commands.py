@@ -20,7 +20,7 @@ from peer.console import run_app
 from peer.experiment.cost_models import Seconds
 from peer.experiment.profiles import read_profile
 from peer.experiment.schema import load, schema
-from peer.runtime.process import load_peer
+from peer.runtime.loading import load_peer
 from sim.studies.compare import read_comparison
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import Processes

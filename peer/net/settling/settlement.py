@@ -86,7 +86,7 @@ class Settlement:
         value = self.receiver.lend(self.exchange)
         self.exchange.advance(Cause.VALUE)
         self.session.are_apart = False
-        self._tell(Settled(self.exchange.t, value))
+        self._tell(Settled(self.exchange.t, value, sender=self.receiver.buffers.lent_by))
 
     # --- without it -------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class Incoming:
     asked_from: int = -1  # the piece that was last asked for as lost
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
     is_kept: bool = True  # what has come of it is in the buffer
+    sender: int = 0  # the session of the process that sends it
     _looked: int = 0  # bytes, whole floats, that have been looked at
     _finite: bool = True  # those are
 

@@ -23,6 +23,9 @@ class ReceiveBuffers:
     Args:
         sizes: bytes of each net's arena; nothing of another size is ever given room, but letters.
         coding: how arenas are encoded, and what sizes they have so; None: as their floats.
+
+    Attributes:
+        sender: the session of the neighbour's process that offers now.
     """
 
     ROOM = 2
@@ -30,6 +33,7 @@ class ReceiveBuffers:
     def __init__(self, sizes: Mapping[str, int], coding: Coding | None = None) -> None:
         self.sizes = dict(sizes)
         self.coding = coding
+        self.sender = 0
         self._coming: dict[Moment, Incoming] = {}
         self._deferred: Offer | None = None
         self._spare: dict[tuple[str, int], list[memoryview]] = {}
@@ -79,7 +83,7 @@ class ReceiveBuffers:
             self._deferred = None  # offered again, it has room now, and is not to be asked for anew
         spare = self._spare.get((offer.net, offer.nbytes))  # a letter's reader keeps its memory
         buffer = spare.pop() if spare else _aligned(offer.nbytes)
-        self._coming[offer.t] = Incoming(offer, buffer)
+        self._coming[offer.t] = Incoming(offer, buffer, sender=self.sender)
         return True
 
     def has_whole(self, t: Moment) -> bool:
@@ -94,6 +98,11 @@ class ReceiveBuffers:
         """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
         self._lent = self._coming.pop(t)
         return self._lent.buffer
+
+    @property
+    def lent_by(self) -> int | None:
+        """The session of the process that sent what is lent; None where nothing is."""
+        return None if self._lent is None else self._lent.sender
 
     def drop(self, t: Moment) -> None:
         """Forget what has come for ``t``."""

@@ -65,9 +65,10 @@ class Receiver:
 
     # --- offers -----------------------------------------------------------------------------------
 
-    def offered(self, offer: Offer, exchange: Exchange, now: float) -> Unusable | None:
-        """The neighbour offers a value."""
+    def offered(self, offer: Offer, exchange: Exchange, now: float, sender: int) -> Unusable | None:
+        """The neighbour's process of session ``sender`` offers a value."""
         t = offer.t
+        self.buffers.sender = sender
         known = self.buffers[t]
         if t in self._used:
             self._say(Ack(t, 0, "whole"))  # our first acknowledgement was lost

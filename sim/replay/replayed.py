@@ -1,0 +1,110 @@
+"""One process of a real peer, as it is computed again from what its flight tells."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import algorithms
+from peer.effects import Moment
+from peer.experiment import from_mapping
+from peer.peer import Peer
+from peer.runtime.loading import load_peer
+from peer.state import SavedState
+from peer.state.flight.reader import Incarnation
+from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer
+
+Recall = Callable[[int | None, int], SavedState | None]
+"""The state that a process, by its session, saved after a round; None where nothing is known."""
+
+
+@dataclass(eq=False)
+class Replayed:
+    """One process: its flight, its coroutine, and how far it is.
+
+    Attributes:
+        index: among all processes of the network.
+        peer: its id.
+        flight: what happened to it.
+        simulated: its coroutine and its state; None before it starts.
+        round: rounds completed or left out.
+        exchange: exchanges of the round at hand that it has begun.
+        pending: the exchange that it waits in.
+        missing: the neighbours that it does without there.
+        senders: by neighbour, the session of the process whose values it uses.
+        is_over: it goes no further.
+        problem: what stopped it, if something of its own did.
+    """
+
+    index: int
+    peer: int
+    flight: Incarnation
+    simulated: SimulatedPeer | None = None
+    round: int = 0
+    exchange: int = 0
+    pending: PendingExchange | None = None
+    missing: frozenset[int] = frozenset()
+    senders: dict[int, int] = field(default_factory=dict)
+    is_over: bool = False
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.round = self.flight.begins
+        self.completed = self.flight.completed
+        self.seconds = deque(self.flight.seconds)
+        self._recalls = deque(self.flight.recalls)
+
+    @property
+    def session(self) -> int:
+        """By which its neighbours knew it."""
+        return self.flight.session
+
+    @property
+    def has_shown_all(self) -> bool:
+        """Whether it has completed all rounds that its flight tells of."""
+        return self.round >= self.completed
+
+    def start(self, saved: SavedState | None, overrides: Iterable[str], recall: Recall) -> None:
+        """Make its state, at round 0 or as ``saved``, and its coroutine.
+
+        Raises:
+            UserError: its data are not here, or its experiment cannot be had.
+        """
+        experiment = from_mapping(self.flight.experiment, overrides)
+        program = algorithms.find(experiment)
+        state, _ = load_peer(experiment, self.peer, program)
+        if saved is not None:
+            state.load(saved)
+        if self.flight.classes:
+            state.take_classes(self.flight.classes)
+        state.recall = lambda: self._recalled(recall)
+        facade = Peer(state, experiment.schedule, experiment.weights)
+        self.simulated = SimulatedPeer(facade, program.start(facade))
+
+    def _recalled(self, recall: Recall) -> Iterator[SavedState]:
+        """The checkpoints that its guard looked at, in that order."""
+        while self._recalls:
+            saved = recall(*self._recalls.popleft())
+            if saved is not None:
+                yield saved
+
+    def may_use(self, t: Moment) -> bool:
+        """Whether a value that a neighbour sends for exchange ``t`` may still be used."""
+        return not self.is_over and self.round <= t.round <= self.completed
+
+    def begin(self, pending: PendingExchange) -> None:
+        """Begin the next exchange of the round, as the flight tells of it."""
+        place = (self.round, self.exchange)
+        self.exchange += 1
+        self.pending = pending
+        self.missing = self.flight.without.get(place, frozenset())
+        self.senders.update(self.flight.senders.get(place, {}))
+
+    @property
+    def wants(self) -> dict[int, tuple[int | None, Moment]]:
+        """By neighbour whose value is awaited, the session that sends it, and its moment."""
+        if self.pending is None:
+            return {}
+        awaited = self.pending.awaited - self.missing
+        return {k: (self.senders.get(k), self.pending.moments[k]) for k in sorted(awaited)}
