@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 
 import algorithms
+from peer.chaos.command import chaos
 from peer.console import (
     Baselines,
     Device,
@@ -345,6 +346,7 @@ def profile_command(
 
 
 app.command("new")(new)
+app.command("chaos")(chaos)
 
 
 def main() -> None:

@@ -1,9 +1,12 @@
 """Bytes to messages and back: pure, and believing nothing.
 
-A message is ``[header]`` or ``[header][body]``. A header is at most 2 KiB: a msgpack list,
-``[magic, version, type, session, seq, *fields]``, and its CRC-32 behind it. A body is raw arena
-bytes. Whatever does not fit exactly is a :class:`WireError`; nothing else is ever raised for bytes
-from outside.
+A message is ``[header]`` or ``[header][body]``; the header is a msgpack list of at most 2 KiB,
+``[magic, version, type, session, seq, *fields, crc32]``, and a body is raw arena bytes. Whatever
+does not fit exactly is a :class:`WireError`; nothing else is ever raised for bytes from outside.
+
+The CRC-32 is of all header bytes before its own four: one flipped bit in a HELLO would make a
+neighbour one of another experiment, and one in an ACK would say what nobody said. TCP's own
+checksum, of 16 bits, lets some damage through, and does not see what a middlebox did.
 """
 
 from __future__ import annotations
@@ -176,7 +179,6 @@ do without your value for t, and you are not to use mine; commit: I use it, and 
 REASONS = ("finished", "stopped", "crashed")
 """Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""
 
-_SEAL = 4  # bytes of a header's CRC-32
 _U64 = 2**64 - 1
 _U32 = 2**32 - 1
 
@@ -287,23 +289,17 @@ def encode(session: int, seq: int, message: Message) -> bytes:
         WireError: it is longer than the other end would read.
     """
     values = [getattr(message, name) for name in _FIELDS[type(message)]]
-    header: bytes = msgpack.packb([MAGIC, VERSION, _NUMBERS[type(message)], session, seq, *values])
-    sealed = seal(header)
-    if len(sealed) > HEADER_LIMIT:
+    header = sealed([MAGIC, VERSION, _NUMBERS[type(message)], session, seq, *values])
+    if len(header) > HEADER_LIMIT:
         raise WireError(f"a {type(message).__name__} longer than 2 KiB")
-    return sealed
+    return header
 
 
-def seal(header: bytes) -> bytes:
-    """A header with its CRC-32: one wrong bit of its number would put a value elsewhere."""
-    return header + zlib.crc32(header).to_bytes(_SEAL, "little")
-
-
-def _unsealed(header: bytes | memoryview) -> bytes | memoryview:
-    content, found = header[:-_SEAL], header[-_SEAL:]
-    if zlib.crc32(content).to_bytes(_SEAL, "little") != found:
-        raise WireError("a damaged header")
-    return content
+def sealed(parts: list[Any]) -> bytes:
+    """The bytes of a header with these parts, its CRC-32 behind them."""
+    packed: bytes = msgpack.packb([*parts, _U32])  # which takes five bytes, the number last
+    begun = packed[:-4]
+    return begun + zlib.crc32(begun).to_bytes(4, "big")
 
 
 def decode(header: bytes | memoryview) -> Envelope:
@@ -315,22 +311,22 @@ def decode(header: bytes | memoryview) -> Envelope:
     if len(header) > HEADER_LIMIT:
         raise WireError("a header longer than 2 KiB")
     try:
-        parts = msgpack.unpackb(_unsealed(header))
-    except WireError:
-        raise
+        parts = msgpack.unpackb(header)
     except Exception:  # msgpack raises a dozen kinds for hostile bytes; all mean the same
         raise WireError("not msgpack") from None
-    if type(parts) is not list or len(parts) < 5 or parts[0] != MAGIC:
+    if type(parts) is not list or len(parts) < 6 or parts[0] != MAGIC:
         raise WireError("not a hearsay header")
     if type(parts[1]) is not int or parts[1] != VERSION:
         found = parts[1] if type(parts[1]) is int else "that is no number"
         raise WireError(f"protocol version {found}, not {VERSION}")
+    if zlib.crc32(header[:-4]) != int.from_bytes(header[-4:], "big"):
+        raise WireError("a header that was damaged on its way")
     if type(parts[2]) is not int or not 0 <= parts[2] < len(TYPES):
         raise WireError("an unknown type of message")
     kind = TYPES[parts[2]]
     names = _FIELDS[kind]
-    if len(parts) != 5 + len(names):
+    if len(parts) != 6 + len(names):
         raise WireError("a message with too few or too many fields")
     session, seq = _integer(0, _U64)(parts[3]), _integer(0, _U64)(parts[4])
-    values = [_CHECKS[name](value) for name, value in zip(names, parts[5:], strict=True)]
+    values = [_CHECKS[name](value) for name, value in zip(names, parts[5:-1], strict=True)]
     return Envelope(session, seq, kind(*values))

@@ -34,7 +34,7 @@ from peer.net.wire import (
     Welcome,
     decode,
     encode,
-    seal,
+    sealed,
 )
 from tests.support.network_in_memory import (
     BRISK,
@@ -258,10 +258,10 @@ junk = st.recursive(
 almost = st.tuples(
     st.sampled_from(["hearsay", b"hearsay", "hearsaz"]), st.sampled_from([0, 1, 2, True]),
     st.integers(-1, 12), junk, junk, st.lists(junk, max_size=6),
-).map(lambda each: seal(msgpack.packb([*each[:5], *each[5]])))  # fmt: skip
+).map(lambda each: sealed([*each[:5], *each[5]]))  # fmt: skip
 
 
-@given(st.lists(st.binary(max_size=3000) | junk.map(msgpack.packb).map(seal) | almost, max_size=8))
+@given(st.lists(st.binary(max_size=3000) | junk.map(msgpack.packb) | almost, max_size=8))
 @settings(max_examples=80)
 def test_garbage_is_counted_said_once_and_disturbs_nobody(headers: list[bytes]) -> None:
     alone = Alone()

@@ -1,0 +1,1 @@
+"""A bad network for real peers: TCP proxies that delay, stall, corrupt and reset."""
