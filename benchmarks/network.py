@@ -2,7 +2,8 @@
 
     python -m benchmarks.network [--net mlp-1m] [--rounds 60] [--repeats 3]
 
-Five processes on a ring either way, peers with and without checksums (gloo has none). By hand:
+Five processes on a ring either way, peers with and without checksums, and with and without
+agreement at both ends of a link (gloo has neither). By hand:
 ordinary modules and Adam, parameters flattened, sent to both neighbours and received from them with
 isend and irecv, averaged by Metropolis weights. Seconds a round are medians over the rounds of the
 slowest process, start-up apart; the ratios are medians over repeats taken in turn.
@@ -89,11 +90,13 @@ def of_gloo(net: str, rounds: int) -> float:
         return max(float(json.loads(path.read_text())) for path in Path(folder).iterdir())
 
 
-def of_peers(net: str, rounds: int, checksum: bool) -> float:
+def of_peers(net: str, rounds: int, checksum: bool, durability: str = "none") -> float:
     """The same of `peer up`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ring.yaml"
-        experiment = experiment_of(net, PEERS, rounds).varied(checksum=checksum)
+        experiment = experiment_of(net, PEERS, rounds).varied(
+            checksum=checksum, durability=durability
+        )
         file.write_text(yaml.safe_dump(experiment.resolved()))
         return seconds_a_round(file, PEERS)
 
@@ -109,6 +112,7 @@ def main() -> None:
         "by hand": lambda: of_gloo(arguments.net, arguments.rounds),
         "peer up": lambda: of_peers(arguments.net, arguments.rounds, checksum=False),
         "peer up, checksums": lambda: of_peers(arguments.net, arguments.rounds, checksum=True),
+        "peer up, agreement": lambda: of_peers(arguments.net, arguments.rounds, True, "interval"),
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(arguments.repeats):
@@ -121,6 +125,9 @@ def main() -> None:
     for side, took in seconds.items():
         ratios[side] = statistics.median(map(truediv, seconds["by hand"], took))
         print(f"{side}: {ratios[side]:.2f} times as fast as by hand (median of {len(took)})")
+    took = seconds["peer up, agreement"], seconds["peer up, checksums"]
+    ratios["agreement / none"] = statistics.median(map(truediv, *took))
+    print(f"a round with agreement takes {ratios['agreement / none']:.3f} times as long as without")
     found = {"net": arguments.net, "seconds_a_round": seconds, "ratios": ratios}
     write(arguments.record, found)
 

@@ -108,7 +108,7 @@ def write(folder: Path) -> None:
     parts = [
         FIGURE.format(
             file=comparison,
-            alt="classes covered, CFID and traffic of ten systems",
+            alt="classes covered, CFID and traffic of twelve systems",
             caption="A dot a seed, a bar to the mean over seeds.",
         ),
         table(outcomes) + "\n",

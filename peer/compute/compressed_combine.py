@@ -12,6 +12,7 @@ two headers of an exchange both ends conclude alike whether each can use the oth
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -128,6 +129,29 @@ def decompress(
     step = codec.step if isinstance(codec, TopK) else 1.0
     scaled = {k: step * weights[k] for k in values}
     return Mixture(own, values, scaled, frozenset(received.keys() - values.keys()))
+
+
+def change_by(
+    state: PeerState,
+    net: str,
+    weights: Mapping[int, float],
+    sent: Mapping[int, memoryview],
+    neighbour: int,
+    value: memoryview,
+) -> torch.Tensor | None:
+    """The change (P,) of ``net`` that one neighbour's encoded value would make; None: no use of it.
+
+    The state stays as it is. With CHOCO, whose memory would have moved, the neighbour and this peer
+    find at their next exchange that they are out of step, and send all of x_hat once.
+    """
+    facts, tensors = copy.deepcopy(state.facts), dict(state.tensors)
+    try:
+        mixture = decompress(state, net, weights, sent, {neighbour: value})
+    finally:
+        state.facts, state.tensors = facts, tensors
+    if mixture.own is None or neighbour not in mixture.received:
+        return None
+    return mixture.weights[neighbour] * (mixture.received[neighbour] - mixture.own)
 
 
 def decoded_values(

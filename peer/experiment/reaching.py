@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from peer.settings import Settings
@@ -26,6 +28,13 @@ class Reaching(Settings):
         ge=1,
         description="Rounds that a peer which was away makes up by itself; with more missing it "
         "is not waited for, and joins the others where they are.",
+    )
+    durability: Literal["none", "interval"] = Field(
+        "interval",
+        description="What a lost connection may cost. interval: both ends of a link use what they "
+        "swap, or neither does, and what is not known yet is held apart; a crash loses what was "
+        "trained since the last checkpoint. none: one end may use it alone, which moves the "
+        "peers' mean.",
     )
     isolation: float | None = Field(
         None,

@@ -217,6 +217,7 @@ class Experiment(Reaching):
             "batch": self.batch,
             "seed": self.seed,
             "threads": self.threads,
+            "durability": self.durability,
             "compression": [
                 self.compression.name,
                 None if self.codec is None else self.codec.model_dump(mode="json"),

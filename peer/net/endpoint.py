@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from peer.data.agreement import News
+from peer.effects import Moment
 from peer.net.admission import TAKEN, Admission, Answer, Note
 from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
-from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.isolation import Isolated, IsolationWatch
 from peer.net.link import Link, Twice
 from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
@@ -44,6 +45,7 @@ class Outcome:
 
     received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
+    in_doubt: dict[int, memoryview] = field(default_factory=dict)  # not told yet whether it counts
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class Arriving:
     neighbour: int
     piece: Piece
     others: Mapping[int, memoryview]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """It is decided whether both ends use what they swapped at ``t``, which was in doubt."""
+
+    neighbour: int
+    t: Moment
+    is_used: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,19 @@ class InPhase:
     phase: Phase
 
 
-Event = Outcome | Arriving | Failed | Released | Redial | InPhase | Answer | Isolated | Note | News
+Event = (
+    Outcome
+    | Arriving
+    | Resolved
+    | Failed
+    | Released
+    | Redial
+    | InPhase
+    | Answer
+    | Isolated
+    | Note
+    | News
+)
 
 
 @dataclass
@@ -280,12 +303,15 @@ class Endpoint:
         if self._outcome is None or part is None or part.t != settled.t:
             return
         del self._open[neighbour]
-        if settled.value is not None:
+        if settled.in_doubt and settled.value is not None:
+            self._outcome.in_doubt[neighbour] = settled.value
+        elif settled.value is not None:
             self._outcome.received[neighbour] = settled.value
         if not settled.reason:
             self._without.discard(neighbour)
         else:
-            self._outcome.missing.add(neighbour)
+            if not settled.in_doubt:
+                self._outcome.missing.add(neighbour)
             if neighbour not in self._without:
                 self._without.add(neighbour)
                 where = f"round {settled.t.round + 1}"
@@ -305,6 +331,8 @@ class Endpoint:
                     self._arriving(neighbour, piece)
                 case Settled() as settled:
                     self._settled(neighbour, settled)
+                case Decided(t, is_used):
+                    self.events.append(Resolved(neighbour, t, is_used))
                 case Delivered(t, in_flight):
                     self.events.append(Released(neighbour, t, in_flight))
                 case Changed(phase, reason):

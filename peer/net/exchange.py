@@ -5,6 +5,7 @@ At one end of a link, the exchange at hand is in one of these states:
 =========  =====================================================================================
 AWAITING   the neighbour's value is awaited (ours, if we send one, may be on its way, too)
 STREAMING  the same, and what comes of that value is handed on piece by piece
+HOLDING    that value is here; whether both ends use what they swap is not decided yet
 SENDING    we want nothing in return, and wait until our value is there
 SETTLED    nothing more is waited for: the next exchange may begin
 =========  =====================================================================================
@@ -12,15 +13,16 @@ SETTLED    nothing more is waited for: the next exchange may begin
 What changes the state, and to which. In an empty place, BEGIN and BEGIN_ONE_WAY are the caller's
 fault, and the others change nothing:
 
-=========  =========  =========  =========  =========  =========  ========
-state      BEGIN      BEGIN_     STREAM     VALUE      DELIVERED  WITHOUT
+=========  =========  =========  =========  =========  =========  =========  =========  ========
+state      BEGIN      BEGIN_     STREAM     HOLD       VALUE      DELIVERED  RESTART    WITHOUT
                       ONE_WAY
-=========  =========  =========  =========  =========  =========  ========
-AWAITING                         STREAMING  SETTLED               SETTLED
-STREAMING                        STREAMING  SETTLED               SETTLED
-SENDING                                                SETTLED    SETTLED
+=========  =========  =========  =========  =========  =========  =========  =========  ========
+AWAITING                         STREAMING  HOLDING    SETTLED                          SETTLED
+STREAMING                        STREAMING  HOLDING    SETTLED                          SETTLED
+HOLDING                                     HOLDING    SETTLED               AWAITING   SETTLED
+SENDING                                                           SETTLED               SETTLED
 SETTLED    AWAITING   SENDING
-=========  =========  =========  =========  =========  =========  ========
+=========  =========  =========  =========  =========  =========  =========  =========  ========
 
 :data:`TRANSITIONS` is this table for the program; a test holds the two, and the link, together.
 """
@@ -38,6 +40,7 @@ class State(Enum):
 
     AWAITING = auto()
     STREAMING = auto()
+    HOLDING = auto()
     SENDING = auto()
     SETTLED = auto()
 
@@ -48,20 +51,30 @@ class Cause(Enum):
     BEGIN = auto()  # the next exchange begins, and the neighbour's value is wanted
     BEGIN_ONE_WAY = auto()  # the next exchange begins, and only we send
     STREAM = auto()  # the value may be handed on as it comes
-    VALUE = auto()  # the neighbour's value is here, whole and sound
+    HOLD = auto()  # the neighbour's value is here; both ends have to agree on using them
+    VALUE = auto()  # the neighbour's value, whole and sound, is to be used
     DELIVERED = auto()  # our value is on its way no more: it is there, or it is not wanted
+    RESTART = auto()  # the neighbour was started anew: what we hold is its former process's
     WITHOUT = auto()  # the neighbour is done without
 
 
 TRANSITIONS: dict[State, dict[Cause, State]] = {
     State.AWAITING: {
         Cause.STREAM: State.STREAMING,
+        Cause.HOLD: State.HOLDING,
         Cause.VALUE: State.SETTLED,
         Cause.WITHOUT: State.SETTLED,
     },
     State.STREAMING: {
         Cause.STREAM: State.STREAMING,
+        Cause.HOLD: State.HOLDING,
         Cause.VALUE: State.SETTLED,
+        Cause.WITHOUT: State.SETTLED,
+    },
+    State.HOLDING: {
+        Cause.HOLD: State.HOLDING,
+        Cause.VALUE: State.SETTLED,
+        Cause.RESTART: State.AWAITING,
         Cause.WITHOUT: State.SETTLED,
     },
     State.SENDING: {
@@ -83,6 +96,7 @@ class Exchange:
         t: which one it is.
         net: the name of the value that is swapped.
         state: where it stands.
+        is_mutual: both ends use what they swap, or neither does.
         began_at: when it began.
         ask_at: when to ask for the neighbour's value, if no offer of it has come.
         ask_after: seconds until that question is repeated.
@@ -92,20 +106,28 @@ class Exchange:
     t: Moment = BEFORE_ALL
     net: str = ""
     state: State = State.SETTLED
+    is_mutual: bool = False
     began_at: float = 0.0
     ask_at: float = 0.0
     ask_after: float = 0.0
     restarts: int = 0
 
     def next(
-        self, t: Moment, net: str, wants: bool, now: float, ask_after: float, retry: float
+        self,
+        t: Moment,
+        net: str,
+        wants: bool,
+        now: float,
+        ask_after: float,
+        retry: float,
+        is_mutual: bool = False,
     ) -> Exchange:
         """The exchange that follows this settled one: both ways, unless we want nothing back.
 
         Its value is asked for ``ask_after`` seconds from ``now``, then every ``retry``, doubling.
         """
         state = TRANSITIONS[self.state][Cause.BEGIN if wants else Cause.BEGIN_ONE_WAY]
-        return Exchange(t, net, state, now, now + ask_after, retry)
+        return Exchange(t, net, state, is_mutual, now, now + ask_after, retry)
 
     def can(self, cause: Cause) -> bool:
         """Whether ``cause`` means something in this state."""
@@ -121,8 +143,12 @@ class Exchange:
         return self.state is State.SETTLED
 
     def awaits(self, t: Moment) -> bool:
-        """Whether the neighbour's value for ``t`` is what is waited for."""
+        """Whether the neighbour's value for ``t`` is what is waited for, be it for its use."""
         return self.t == t and self.can(Cause.VALUE)
+
+    def holds(self, t: Moment) -> bool:
+        """Whether that value is here, and its use is not decided yet."""
+        return self.t == t and self.state is State.HOLDING
 
     def streams(self, t: Moment, net: str) -> bool:
         """Whether that value is handed on as it comes."""
@@ -155,12 +181,22 @@ class Settled:
 
     ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
     memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
-    without; it is empty where all went well.
+    without; it is empty where all went well. ``in_doubt``: a value came, and the neighbour, which
+    decides whether both use theirs, has not told us; :class:`Decided` will follow.
     """
 
     t: Moment
     value: memoryview | None
     reason: str = ""
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What had been in doubt is decided: whether both ends use what they swapped at ``t``."""
+
+    t: Moment
+    is_used: bool
 
 
 @dataclass(frozen=True)

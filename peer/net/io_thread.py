@@ -7,7 +7,8 @@ what                                compute thread    I/O thread
 ==================================  ================  ==================
 sockets, endpoint, links            never             always
 ``commands``                        puts              takes
-``results``, ``released``           takes             puts
+``results``, ``released``,          takes             puts
+``resolved``
 a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
 ``furthest``                        reads             writes
@@ -31,7 +32,7 @@ import zmq
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
 from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
-from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial
+from peer.net.endpoint import Arriving, Endpoint, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.isolation import Isolated
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
@@ -94,6 +95,7 @@ class IoThread(threading.Thread):
             queue.SimpleQueue()
         )
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
+        self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
         self.furthest = -1  # rounds that neighbours who went on without us have completed
@@ -224,6 +226,8 @@ class IoThread(threading.Thread):
                     self.results.put(problem)
                 case Released() as released:
                     self.released.put(released)
+                case Resolved() as resolved:
+                    self.resolved.put(resolved)
                 case Redial(neighbour):
                     self.dialler.dial(neighbour, now)
                 case Answer(connection, header):

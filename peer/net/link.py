@@ -12,8 +12,10 @@ a transfer's two halves (:mod:`peer.net.transfer.sender`, :mod:`peer.net.transfe
     neighbour's OFFER, CHUNK... ──> whole and sound ──> Settled(t, value)
     silence past the deadline, "late", LEAVE... ──> Settled(t, None, reason)
 
-Whoever goes on without the other says "abort", and the other drops what it has not used yet. From
-then until they swap a value again the two are apart (:mod:`peer.net.session`).
+Whoever goes on without the other says "abort", and the other drops what it has not used yet. Where
+both send a net, either both use what they swap or neither does (:mod:`peer.net.settling.commit`).
+From an exchange without the other until they swap a value again the two are apart
+(:mod:`peer.net.session`).
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
-from peer.net.exchange import Cause, Delivered, Exchange, Piece, Settled, State
+from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
-from peer.net.transfer.chunks import Checksums, Payload
+from peer.net.settling.commit import Commit
+from peer.net.settling.settlement import Settlement
+from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
@@ -43,6 +47,7 @@ from peer.net.wire import (
     Pong,
     Reject,
     Rejoin,
+    Vote,
     Welcome,
     encode,
 )
@@ -60,7 +65,7 @@ class Twice:
     """The neighbour was greeted by another process that has our id."""
 
 
-Event = Piece | Settled | Delivered | Changed | Reconnect | Mismatch | Twice
+Event = Piece | Settled | Decided | Delivered | Changed | Reconnect | Mismatch | Twice
 
 
 class Link:
@@ -75,6 +80,9 @@ class Link:
         now: the time.
         coding: how nets are encoded on their way; None: as their arenas' floats.
         round: rounds that this peer had completed when this process began.
+        agrees: what both ends swap of nets is used by both, or by neither.
+        used: the last exchange that both used, as far as this end's state goes back.
+        doubt: the exchange whose value this end's state holds apart, if there is one.
     """
 
     def __init__(
@@ -87,6 +95,9 @@ class Link:
         now: float,
         coding: Coding | None = None,
         round: int = 0,
+        agrees: bool = False,
+        used: Moment = BEFORE_ALL,
+        doubt: Moment | None = None,
     ) -> None:
         self.me = me
         self.neighbour = neighbour
@@ -94,12 +105,19 @@ class Link:
         self.outbox: deque[tuple[bytes, memoryview | None]] = deque()
         self.events: deque[Event] = deque()
         self.session = Session(me, timing, now, self._say, self.events.append, round)
-        self.exchange = Exchange()
+        self.agrees = agrees
+        self.commit = Commit(
+            me.peer < neighbour, timing.retry, self._say, self.events.append, used, doubt
+        )
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
         self._sender = Sender(timing.retry, checksum, self._say)
         self._receiver = Receiver(
             sizes, coding, checksum, timing.retry, self._say, self.events.append, self._confirm
+        )
+        halves = self._sender, self._receiver
+        self._settlement = Settlement(
+            self.session, *halves, self.commit, self._say, self.events.append
         )
         self._seq = 0
         self._their_seq = 0
@@ -109,6 +127,11 @@ class Link:
     def phase(self) -> Phase:
         """How we stand with the neighbour."""
         return self.session.phase
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange at hand."""
+        return self._settlement.exchange
 
     @property
     def idle(self) -> bool:
@@ -137,10 +160,14 @@ class Link:
         # to know at once.
         listens = wants and payload is None and self._receiver.buffers.can_be_listened_to(net)
         ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
-        self.exchange = self.exchange.next(t, net, wants, now, ask_after, self.timing.retry)
+        is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
+        times = now, ask_after, self.timing.retry
+        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual)
         reason = self._why_not(t)
         if reason:
-            self._do_without(reason)
+            if self.commit.doubt is not None:
+                self._settlement.tell_that_we_gave_up(t)
+            self._settlement.do_without(reason)
             if payload is not None:
                 self.events.append(Delivered(t))
             return
@@ -150,16 +177,18 @@ class Link:
             if self.phase is Phase.UP:
                 self._sender.offer(outgoing, now)
         if t.round == self.session.listens_in and self._receiver.buffers.can_be_listened_to(net):
-            self._settle_without("it takes values in this round, and sends none")
-        self._use(t)  # what a neighbour sent before it left is still used
-        self._give_up_in_time(now)
+            self._settlement.without_value("it takes values in this round, and sends none")
+        self._use(t, now)  # what a neighbour sent before it left is still used
+        self._settlement.give_up_in_time(now)
         if self.phase is Phase.LEFT:
-            self._end_sending(t, self._farewell)
+            self._settlement.end_sending(t, self._farewell)
 
     def _why_not(self, t: Moment) -> str:
         """Why the neighbour is done without from the beginning, if it is."""
         if self._receiver.refused == t:
             return "its value was corrupt"
+        if self.commit.doubt is not None:
+            return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
             return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
         return self.session.left_behind(t)
@@ -175,22 +204,20 @@ class Link:
 
     def give_up(self, reason: str) -> None:
         """Wait no more, in the exchange at hand, for this neighbour."""
-        if not self.exchange.is_settled:
-            if not self._sender.owes(self.exchange.t):
-                self._tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
-            self._do_without(reason)
+        self._settlement.give_up(reason)
 
     def abandon(self) -> None:
         """Stop sending what is still on its way."""
         for t in self._sender.moments:
-            self._end_sending(t, f"it is {self.phase.value}")
+            self._settlement.end_sending(t, f"it is {self.phase.value}")
 
     def stream(self) -> Piece | None:
         """From now on, the awaited value is handed on as it comes, and not kept.
 
         Returns what has come of it already, if anything; the rest follows as events.
         """
-        if not self.exchange.can(Cause.STREAM):
+        is_told = self.exchange.is_mutual and not self.commit.decides  # may have to hold it apart
+        if is_told or not self.exchange.can(Cause.STREAM):
             return None
         self.exchange.advance(Cause.STREAM)
         return self._receiver.stream(self.exchange)
@@ -206,7 +233,8 @@ class Link:
         if self.phase is Phase.UP:
             self._sender.offer_what_is_due(now)
             self._receiver.ask_where_it_is(self.exchange, now)
-        self._give_up_in_time(now)
+            self.commit.ask_again(self.exchange, now)
+        self._settlement.give_up_in_time(now)
 
     # --- what comes from the neighbour ------------------------------------------------------------
 
@@ -221,9 +249,9 @@ class Link:
             self.strikes = 0
             self._sender.forget()
             self._receiver.forget()
-            self.exchange.restarts += 1
+            self._settlement.restarted()
             if self.exchange.restarts >= STRIKES:
-                self._do_without(f"it restarted {self.exchange.restarts} times")
+                self._settlement.do_without(f"it restarted {self.exchange.restarts} times")
         if self.phase in FINAL:
             self._end(f"it is {self.phase.value}")
 
@@ -248,9 +276,12 @@ class Link:
         self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
         match message:
             case Offer():
-                self._judge(self._receiver.offered(message, self.exchange, now))
+                self._judge(self._receiver.offered(message, self.exchange, now), now)
             case Chunk():
-                self._judge(self._receiver.chunk(message, body, self.exchange, now))
+                self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
+            case Vote(t, of):
+                self.commit.voted(t, self.exchange, is_of_us=of == self.me.session)
+                self._use(t, now)
             case Ack():
                 self._acknowledged(message, now)
             case Nack(t, index):
@@ -261,7 +292,7 @@ class Link:
                 self.session.pong(message, now)
             case Rejoin():
                 self.session.rejoined(message)
-                self._give_up_in_time(now)
+                self._settlement.give_up_in_time(now)
             case Leave(round, reason):
                 self._farewell = f"it has {reason}"
                 self.session.change(Phase.LEFT, f"{reason} after round {round}")
@@ -284,12 +315,13 @@ class Link:
             self._end("it runs another experiment")
         elif self.session.welcomed(now, message.heard):  # whatever was on its way may be lost
             self._sender.offer_everything(now)
+            self.commit.reconnected()
 
-    def _judge(self, verdict: Whole | Unusable | None) -> None:
+    def _judge(self, verdict: Whole | Unusable | None, now: float) -> None:
         """What an offer or a chunk means for the neighbour's value."""
         match verdict:
             case Whole(t):
-                self._use(t)
+                self._use(t, now)
             case Unusable(t, what):
                 self._strike(t, what)
 
@@ -301,18 +333,11 @@ class Link:
                 self._sender.hold(ack.t)
             case "whole":
                 self._sender.arrived(ack.t, now)
-                self._end_sending(ack.t, arrived=True)
+                self._settlement.end_sending(ack.t, arrived=True)
             case "late":
-                self._undone(ack.t, "it went on without us")
-            case "abort":
-                self._receiver.buffers.drop(ack.t)  # its own value is not to be used either
-                self._undone(ack.t, "it gave this exchange up")
-
-    def _undone(self, t: Moment, reason: str) -> None:
-        """The neighbour will not take our value for ``t``, nor send its own."""
-        self._end_sending(t, reason)
-        if self.exchange.awaits(t):
-            self._do_without(reason)
+                self._settlement.undone(ack.t, "it went on without us")
+            case "abort" | "commit":
+                self._settlement.decided(ack.t, ack.verdict == "commit")
 
     # --- what is said to the neighbour ------------------------------------------------------------
 
@@ -325,68 +350,19 @@ class Link:
     def _confirm(self, now: float) -> None:
         self.session.alive(now, confirms=True)
 
-    # --- how an exchange ends ---------------------------------------------------------------------
+    # --- the end of it ----------------------------------------------------------------------------
 
-    def _use(self, t: Moment) -> None:
-        """Settle exchange ``t`` with the neighbour's value, once both are there."""
-        if not self.exchange.awaits(t) or not self._receiver.buffers.has_whole(t):
-            return
-        offered = self._receiver.buffers.net_of(t)
-        if offered != self.exchange.net:
-            self._strike(t, f"it sent '{offered}' where '{self.exchange.net}' is exchanged")
-            return
-        value = self._receiver.lend(self.exchange)
-        self.exchange.advance(Cause.VALUE)
-        self.session.are_apart = False
-        self.events.append(Settled(t, value))
-
-    def _do_without(self, reason: str) -> None:
-        """Settle the exchange without the neighbour, which is not to use our value either."""
-        if self.exchange.is_settled:
-            return
-        t = self.exchange.t
-        owes = self._sender.owes(t)
-        if owes:
-            self._tell_that_we_gave_up(t)
-        self._settle_without(reason)
-        if owes:
-            self._end_sending(t)
-
-    def _settle_without(self, reason: str) -> None:
-        """Settle the exchange without the neighbour's value; ours may still be on its way."""
-        t = self.exchange.t
-        self.exchange.advance(Cause.WITHOUT)
-        self.session.are_apart = True
-        self._receiver.buffers.drop(t)
-        self.events.append(Settled(t, None, reason))
-
-    def _give_up_in_time(self, now: float) -> None:
-        if self.exchange.is_settled:
-            return
-        reason = self.session.absent_for_good(now) or self.session.left_behind(self.exchange.t)
-        if reason:
-            self.give_up(reason)
-
-    def _tell_that_we_gave_up(self, t: Moment) -> None:
-        if self.phase is not Phase.UNKNOWN:
-            self._say(Ack(t, 0, "abort"))
-
-    def _end_sending(self, t: Moment, reason: str = "", arrived: bool = False) -> None:
-        """Our value for ``t`` is on its way no more: it ``arrived``, or, for a reason, did not."""
-        delivered = self._sender.remove(t, arrived)
-        if delivered is not None:
-            self.events.append(delivered)
-            if self.exchange.t == t and self.exchange.state is State.SENDING:
-                self.exchange.advance(Cause.DELIVERED)
-                self.session.are_apart = not arrived
-                self.events.append(Settled(t, None, reason))
+    def _use(self, t: Moment, now: float) -> None:
+        fault = self._settlement.use(t, now)
+        if fault:
+            self._strike(t, fault)
 
     def _strike(self, t: Moment, what: str) -> None:
         """A value that will not be averaged, whatever else comes; the third time, no more of it."""
         self._receiver.refuse(t)
         self.strikes += 1
         if self.exchange.awaits(t):
-            self._do_without(what)
+            self._settlement.do_without(what)
         if self.strikes >= STRIKES:
             self.session.change(Phase.QUARANTINED, f"{what}, {self.strikes} times")
             self._end("it is quarantined")
@@ -395,5 +371,5 @@ class Link:
         """Nothing more will come on this link."""
         if self.phase in FINAL:
             self._receiver.buffers.clear()
-        self._do_without(reason)
+        self._settlement.do_without(reason)
         self.abandon()

@@ -16,7 +16,7 @@ import msgpack
 from peer.effects import Moment
 
 MAGIC = "hearsay"
-VERSION = 4
+VERSION = 5
 HEADER_LIMIT = 2048
 """Bytes of a header, at most."""
 
@@ -137,16 +137,39 @@ class Rejoin:
     round: int
 
 
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """I hold your value for t, and will use it if you use mine: do we?
+
+    The value is of the ``session`` named; to another one this is but a question.
+    """
+
+    t: Moment
+    session: int
+
+
 Message = (
-    Hello | Welcome | Reject | Offer | Chunk | Ack | Nack | Ping | Pong | Leave | Probe | Rejoin
+    Hello
+    | Welcome
+    | Reject
+    | Offer
+    | Chunk
+    | Ack
+    | Nack
+    | Ping
+    | Pong
+    | Leave
+    | Probe
+    | Rejoin
+    | Vote
 )
 
 TYPES: tuple[type[Message], ...] = (
-    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin,
+    Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin, Vote,
 )  # fmt: skip
-VERDICTS = ("more", "whole", "late", "wait", "abort")
+VERDICTS = ("more", "whole", "late", "wait", "abort", "commit")
 """more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I
-do without your value for t, and you are not to use mine."""
+do without your value for t, and you are not to use mine; commit: I use it, and so do you."""
 
 REASONS = ("finished", "stopped", "crashed")
 """Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""

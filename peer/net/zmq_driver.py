@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from peer.compute.combine import StreamingCombine, combine, listening_weights
-from peer.compute.compressed_combine import compress, decoded_values, decompress
+from peer.compute.compressed_combine import change_by, compress, decoded_values, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
+from peer.compute.held_transfers import HeldTransfers
 from peer.data.agreement import Agreed
 from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
 from peer.net.away.failure_detector import Timing
@@ -77,6 +78,7 @@ class ZmqDriver:
         self.began = peer.state.round
         self._hurries = False
         self._late = LateComer(catch_up)
+        self._held = HeldTransfers(peer.state)
 
     def run(self, program: Program, threads: int, patience: float) -> bool:
         """Carry out the program; returns False where it was stopped before its end.
@@ -109,7 +111,9 @@ class ZmqDriver:
                 try:
                     effect = running.send(result)
                 except StopIteration:
+                    self._wait_for_what_is_held()
                     return True
+                self._resolve()
                 match effect:
                     case Combine():
                         result = self._combine(effect)
@@ -137,6 +141,45 @@ class ZmqDriver:
                 f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}"
             )
         return target
+
+    # --- what was in doubt ------------------------------------------------------------------------
+
+    def _resolve(self) -> None:
+        """Add, or drop, what was held apart and has been decided since."""
+        while not self.io.resolved.empty():
+            told = self.io.resolved.get()
+            held = self._held.resolve(told.neighbour, told.t, told.is_used)
+            if held is not None:
+                what = "used" if told.is_used else "not used"
+                self.io.log(
+                    f"peer {told.neighbour}: what we swapped of {held.net} in round "
+                    f"{held.t.round + 1} is {what}, it says now"
+                )
+
+    def _wait_for_what_is_held(self) -> None:
+        """At the end: wait a little for who has not told yet, and drop what stays unknown."""
+        until = time.monotonic() + HURRY
+        while self._held.held() and time.monotonic() < until and not self.stop.wait(0.1):
+            self._resolve()
+        for k, held in self._held.held().items():
+            norm = self._held.drop(k)
+            self.io.log(
+                f"peer {k} never told whether it used what we swapped of {held.net} in round "
+                f"{held.t.round + 1}; if it did, the peers' mean is off by "
+                f"{norm / self.peer.peers:.3g}"
+            )
+
+    def _hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
+        t = effect.moments[neighbour]
+        self._held.hold(neighbour, t, effect.net, change.to(self.peer.state.device))
+
+    def _absent(self, effect: Combine, outcome: Outcome) -> frozenset[int]:
+        """Whose value is not used, for now at least; what is used of the others' is remembered."""
+        absent = frozenset(outcome.missing | outcome.in_doubt.keys())
+        self._held.note_used(effect.moments, effect.weights.keys() - absent)
+        return absent
+
+    # --- exchanges --------------------------------------------------------------------------------
 
     def _listen(self, effect: Combine) -> frozenset[int]:
         """Take the mean of the neighbours' values; returns those that sent none."""
@@ -173,12 +216,16 @@ class ZmqDriver:
             gradual.undo()
             raise
         received = {k: _floats(value) for k, value in outcome.received.items()}
-        if len(received) + len(outcome.missing) == len(effect.weights):  # none is used up in pieces
+        in_doubt = {k: _floats(value) for k, value in outcome.in_doubt.items()}
+        came = len(received) + len(in_doubt) + len(outcome.missing)
+        if came == len(effect.weights):  # none is used up in pieces
             gradual.undo()
             combine(moved, None if waits else own.vector, received, effect.weights)
+        for k, q in in_doubt.items():
+            self._hold(effect, k, effect.weights[k] * (q - own.vector))
         if moved is not w:
             w.copy_(moved)
-        return _both(effect, frozenset(outcome.missing), step)
+        return _both(effect, self._absent(effect, outcome), step)
 
     def _begin_combine(self, effect: Combine, w: torch.Tensor, in_pieces: bool) -> SendBuffer:
         """Send ``w`` to every neighbour, its beginning while the rest is still being copied."""
@@ -206,10 +253,14 @@ class ZmqDriver:
         self.io.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
         step = self._meanwhile(effect)
         outcome = self._wait()
+        for k, value in outcome.in_doubt.items():
+            change = change_by(state, effect.net, effect.weights, sent, k, value)
+            if change is not None:
+                self._hold(effect, k, change)
         mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
         w = state.nets[effect.net].arena.vector
         combine(w, mixture.own, mixture.received, mixture.weights)
-        return _both(effect, frozenset(outcome.missing) | mixture.unusable, step)
+        return _both(effect, self._absent(effect, outcome) | mixture.unusable, step)
 
     def _exchange(self, effect: Exchange) -> Post:
         """Send letters, take letters."""

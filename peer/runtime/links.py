@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from peer.compute.compressed_combine import Coding
+from peer.compute.held_transfers import HeldTransfers
 from peer.experiment import Experiment
 from peer.net.away.failure_detector import Timing
 from peer.net.link import Link
@@ -27,4 +28,21 @@ def make_links(
     if experiment.codec is not None:
         layouts = {name: net.arena.layout for name, net in state.nets.items()}
         coding = Coding(experiment.compression.name, experiment.codec, layouts)
-    return {k: Link(me, k, sizes, timing, checksum, now, coding, state.round) for k in neighbours}
+    of_state, agrees = HeldTransfers(state), experiment.durability != "none"
+    in_doubt = {k: held.t for k, held in of_state.held().items()}
+    return {
+        k: Link(
+            me,
+            k,
+            sizes,
+            timing,
+            checksum,
+            now,
+            coding,
+            state.round,
+            agrees,
+            of_state.used(k),
+            in_doubt.get(k),
+        )
+        for k in neighbours
+    }

@@ -247,16 +247,21 @@ def _kept(keys: Mapping[str, Any], folder: Path, engine: str) -> Outcome | None:
         return None
     try:
         record = json.loads((folder / OUTCOME).read_text())
-        found = record["engine"], record["experiment"]
+        found = record["engine"], _run_keys(record["experiment"])
         outcome = Outcome(**record["outcome"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, UserError):
         raise UserError(f"--resume: {folder / OUTCOME} is damaged; remove it") from None
-    if found != (engine, json.loads(json.dumps(keys))):
+    if found != (engine, _run_keys(keys)):
         raise UserError(
             f"--resume: {folder} holds a run of another experiment or engine; name another "
             "--run-dir, or remove it"
         )
     return outcome
+
+
+def _run_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's keys as today's schema knows them, wherever its file lay: paths are absolute."""
+    return {key: of for key, of in from_mapping(keys).resolved().items() if key != "base"}
 
 
 def _judged(system: str, seed: int, experiment: Experiment, folder: str, engine: str) -> Outcome:

@@ -24,6 +24,7 @@ class Incoming:
     asked_again: bool = False  # once, for a corrupt piece
     asked_from: int = -1  # the piece that was last asked for as lost
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
+    is_kept: bool = True  # what has come of it is in the buffer
     _looked: int = 0  # bytes, whole floats, that have been looked at
     _finite: bool = True  # those are
 
@@ -61,6 +62,7 @@ class Incoming:
         start = self.end
         self.received += 1
         self.moved_at = now
+        self.is_kept = self.is_kept and keep
         if keep:
             # the interpreter is free meanwhile, as it is not with memoryviews alone
             np.frombuffer(self.buffer, np.uint8)[start : self.end] = np.frombuffer(body, np.uint8)
@@ -72,7 +74,7 @@ class Incoming:
 
     def start_again(self) -> None:
         """Nothing that has come is to be used."""
-        self.received, self._looked, self._finite = 0, 0, True
+        self.received, self._looked, self._finite, self.is_kept = 0, 0, True, True
 
     def fault(self) -> str:
         """What is wrong with the whole value, if anything: nothing unsound is ever used."""

@@ -75,6 +75,8 @@ class ReceiveBuffers:
         if len(self._coming) >= self.ROOM and not at_hand:
             self._deferred = offer
             return False
+        if self._deferred is not None and self._deferred.t == offer.t:
+            self._deferred = None  # offered again, it has room now, and is not to be asked for anew
         spare = self._spare.get((offer.net, offer.nbytes))  # a letter's reader keeps its memory
         buffer = spare.pop() if spare else _aligned(offer.nbytes)
         self._coming[offer.t] = Incoming(offer, buffer)

@@ -205,10 +205,9 @@ class Receiver:
         """The awaited value, whole and sound, to be used; None where it was handed on."""
         incoming = self.buffers[exchange.t]
         assert incoming is not None
-        streams = self.streams(incoming, exchange)
         self._used.append(exchange.t)
         value = self.buffers.lend(exchange.t)
-        return None if streams else value
+        return value if incoming.is_kept else None
 
     def forget(self) -> None:
         """The neighbour was started anew: what has come in part will come otherwise."""

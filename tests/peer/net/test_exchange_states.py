@@ -12,7 +12,7 @@ from peer.effects import Moment
 from peer.net import exchange as exchange_module
 from peer.net.exchange import TRANSITIONS, Cause, Delivered, Exchange, Settled, State
 from peer.net.transfer import sender as sender_module
-from peer.net.wire import Ack, Chunk, Leave
+from peer.net.wire import Ack, Chunk, Leave, Vote
 from tests.peer.net.test_link_against_a_script import CHUNK, A, B, Scripted, net_at, value_of
 
 
@@ -24,7 +24,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def written() -> dict[State, dict[Cause, State]]:
     """The second table of the module's docstring, read by its columns."""
     text = exchange_module.__doc__ or ""
-    rule = "=========  =========  =========  =========  =========  =========  ========"
+    rule = "  ".join(["=" * 9] * 8 + ["=" * 8])
     heading, rows = text.split(rule)[1:3]
     columns = [match.start() for match in re.finditer(r"=+", rule)] + [len(rule) + 1]
     places = list(itertools.pairwise(columns))
@@ -62,6 +62,13 @@ def streaming() -> Scripted:
     return scripted
 
 
+def holding() -> Scripted:
+    scripted = Scripted(agrees=True)  # it decides, and has not got the neighbour's vote
+    scripted.begin(A)
+    scripted.send(A)
+    return scripted
+
+
 def sending() -> Scripted:
     scripted = Scripted()
     value = memoryview(value_of(0, A))
@@ -79,6 +86,7 @@ def settled() -> Scripted:
 REACHED: dict[State, Callable[[], Scripted]] = {
     State.AWAITING: awaiting,
     State.STREAMING: streaming,
+    State.HOLDING: holding,
     State.SENDING: sending,
     State.SETTLED: settled,
 }
@@ -99,6 +107,19 @@ def stream(scripted: Scripted) -> None:
 
 def value(scripted: Scripted) -> None:
     scripted.send(scripted.link.exchange.t)
+    scripted.say(Vote(scripted.link.exchange.t, scripted.me.session))
+
+
+def hold(scripted: Scripted) -> None:
+    scripted.link.agrees = True
+    scripted.link.exchange.is_mutual = scripted.link.exchange.state is not State.SENDING
+    scripted.send(scripted.link.exchange.t)
+
+
+def restart(scripted: Scripted) -> None:
+    scripted.session += 1
+    scripted.seq = 0
+    scripted.say_hello()
 
 
 def delivered(scripted: Scripted) -> None:
@@ -113,7 +134,9 @@ CAUSED: dict[Cause, Callable[[Scripted], None]] = {
     Cause.BEGIN: begin,
     Cause.BEGIN_ONE_WAY: begin_one_way,
     Cause.STREAM: stream,
+    Cause.HOLD: hold,
     Cause.VALUE: value,
+    Cause.RESTART: restart,
     Cause.DELIVERED: delivered,
     Cause.WITHOUT: without,
 }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.link import STRIKES, Link, Twice
@@ -48,11 +48,18 @@ def small_chunks() -> Iterator[None]:
 class Scripted:
     """One link of peer 0, and a neighbour 1 that says whatever a test has it say."""
 
-    def __init__(self, *, greet: bool = True, checksum: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        greet: bool = True,
+        checksum: bool = True,
+        agrees: bool = False,
+        used: Moment = BEFORE_ALL,
+    ) -> None:
         self.me = Identity(0, 1000, {"graph": "ring", "seed": "0"}, {"g": "sig"})
         self.session = 31
         self.now = 100.0
-        self.link = Link(self.me, 1, SIZES, Timing(), checksum, self.now)
+        self.link = Link(self.me, 1, SIZES, Timing(), checksum, self.now, agrees=agrees, used=used)
         self.events: list[Any] = []
         self.seq = 0
         if greet:
@@ -539,7 +546,7 @@ def test_giving_up_tells_the_neighbour() -> None:
     scripted = Scripted()
     scripted.begin(A)
     scripted.heard()
-    scripted.link._do_without("for a reason")
+    scripted.link._settlement.do_without("for a reason")
     assert scripted.heard() == [Ack(A, 0, "abort")]
 
 

@@ -471,7 +471,7 @@ def test_a_part_of_a_value_that_was_given_up_is_not_waited_for() -> None:
     world = Writers(pair(">", 2), fate=half_and_no_abort)
     world.run(5.0, until=lambda: world.now > 4.0)
     sender = world.actors[0].links[1]
-    sender._do_without("it has had enough")
+    sender._settlement.do_without("it has had enough")
     world.run(40.0)
     assert world.came(0, 1)[Moment(0, 0)].reason == "it has had enough"
     assert world.came(1, 0)[Moment(0, 0)].reason == "it went on without us"

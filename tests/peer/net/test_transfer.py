@@ -547,3 +547,20 @@ def test_a_checksum_is_worked_out_once_for_all_neighbours(
     assert summed == [400, 400, 200, 500, 500]
     assert found[0] == found[1]
     assert all(zlib.crc32(body) == crc for pieces in found for crc, body in pieces)
+
+
+def test_a_value_that_had_to_wait_and_came_meanwhile_is_not_thrown_away() -> None:
+    # Told to wait, its sender offers it again; by then there is room, and it comes. When its
+    # exchange begins, the offer that waited must not make room for it a second time.
+    buffers = ReceiveBuffers({"g": 8})
+    first, second, third = (Offer(Moment(r, 0), "g", 8, 4096, "float32") for r in range(3))
+    assert buffers.accept(first)
+    assert buffers.accept(second)
+    assert not buffers.accept(third)
+    buffers.drop(first.t)
+    assert buffers.accept(third)
+    incoming = buffers[third.t]
+    assert incoming is not None
+    incoming.add(memoryview(bytes(8)), 0.0)
+    assert buffers.tidy(third.t) is None
+    assert buffers.has_whole(third.t)

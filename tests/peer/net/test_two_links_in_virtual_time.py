@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
-from peer.net.exchange import Delivered, Piece, Settled
+from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.link import STRIKES, Link
 from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
@@ -108,7 +108,9 @@ class Actor:
         self.world = world
         self.me = me
         self.links = {
-            k: Link(me, k, world.sizes, world.timing, world.checksum, world.now)
+            k: Link(
+                me, k, world.sizes, world.timing, world.checksum, world.now, agrees=world.agrees
+            )
             for k in sorted(neighbours)
         }
         self.script = deque(moments(script))
@@ -123,6 +125,8 @@ class Actor:
         self.received: dict[int, memoryview] = {}
         self.pieces = bytearray()  # what has come of the last value
         self.results: dict[Moment, dict[int, bool]] = {}
+        self.doubts: dict[int, Moment] = {}  # by neighbour, what is in doubt now
+        self.was_in_doubt = 0
         self.settled_at: dict[tuple[Moment, int], float] = {}
         self.reasons: dict[tuple[Moment, int], str] = {}
         self.phases: dict[int, list[tuple[float, Phase]]] = {k: [] for k in self.links}
@@ -192,17 +196,26 @@ class Actor:
                     case Piece() as piece:
                         assert self.waiting == {k}
                         self._take(piece)
-                    case Settled(t, value, reason):
+                    case Settled(t, value, reason, in_doubt):
                         assert t == self.open, f"settled {t}, but open is {self.open}"
                         assert k in self.waiting, f"settled {t} twice with {k}"
                         self.waiting.remove(k)
                         self.settled_at[t, k] = self.world.now
                         self.reasons[t, k] = reason
-                        if value is None and not reason:
+                        if value is None and (in_doubt or not reason):
                             value = memoryview(bytes(self.pieces))
-                        if value is not None:
+                        if in_doubt:
+                            assert value is not None
+                            assert bytes(value) == value_of(k, t, self.world.sizes)
+                            assert k not in self.doubts, "two exchanges in doubt on a link"
+                            self.doubts[k] = t
+                            self.was_in_doubt += 1
+                        elif value is not None:
                             self.received[k] = value
                         self._last_in_pieces()
+                    case Decided(t, is_used):
+                        assert self.doubts.pop(k) == t
+                        self.results[t][k] = is_used
                     case Delivered(t):
                         self._delivered(t, k)
                     case Changed(phase, _):
@@ -232,7 +245,8 @@ class Actor:
             value = self.received.get(k)
             if value is not None:
                 assert bytes(value) == value_of(k, t, self.world.sizes), f"{t}: not {k}'s value"
-            self.results[t][k] = value is not None
+            if t != self.doubts.get(k):  # else it is decided later, or has been
+                self.results[t].setdefault(k, value is not None)
         self.begin_at = self.world.now + self.world.compute.get(self.me.peer, 0.0)
 
     def receive(self, connection: Connection, packet: Packet) -> None:
@@ -270,7 +284,9 @@ class World:
         latency: float = 0.001,
         bytes_per_second: float = float("inf"),
         absent: Iterable[int] = (),
+        agrees: bool = False,
     ) -> None:
+        self.agrees = agrees
         self.sizes, self.timing, self.checksum, self.fate = sizes, timing, checksum, fate
         self.latency = latency
         self.bytes_per_second = bytes_per_second

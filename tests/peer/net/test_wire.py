@@ -34,6 +34,7 @@ from peer.net.wire import (
     Probe,
     Reject,
     Rejoin,
+    Vote,
     Welcome,
     WireError,
     decode,
@@ -77,6 +78,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     Pong: st.builds(Pong, moments, u64),
     Leave: st.builds(Leave, u32, st.sampled_from(REASONS)),
     Rejoin: st.builds(Rejoin, u32),
+    Vote: st.builds(Vote, moments, u64),
     Probe: st.builds(Probe, u32, tables, tables),
 }
 messages = st.one_of(*STRATEGIES.values())
@@ -94,6 +96,7 @@ EXAMPLES: tuple[Message, ...] = (
     Leave(2500, "stopped"),
     Probe(3, {"graph": "abc"}, {"model:generator": "def"}),
     Rejoin(4172),
+    Vote(Moment(3, 1), 12),
 )
 
 
@@ -133,7 +136,7 @@ def test_every_type_has_a_strategy_and_a_name_on_the_wire() -> None:
     assert set(STRATEGIES) == set(TYPES) == {type(message) for message in EXAMPLES}
     assert set(typing.get_args(Message)) == set(TYPES)
     numbers = [header_of(message)[2] for message in EXAMPLES]
-    assert numbers == list(range(12))  # the order is part of the protocol: it may only grow
+    assert numbers == list(range(13))  # the order is part of the protocol: it may only grow
 
 
 def test_moments_come_back_as_moments_that_compare() -> None:

@@ -1,0 +1,1 @@
+"""How an exchange on a link ends, and how both ends agree on that."""
