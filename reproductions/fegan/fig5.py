@@ -60,4 +60,5 @@ REPRODUCTION = Reproduction(
     "KL weights.",
     seeds=3,
     engine="stacked",
+    attempts={"the paper's step size, a fifth": {"optimizer": {"lr": 0.0002}}},
 )
