@@ -66,17 +66,18 @@ def in_a_bad_network(
 
 def test_plain_peers_finish_through_resets_stalls_and_flipped_bits(processes: Processes) -> None:
     keys = RING | {"peers": 4, "addresses": free_addresses(4)}
-    said, told = in_a_bad_network(processes, keys)
+    said, _ = in_a_bad_network(processes, keys)
     assert not any("Traceback" in each or "quarantine" in each for each in said)
 
 
+@pytest.mark.slow  # the test above, with CURVE
 def test_peers_with_keys_finish_through_resets_stalls_and_flipped_bits(
     processes: Processes,
 ) -> None:
     folder = processes.folder / "keys"
     public = {k: make_keys(k, folder) for k in range(3)}
     keys = RING | {"peers": 3, "addresses": free_addresses(3), "keys": public}
-    said, told = in_a_bad_network(processes, keys, "--keys", str(folder))
+    said, _ = in_a_bad_network(processes, keys, "--keys", str(folder))
     assert not any("Traceback" in each or "CRC" in each for each in said)  # the MAC finds them all
 
 
