@@ -34,6 +34,7 @@ from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
 from sim.sharding.collectives import join, own_rank, torchrun_words, world_size
+from sim.torture.command import torture
 from topology.errors import UserError
 
 STOP = Stop()
@@ -185,6 +186,7 @@ app.command("export")(export)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)
+app.command("torture")(torture)
 app.command("new")(new)
 
 

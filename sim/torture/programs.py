@@ -15,6 +15,7 @@ from peer.effects import Now, Sleep
 from peer.experiment import Experiment, NamedSpec, from_mapping
 from peer.gan import Arena, Gan
 from peer.gan.losses import LOSSES
+from peer.net.transfer.chunks import SLOWEST_RETRY
 from peer.peer import Peer
 from peer.program import Program
 from peer.state import Net, PeerState
@@ -24,8 +25,9 @@ from sim.torture.scenario import Scenario
 CALM = 8
 """The last rounds, in which nothing goes wrong and nothing changes locally."""
 
-SETTLES = 12.0
-"""Seconds from the last fault to the first of these rounds: connections are made anew meanwhile."""
+SETTLES = SLOWEST_RETRY + 15.0
+"""Seconds from the last fault to the first of these rounds: what was lost is asked for again, at the
+latest after :data:`peer.net.transfer.chunks.SLOWEST_RETRY`, and connections are made anew."""
 
 NET = "generator"
 FLOATS = 32
@@ -104,6 +106,19 @@ def state_of(scenario: Scenario, peer: int) -> PeerState:
 
 def consensus(scenario: Scenario) -> Program:
     """The program of the chamber."""
+    return _program("consensus", scenario, 0.0)
+
+
+def canary(scenario: Scenario) -> Program:
+    """One that drifts apart where peers have to come to agree: a chamber that lets it pass is deaf.
+
+    It fails by design, and shows that the alarm works.
+    """
+    return _program("canary", scenario, 10.0)
+
+
+def _program(name: str, scenario: Scenario, drift: float) -> Program:
+    """Local changes of size 0.1 before the calm, and of size ``drift`` in it."""
     calm_from = max(0, scenario.rounds - CALM)
 
     async def run(peer: Peer) -> None:
@@ -112,14 +127,13 @@ def consensus(scenario: Scenario) -> Program:
         async for r in peer.rounds(scenario.rounds):
             if r >= calm_from:
                 await Sleep(max(0.0, scenario.heals_at + SETTLES - await Now()))
-            else:
-                change = peer.rng("changes").standard_normal(FLOATS, dtype="float32")
-                w.add_(torch.from_numpy(change), alpha=0.1)
+            change = peer.rng("changes").standard_normal(FLOATS, dtype="float32")
+            w.add_(torch.from_numpy(change), alpha=0.1 if r < calm_from else drift)
             await Sleep(seconds)
             await peer.combine(NET)
 
-    return Program("consensus", run, scenario.rounds)
+    return Program(name, run, scenario.rounds)
 
 
-PROGRAMS = {"consensus": consensus}
+PROGRAMS = {"consensus": consensus, "canary": canary}
 """By name."""

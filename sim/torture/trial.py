@@ -21,7 +21,8 @@ from sim.torture.programs import CALM, NET, PROGRAMS, edges_of, experiment_of, s
 from sim.torture.scenario import Fault, Scenario
 
 PATIENCE = 150.0
-"""Seconds after all faults are over, within which every peer has completed its rounds."""
+"""Seconds after all faults are over, beside those that rounds take, within which every peer is done.
+"""
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Trial:
         for fault in self.scenario.faults:
             self.agenda.at(fault.at, partial(self._begin, fault))
         self.agenda.at(self.scenario.heals_at, self.network.heal)
-        limit = self.scenario.heals_at + PATIENCE
+        pace = max(self.scenario.compute, default=0.0) + 4 * self.scenario.jitter + 1.0
+        limit = self.scenario.heals_at + PATIENCE + pace * self.scenario.rounds
         try:
             completed = self.agenda.run(self._is_over, limit)
             failures = list(self._broken(completed))
@@ -190,7 +192,7 @@ class Trial:
                 for k, p in sorted(self.processes.items())
                 if not p.is_over
             }
-            yield f"hang: {PATIENCE:g} s after the last fault, peers {', '.join(there.values())}"
+            yield f"hang: long after the last fault, peers {', '.join(there.values())}"
             return
         yield from disagreements(self.ledger, self.edges)
         off = imbalance(self.ledger, self.edges)
