@@ -62,7 +62,7 @@ def torture(
             path = out / f"torture-{seed}.json"
             smallest.write(path)
             console.print(
-                f"  {len(smallest.faults)} of {len(scenario.faults)} faults are enough; again with: "
+                f"  {len(smallest.faults)} of {len(scenario.faults)} faults are enough; again: "
                 f"sim torture --replay {path}"
             )
     hours = (time.process_time() - began) / 3600

@@ -26,8 +26,8 @@ CALM = 8
 """The last rounds, in which nothing goes wrong and nothing changes locally."""
 
 SETTLES = SLOWEST_RETRY + 15.0
-"""Seconds from the last fault to the first of these rounds: what was lost is asked for again, at the
-latest after :data:`peer.net.transfer.chunks.SLOWEST_RETRY`, and connections are made anew."""
+"""Seconds from the last fault to these rounds: what was lost is asked for again by then, at
+the latest after :data:`peer.net.transfer.chunks.SLOWEST_RETRY`."""
 
 NET = "generator"
 FLOATS = 32

@@ -21,8 +21,7 @@ from sim.torture.programs import CALM, NET, PROGRAMS, edges_of, experiment_of, s
 from sim.torture.scenario import Fault, Scenario
 
 PATIENCE = 150.0
-"""Seconds after all faults are over, beside those that rounds take, within which every peer is done.
-"""
+"""Seconds after all faults, beside those that rounds take, within which every peer is done."""
 
 
 @dataclass
