@@ -205,7 +205,7 @@ class Trial:
         if len(self._calm) < self.scenario.peers or self.scenario.peers < 2:
             return True
         at_end = [account.known for account in self.ledger.accounts.values()]
-        return _spread(at_end) < max(0.99 * _spread(list(self._calm.values())), 1e-5)
+        return _spread(at_end) < max((1 - 1e-6) * _spread(list(self._calm.values())), 1e-5)
 
 
 def _spread(vectors: list[np.ndarray]) -> float:
