@@ -35,6 +35,7 @@ from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
 from sim.sharding.collectives import join, own_rank, torchrun_words, world_size
+from sim.torture.command import torture
 from topology.errors import UserError
 
 STOP = Stop()
@@ -187,6 +188,7 @@ app.command("replay")(replay)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)
+app.command("torture")(torture)
 app.command("new")(new)
 
 

@@ -191,6 +191,7 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
         "peer.runtime.process",
         "peer.runtime.launcher",
         "sim.runs.simulate",
+        "sim.torture.command",  # how much was simulated in how much of a processor's time
     }
     drivers |= {"sim.runs.simulate_sharded"}  # sim.run's twin for several processes
     drivers |= {"sim.engines.stacked"}  # which times two ways of computing, and takes the faster

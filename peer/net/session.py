@@ -323,8 +323,13 @@ class Session:
         return ""
 
     def lead(self) -> int:
-        """Rounds that the neighbour has completed, if it went on without us and is there; or -1."""
-        return self.their_at.round if self.are_apart and self.phase is Phase.UP else -1
+        """Rounds that the neighbour has completed, if it went on without us and is there; or -1.
+
+        Of one that was left behind itself, those do not count that it leaves out: two that follow
+        each other's leaps would soon leap to the end.
+        """
+        leads = self.are_apart and self.phase is Phase.UP and self.their_at.round > self.listens_in
+        return self.their_at.round if leads else -1
 
     # --- liveness ---------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class ZmqDriver:
             None where there is nothing to agree on.
         catch_up: rounds; who is further behind than that leaves them out.
         flight: records what shapes the run.
+        clock: tells the time, in seconds; a simulator gives its own.
 
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
@@ -71,6 +72,7 @@ class ZmqDriver:
         agree: Callable[[Agreed], None] | None = None,
         catch_up: int = Timing.catch_up,
         flight: FlightRecorder | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.peer = peer
         self.io = io
@@ -78,6 +80,7 @@ class ZmqDriver:
         self.stop = stop
         self.agree = agree
         self.flight = flight or FlightRecorder()
+        self.clock = clock
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
@@ -130,7 +133,7 @@ class ZmqDriver:
                             return False
                         result = self._go_on(effect.round, program.rounds)
                     case Now():
-                        result = time.monotonic()
+                        result = self.clock()
                         self.flight.told_time(result)
                     case Sleep(seconds):
                         self.stop.wait(seconds)
@@ -166,8 +169,8 @@ class ZmqDriver:
 
     def _wait_for_what_is_held(self) -> None:
         """At the end: wait a little for who has not told yet, and drop what stays unknown."""
-        until = time.monotonic() + HURRY
-        while self._held.held() and time.monotonic() < until and not self.stop.wait(0.1):
+        until = self.clock() + HURRY
+        while self._held.held() and self.clock() < until and not self.stop.wait(0.1):
             self._resolve()
         for k, held in self._held.held().items():
             norm = self._held.drop(k)

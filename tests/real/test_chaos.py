@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from peer.net.keys import make_keys
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import ForkedPeer, Processes, until
 
@@ -68,17 +67,6 @@ def test_plain_peers_finish_through_resets_stalls_and_flipped_bits(processes: Pr
     keys = RING | {"peers": 4, "addresses": free_addresses(4)}
     said, _ = in_a_bad_network(processes, keys)
     assert not any("Traceback" in each or "quarantine" in each for each in said)
-
-
-@pytest.mark.slow  # the test above, with CURVE
-def test_peers_with_keys_finish_through_resets_stalls_and_flipped_bits(
-    processes: Processes,
-) -> None:
-    folder = processes.folder / "keys"
-    public = {k: make_keys(k, folder) for k in range(3)}
-    keys = RING | {"peers": 3, "addresses": free_addresses(3), "keys": public}
-    said, _ = in_a_bad_network(processes, keys, "--keys", str(folder))
-    assert not any("Traceback" in each or "CRC" in each for each in said)  # the MAC finds them all
 
 
 def test_it_ends_by_itself_when_its_time_is_over(processes: Processes) -> None:

@@ -62,14 +62,15 @@ class Commit:
     def voted(self, t: Moment, exchange: Exchange, is_of_us: bool) -> None:
         """The neighbour votes for ``t``, or asks again what became of it.
 
-        ``is_of_us``: what it holds is this process's value, and not a former one's.
+        ``is_of_us``: what it holds is this process's value, and not a former one's. A former one's
+        is not used any more; who is not told so waits for ever, and we for its vote.
         """
         if not self.decides:
             return
-        if exchange.t != t or exchange.is_settled:
-            self._say(Ack(t, 0, "commit" if t == self._used else "abort"))
-        elif is_of_us:
+        if exchange.t == t and not exchange.is_settled and is_of_us:
             self._voted = t
+        else:
+            self._say(Ack(t, 0, "commit" if t == self._used else "abort"))
 
     def agreed(self, t: Moment, session: int, now: float) -> bool:
         """Our value is there, or will be, and the neighbour's is here: whether both are used now.

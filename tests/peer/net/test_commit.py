@@ -9,6 +9,8 @@ import pytest
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
+from peer.net.exchange import Exchange
+from peer.net.settling.commit import Commit
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import Ack, Vote
 from tests.peer.net.test_link_against_a_script import Scripted
@@ -170,3 +172,16 @@ def test_a_decider_started_anew_answers_as_far_as_its_state_goes_back() -> None:
         scripted = Scripted(agrees=True, used=used)
         scripted.say(Vote(t, scripted.me.session))
         assert [m for m in scripted.heard() if isinstance(m, Ack)] == [Ack(t, 0, answer)]
+
+
+def test_a_vote_for_a_former_process_is_answered_while_the_exchange_is_open() -> None:
+    """Else the voter, bound by its vote, and the decider, without one, wait for ever."""
+    t, said = Moment(4, 0), []
+    commit = Commit(True, 1.0, said.append, lambda decided: None)
+    exchange = Exchange().next(t, "generator", True, 0.0, 1.0, 1.0, is_mutual=True)
+    commit.voted(t, exchange, is_of_us=False)
+    assert said == [Ack(t, 0, "abort")]
+    assert not commit.agreed(t, 1, 0.0)
+    commit.voted(t, exchange, is_of_us=True)
+    assert commit.agreed(t, 1, 0.0)
+    assert said == [Ack(t, 0, "abort"), Ack(t, 0, "commit")]

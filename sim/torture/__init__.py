@@ -1,0 +1,1 @@
+"""The torture chamber: the real protocol and driver on a simulated network that breaks."""

@@ -1,0 +1,253 @@
+"""A simulated I/O thread: as the real one (:mod:`peer.net.io_thread`), on a simulated network."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from peer.net.admission import Answer, Note
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.endpoint import Endpoint
+from peer.net.events import Arriving, Failed, Outcome, Redial, Resolved
+from peer.net.transfer.send_buffers import Released
+from sim.torture.agenda import Agenda
+from sim.torture.compute_thread import ComputeThread
+from sim.torture.network import Network
+
+TICK = 0.2
+"""Seconds between two looks at the time."""
+
+STANDSTILL = 1.0
+"""Seconds after which our own loop stood still."""
+
+
+class Results:
+    """What the compute thread waits for; waiting hands control to the scheduler."""
+
+    def __init__(self, io: SimulatedIo) -> None:
+        self._io = io
+        self._items: deque[Any] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Any) -> None:
+        """For the I/O thread."""
+        self._items.append(item)
+
+    def get(self, timeout: float) -> Any:
+        """For the compute thread; virtual time passes.
+
+        Raises:
+            queue.Empty: nothing has come, and the peer is asked to stop.
+        """
+        while not self._items:
+            if self._io.wait(timeout, lambda: bool(self._items)):
+                raise queue.Empty
+        return self._items.popleft()
+
+
+class SimulatedIo:
+    """What :class:`peer.net.zmq_driver.ZmqDriver` takes for its I/O thread.
+
+    Args:
+        agenda: the time.
+        network: carries the endpoint's messages.
+        peer: whose it is.
+        endpoint: its end of all links.
+        log: gets the lines that a user would read.
+        jitter: how long a compute thread that may go on takes to do so.
+
+    Attributes:
+        thread: the compute thread; set before anything happens.
+        is_frozen: the process stands still (SIGSTOP).
+        has_left: the endpoint has said farewell; nothing happens any more.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        network: Network,
+        peer: int,
+        endpoint: Endpoint,
+        log: Callable[[str], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.agenda, self.network, self.peer, self.endpoint = agenda, network, peer, endpoint
+        self.log = log
+        self.results = Results(self)
+        self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
+        self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
+        self.furthest = -1
+        self.thread: ComputeThread | None = None
+        self.is_frozen = False
+        self.has_left = False
+        self._jitter = jitter
+        self._commands: deque[Begin | Finish | GoOn | Hurry] = deque()
+        self._awake = False  # a turn is due
+        self._may_go_on: Callable[[], bool] | None = None  # what the compute thread waits for
+        self._going_on = False  # it is due to go on
+        self._last_tick = agenda.now
+
+    # --- called by the compute thread -------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._tick()
+
+    def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
+        """Begin an exchange."""
+        self._command(Begin(parts, in_pieces))
+
+    def go_on(self, round: int) -> None:
+        """We were left behind, and go on in that round."""
+        self._command(GoOn(round))
+
+    def hurry(self, seconds: float) -> None:
+        """Let no exchange wait long any more."""
+        self._command(Hurry(seconds))
+
+    def finish(self, round: int, patience: float, reason: str = "finished") -> None:
+        """Take leave, and wait until that is said."""
+        assert self.thread is not None
+        if self.thread.is_killed:
+            return
+        self._command(Finish(round, patience, reason))
+        self.wait(float("inf"), lambda: self.has_left)
+
+    def wake(self) -> None:
+        """There is a command, or more of what is being sent."""
+        if not self._awake:
+            self._awake = True
+            self.agenda.at(self.agenda.now, self._woken)
+
+    def _command(self, command: Begin | Finish | GoOn | Hurry) -> None:
+        self._commands.append(command)
+        self.wake()
+
+    def wait(self, seconds: float, until: Callable[[], bool]) -> bool:
+        """Pause the compute thread until it holds; returns whether the time was over first."""
+        assert self.thread is not None
+        end = self.agenda.now + seconds
+        self._may_go_on = lambda: until() or self.agenda.now >= end
+        if seconds < float("inf"):
+            self.agenda.at(end, self._let_go_on)
+        self.thread.pause()
+        return not until()
+
+    # --- called by the scheduler ------------------------------------------------------------------
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process is no more."""
+        return self.has_left or (self.thread is not None and self.thread.is_killed)
+
+    def thaw(self) -> None:
+        """Go on after a standstill."""
+        self.is_frozen = False
+        now = self.agenda.now
+        if now - self._last_tick > STANDSTILL:
+            self.endpoint.skip_time(now - self._last_tick)
+            self._last_tick = now
+        self.network.take_again(self.peer)
+        self.turn()
+
+    def arrive(self, connection: bytes, header: bytes, body: memoryview | None) -> bool:
+        """A message has come."""
+        if self.is_frozen:
+            return False
+        self.endpoint.receive(connection, None, header, body, self.agenda.now)
+        self.turn()
+        return True
+
+    def _tick(self) -> None:
+        if self.is_gone:
+            return
+        now = self.agenda.now
+        if not self.is_frozen:
+            self._last_tick = now
+            self.endpoint.tick(now)
+            self.turn()
+        self.agenda.at(now + TICK, self._tick)
+
+    def _woken(self) -> None:
+        self._awake = False
+        if not self.is_gone and not self.is_frozen:
+            self.endpoint.resume()
+            self.turn()
+
+    def turn(self) -> None:
+        """Obey commands, pass on events, send: one turn of the real thread's loop."""
+        now, endpoint = self.agenda.now, self.endpoint
+        while self._commands:
+            match self._commands.popleft():
+                case Begin() as begin:
+                    endpoint.begin(begin, now)
+                case Finish() as finish:
+                    endpoint.finish(finish, now)
+                case GoOn() as go_on:
+                    endpoint.go_on(go_on)
+                case Hurry() as hurry:
+                    endpoint.hurry(hurry, now)
+        self._pass_on()
+        self.furthest = endpoint.furthest
+        for neighbour, outbox in endpoint.outboxes:
+            self.network.send(self.peer, neighbour, outbox)
+        self.has_left = endpoint.has_left(now)
+        self._let_go_on()
+
+    def _pass_on(self) -> None:
+        events = self.endpoint.events
+        while events:
+            match events.popleft():
+                case Arriving() | Outcome() as result:
+                    self.results.put(result)
+                case Failed(problem):
+                    self.results.put(problem)
+                case Released() as released:
+                    self.released.put(released)
+                case Resolved() as resolved:
+                    self.resolved.put(resolved)
+                case Redial(neighbour):
+                    self.network.connect(self.peer, neighbour)
+                case Answer():
+                    pass  # nobody greets wrongly here
+                case Note(line):
+                    self.log(line)
+
+    # --- the compute thread's turns ---------------------------------------------------------------
+
+    def _let_go_on(self) -> None:
+        """Where the compute thread may go on, it is about to."""
+        if self._may_go_on is None or self._going_on or self.is_frozen:
+            return
+        if self._may_go_on():
+            self._going_on = True
+            self.agenda.at(self.agenda.now + self._jitter(), self._go_on_now)
+
+    def _go_on_now(self) -> None:
+        self._going_on = False
+        assert self.thread is not None
+        if self.is_frozen or self.thread.is_killed or self.thread.is_over:
+            return
+        self._may_go_on = None
+        self.thread.resume()
+
+
+class SimulatedStop:
+    """In place of the event that asks a peer to stop: never set; waiting takes virtual time."""
+
+    def __init__(self, io: SimulatedIo) -> None:
+        self._io = io
+
+    def is_set(self) -> bool:
+        """Whether the peer is to stop."""
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Let so much virtual time pass."""
+        if seconds > 0:
+            self._io.wait(seconds, lambda: False)
+        return False
