@@ -63,6 +63,7 @@ def in_a_bad_network(
     return said, told
 
 
+@pytest.mark.slow
 def test_plain_peers_finish_through_resets_stalls_and_flipped_bits(processes: Processes) -> None:
     keys = RING | {"peers": 4, "addresses": free_addresses(4)}
     said, _ = in_a_bad_network(processes, keys)
