@@ -455,7 +455,7 @@ def test_the_rest_of_a_value_comes_in_pieces_once_asked_for() -> None:
         scripted.say(chunk, body)
         scripted.say(chunk, body)  # twice is once
     assert pieces(scripted) == in_pieces(value_of(1, B))[2:]
-    assert scripted.settled() == [Settled(B, None, "")]
+    assert scripted.settled() == [Settled(B, None, sender=scripted.session)]
     assert Ack(B, 6, "whole") in scripted.heard()
 
 
@@ -482,7 +482,7 @@ def test_a_value_with_a_bad_float_in_it_begins_anew_in_pieces() -> None:
     for chunk, body in scripted.chunks(B):
         scripted.say(chunk, body)
     assert pieces(scripted) == in_pieces(good)
-    assert scripted.settled() == [Settled(B, None, "")]
+    assert scripted.settled() == [Settled(B, None, sender=scripted.session)]
 
 
 def test_chunks_that_cut_a_float_are_kept() -> None:
