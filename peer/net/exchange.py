@@ -54,7 +54,7 @@ class Cause(Enum):
     HOLD = auto()  # the neighbour's value is here; both ends have to agree on using them
     VALUE = auto()  # the neighbour's value, whole and sound, is to be used
     DELIVERED = auto()  # our value is on its way no more: it is there, or it is not wanted
-    RESTART = auto()  # the neighbour was started anew: what we hold is its former process's
+    RESTART = auto()  # the neighbour, which votes, was started anew: what we hold is of the past
     WITHOUT = auto()  # the neighbour is done without
 
 
