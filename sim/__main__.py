@@ -29,6 +29,7 @@ from peer.state.recorder import latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.export.command import export
+from sim.page.command import page_command
 from sim.replay.command import replay
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
@@ -184,6 +185,7 @@ app.command("plot")(plot)
 app.command("evaluate")(evaluate)
 app.command("sample")(sample)
 app.command("export")(export)
+app.command("page")(page_command)
 app.command("replay")(replay)
 app.command("compare")(compare_command)
 app.command("partition")(partition)

@@ -41,7 +41,7 @@ def read_quality_log(folder: Path) -> QualityCurve | None:
     """The quality log of a run's folder; None where there is none."""
     by_round: defaultdict[int, list[tuple[float, Score]]] = defaultdict(list)
     measure = ""
-    for path in _logs(folder):
+    for path in quality_logs(folder):
         for record in read_records(path):
             try:
                 score = Score.from_record(record)
@@ -68,12 +68,13 @@ def read_quality_log(folder: Path) -> QualityCurve | None:
 def final_scores(folder: Path) -> dict[int, Score]:
     """The last score of every peer in a run's quality logs, by peer."""
     found: dict[int, Score] = {}
-    for path in _logs(folder):
+    for path in quality_logs(folder):
         found |= read_scores(path)
     return dict(sorted(found.items()))
 
 
-def _logs(folder: Path) -> list[Path]:
+def quality_logs(folder: Path) -> list[Path]:
+    """The files of a run's scores: one of a simulation, or one of each process or peer."""
     return sorted(path for pattern in FILES for path in folder.glob(pattern))
 
 

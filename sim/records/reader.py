@@ -121,6 +121,11 @@ class RecordedRun:
         return max(finished + logged, default=0)
 
     @property
+    def is_virtual(self) -> bool:
+        """Whether the clock of the records is the simulator's, which writes one log for all."""
+        return any(self.folder.glob("metrics*.jsonl"))  # or one a process of the simulation
+
+    @property
     def unfinished(self) -> tuple[int, ...]:
         """Peers that left no result: killed, never started, or not gathered."""
         return tuple(k for k in range(self.experiment.peers) if k not in self.results)

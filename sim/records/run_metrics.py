@@ -47,7 +47,7 @@ def measure_clock(run: RecordedRun, quality: QualityCurve | None) -> dict[str, A
         reached).
     """
     last = [records[-1].seconds for records in run.records.values() if records]
-    virtual = max(last, default=None) if _is_virtual(run) else None
+    virtual = max(last, default=None) if run.is_virtual else None
     found: dict[str, Any] = {
         "virtual_seconds": virtual,
         "predicted": virtual is not None and bool(run.experiment.devices),
@@ -111,12 +111,7 @@ def _pace(run: RecordedRun, source: Source | None, program: Program) -> dict[str
     bytes_per_peer = sum(moved) / len(moved)
     of = pace(updates, updates * steps * run.experiment.batch, images, bytes_per_peer, seconds)
     found = {name: value for name, value in of._asdict().items() if np.isfinite(value)}
-    return found | {"bytes_per_peer": bytes_per_peer, "virtual": _is_virtual(run)}
-
-
-def _is_virtual(run: RecordedRun) -> bool:
-    """Whether the clock of the records is the simulator's, which writes one log for all peers."""
-    return any(run.folder.glob("metrics*.jsonl"))  # or one a process of the simulation
+    return found | {"bytes_per_peer": bytes_per_peer, "virtual": run.is_virtual}
 
 
 def _seen(run: RecordedRun, source: Source | None, program: Program) -> dict[str, Any]:

@@ -27,10 +27,9 @@ from sim.reporting.plots.style import (
     styled,
 )
 from sim.reporting.tables import name_classes
+from topology.layout import Place, lay_out
 
 Images = npt.NDArray[np.float32]
-
-Place = tuple[float, float]
 
 FRAME = PALETTE[5]
 _PAPER = 1.0
@@ -142,7 +141,7 @@ def draw_graph(
     """
     peers = graph.number_of_nodes()
     few = peers <= _FEW_NODES
-    places = _lay_out(graph)
+    places = lay_out(graph)
     with styled(5.4 if peers <= 12 else 7.0, 4.4 if peers <= 12 else 6.0) as figure:
         axes = figure.add_subplot()
         axes.set_axis_off()
@@ -222,19 +221,6 @@ def _name_classes(classes: Sequence[int], names: Sequence[str] = ()) -> str:
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
         return f"classes {found[0]} to {found[-1]}"
     return "classes " + ", ".join(map(str, found)) if len(found) <= 5 else f"{len(found)} classes"
-
-
-def _lay_out(graph: nx.Graph[int]) -> dict[int, Place]:
-    """A circle for rings, dense and tiny graphs; else by distances, or springs where large."""
-    peers = graph.number_of_nodes()
-    ring = all(degree == 2 for _, degree in graph.degree)
-    if ring or peers <= 3 or nx.density(graph) >= 0.6:
-        # From the top, clockwise, so that peer 0 is where one looks first.
-        angles = np.pi / 2 - 2 * np.pi * np.arange(peers) / peers
-        nodes = sorted(graph)
-        return {k: (float(np.cos(a)), float(np.sin(a))) for k, a in zip(nodes, angles, strict=True)}
-    places = nx.kamada_kawai_layout(graph) if peers <= 100 else nx.spring_layout(graph, seed=0)
-    return {int(k): (float(x), float(y)) for k, (x, y) in places.items()}
 
 
 def _write_beside(

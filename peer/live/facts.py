@@ -1,0 +1,114 @@
+"""What a page knows of a run: the network, and facts that come in the order of rounds.
+
+A fact is a mapping that JSON can carry. All have ``kind`` and ``round``:
+
+===============  ===========================================================================
+round            ``peer``, ``at`` (seconds), ``losses`` by net, ``bytes_in``, ``bytes_out``,
+                 ``missing``: neighbours that it went on without since its last fact
+score            ``peer``, ``value``, ``covered`` (classes; null where nobody could tell)
+disagreement     ``peer`` null, ``values`` by net, squared parameter units
+picture          ``peer``, ``png`` (base64)
+event            ``text``, in words
+===============  ===========================================================================
+
+A page that is written at the end and one that follows a run read the same facts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Fact = dict[str, Any]
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What stays as it is while a run goes on.
+
+    Attributes:
+        rounds: that the program asks for.
+        every: rounds between two facts of a peer.
+        links: pairs of peers.
+        places: of each peer, in [-1, 1] x [-1, 1].
+        holds: by peer, the classes of its own data; absent where it holds none, or nobody knows.
+        class_names: by number; empty where numbers are their names.
+        nets: that are trained, generators first.
+        clock: ``virtual``, or ``real``.
+        score: the measure's name, and what to make of it.
+        disagreement: what its curve is called.
+        bounds: by net, a value to hold its disagreement against, and its name.
+        pictures: what is to be said of the pictures.
+        draws: peers of which there are pictures.
+    """
+
+    rounds: int
+    every: int
+    links: Sequence[tuple[int, int]]
+    places: Mapping[int, Place]
+    holds: Mapping[int, Sequence[int]]
+    class_names: Sequence[str] = ()
+    nets: Sequence[str] = ()
+    clock: str = "real"
+    score: tuple[str, str] = ("score", "")
+    disagreement: str = "Disagreement"
+    bounds: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    pictures: str = ""
+    draws: frozenset[int] = frozenset()
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "rounds": self.rounds,
+            "every": self.every,
+            "links": [list(pair) for pair in self.links],
+            "peers": [
+                {
+                    "id": k,
+                    "x": round(x, 4),
+                    "y": round(y, 4),
+                    "classes": list(self.holds.get(k, ())),
+                    "holds": name_held(self.holds.get(k), self.class_names),
+                    "draws": k in self.draws,
+                }
+                for k, (x, y) in sorted(self.places.items())
+            ],
+            "class_names": list(self.class_names),
+            "nets": list(self.nets),
+            "clock": self.clock,
+            "score": {"name": self.score[0], "meaning": self.score[1]},
+            "disagreement": self.disagreement,
+            "bounds": {
+                net: {"value": value, "name": name}
+                for net, (value, name) in self.bounds.items()
+                if math.isfinite(value) and value > 0
+            },
+            "pictures": self.pictures,
+        }
+
+
+def name_held(classes: Sequence[int] | None, names: Sequence[str] = ()) -> str:
+    """What a peer's data are, in a few words: ``0, 1``, ``cat, dog``, ``12 classes``."""
+    if classes is None:
+        return "no labels"
+    if not classes:
+        return "no data"
+    if len(classes) > 4:
+        return f"{len(classes)} classes"
+    return ", ".join(names[x] if x < len(names) else str(x) for x in sorted(classes))
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers for JSON, which knows none that is not finite; six digits are enough to draw."""
+    return {
+        name: float(f"{value:.6g}") if math.isfinite(value) else None
+        for name, value in values.items()
+    }
+
+
+def in_order(facts: Iterable[Fact]) -> list[Fact]:
+    """By round; of one round in the order in which they are given."""
+    return sorted(facts, key=lambda fact: int(fact["round"]))

@@ -1,0 +1,1 @@
+"""One file that plays a run again, for any browser."""

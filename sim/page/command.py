@@ -1,0 +1,54 @@
+"""The command ``sim page``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peer.console import terminal
+from peer.live.page import page
+from peer.state.checkpoint import write_whole
+from sim.page.from_run import facts_of
+from sim.records.reader import RecordedRun, read_run
+from sim.reporting.tables import format_bytes
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The file. [default: RUN/page.html]")]
+
+
+def page_command(run: Folder, out: Out = None) -> None:
+    """Write the run as one file that plays it again in any browser, without a network.
+
+    The graph, each peer's pictures, scores, losses and the disagreement, with a slider over rounds.
+    metrics.pictures_every and metrics.quality_every say how often there is something to see.
+    """
+    recorded = read_run(run)
+    path = out or run / "page.html"
+    network, facts = facts_of(recorded)
+    text = page(
+        network,
+        facts,
+        title=_title(recorded),
+        subtitle=_subtitle(recorded),
+        footer="Written by `sim page` from what the run recorded. It fetches nothing.",
+    )
+    write_whole(path, text.encode())
+    terminal(soft_wrap=True, highlight=False).print(
+        f"the page is {path} ({format_bytes(path.stat().st_size)})"
+    )
+
+
+def _title(run: RecordedRun) -> str:
+    return f"{run.folder.resolve().name}: {run.experiment.algorithm.name}"
+
+
+def _subtitle(run: RecordedRun) -> str:
+    graph = run.experiment.graph
+    family = graph if isinstance(graph, str) else str(graph.get("family", "given graph"))
+    data = run.experiment.data
+    return (
+        f"{run.experiment.peers} peers ({family}), data: {data.source} ({data.partition.name}), "
+        f"seed {run.experiment.seed}"
+    )
