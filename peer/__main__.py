@@ -35,6 +35,7 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
+from peer.live.command import Live, steered
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
@@ -229,6 +230,7 @@ def up_command(
     fresh: Fresh = False,
     report: Report = True,
     baselines: Baselines = False,
+    live: Live = None,
 ) -> None:
     """Run every peer of the file as a process on this machine."""
     STOP.begun(lambda line: None, lambda: "its peers stop, each at the end of its round")
@@ -240,8 +242,7 @@ def up_command(
         experiment = with_free_ports(experiment)
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
     at = common_round(folder, experiment.peers, console.print)
-    extra = ["--keys", str(keys)] if keys else []
-    extra += ["--resume-anyway"] * resume_anyway
+    extra = ["--resume-anyway"] * resume_anyway
     if at is not None:
         extra += ["--resume-at", str(at)]
         console.print(f"going on after round {at}, which all peers have saved in {folder}")
@@ -253,7 +254,9 @@ def up_command(
     check_data(experiment, program)
     check_loggers(experiment)
     make_run_dir(folder)
-    codes = up(experiment, folder, program.rounds, console, extra, STOP)
+    options = ["--keys", str(keys)] if keys else []
+    with steered(live, experiment, program, folder, console.print) as watch:
+        codes = up(experiment, folder, program.rounds, console, options, extra, STOP, watch)
     STOP.let_go()
     if report and any(code == 0 for code in codes.values()):
         from sim.reporting.console import (

@@ -23,9 +23,10 @@ from peer.console import (
     terminal,
 )
 from peer.experiment import Experiment
+from peer.live.command import Live, followed
 from peer.runtime.signals import STOPPED, Stop
 from peer.starter.command import new
-from peer.state.recorder import latest_run
+from peer.state.recorder import choose_run_dir, latest_run
 from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.export.command import export
@@ -82,6 +83,7 @@ def run_command(
             "--checkpoint", min=0, help="Save all peers every so many rounds; 0: when stopped."
         ),
     ] = 0,
+    live: Live = None,
 ) -> None:
     """Run every peer of an experiment file, in this process or shared out over several.
 
@@ -105,11 +107,15 @@ def run_command(
     STOP.obey_signals()
     is_first = own_rank() == 0  # which speaks for all
     STOP.begun(console.print if is_first else _say_nothing, lambda: "what it did is lost")
+    if live is not None:  # whoever serves the page must know where the run writes
+        how["run_dir"] = run_dir = choose_run_dir(run_dir, file.stem, shared=resume)
+    page_of = (live if is_first else None, experiment, algorithms.find(experiment))
     try:
-        if processes > 1 or world_size() > 1:
-            done = _in_processes(experiment, processes, console, how)
-        else:
-            done = _in_this_process(experiment, console, how)
+        with followed(*page_of, run_dir or Path(), console.print):
+            if processes > 1 or world_size() > 1:
+                done = _in_processes(experiment, processes, console, how)
+            else:
+                done = _in_this_process(experiment, console, how)
     except Interrupted as stopped:
         if stopped.round is None:
             line = f"stopped, and nothing was saved: {stopped.why}"

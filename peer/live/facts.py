@@ -5,10 +5,12 @@ A fact is a mapping that JSON can carry. All have ``kind`` and ``round``:
 ===============  ===========================================================================
 round            ``peer``, ``at`` (seconds), ``losses`` by net, ``bytes_in``, ``bytes_out``,
                  ``missing``: neighbours that it went on without since its last fact
-score            ``peer``, ``value``, ``covered`` (classes; null where nobody could tell)
+score            ``peer``, ``measure``, ``value``, ``covered`` (classes; null where nobody
+                 could tell)
 disagreement     ``peer`` null, ``values`` by net, squared parameter units
 picture          ``peer``, ``png`` (base64)
 event            ``text``, in words
+state            ``peer``, ``text``: what became of its process; empty while it runs
 ===============  ===========================================================================
 
 A page that is written at the end and one that follows a run read the same facts.
@@ -38,7 +40,6 @@ class Network:
         class_names: by number; empty where numbers are their names.
         nets: that are trained, generators first.
         clock: ``virtual``, or ``real``.
-        score: the measure's name, and what to make of it.
         disagreement: what its curve is called.
         bounds: by net, a value to hold its disagreement against, and its name.
         pictures: what is to be said of the pictures.
@@ -53,7 +54,6 @@ class Network:
     class_names: Sequence[str] = ()
     nets: Sequence[str] = ()
     clock: str = "real"
-    score: tuple[str, str] = ("score", "")
     disagreement: str = "Disagreement"
     bounds: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     pictures: str = ""
@@ -79,7 +79,6 @@ class Network:
             "class_names": list(self.class_names),
             "nets": list(self.nets),
             "clock": self.clock,
-            "score": {"name": self.score[0], "meaning": self.score[1]},
             "disagreement": self.disagreement,
             "bounds": {
                 net: {"value": value, "name": name}

@@ -10,14 +10,36 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib import resources
 from string import Template
 
 from peer.live.facts import Fact, Network, in_order
 
 
+@dataclass(frozen=True)
+class Live:
+    """Where a page that follows a run gets its facts.
+
+    Attributes:
+        facts: the address of the stream, relative to the page's.
+        actions: what may be done to a peer.
+        token: to be sent with each of these.
+    """
+
+    facts: str
+    actions: tuple[str, ...]
+    token: str
+
+
 def page(
-    network: Network, facts: Sequence[Fact], *, title: str, subtitle: str, footer: str = ""
+    network: Network,
+    facts: Sequence[Fact],
+    *,
+    title: str,
+    subtitle: str,
+    footer: str = "",
+    live: Live | None = None,
 ) -> str:
     """The HTML of a run.
 
@@ -25,17 +47,23 @@ def page(
         network: what stays as it is.
         facts: of all peers, in any order of rounds.
         title, subtitle, footer: plain text.
+        live: where it gets more; None for a page that has them all, and asks nobody.
     """
     assets = resources.files("peer.live").joinpath("assets")
 
     def text(name: str) -> str:
         return assets.joinpath(name).read_text(encoding="utf-8")
 
-    known = {"network": network.as_record(), "facts": in_order(facts)}
+    known = {
+        "network": network.as_record(),
+        "facts": in_order(facts),
+        "live": None if live is None else asdict(live),
+    }
     return Template(text("page.html")).substitute(
         title=html.escape(title),
         subtitle=html.escape(subtitle),
         footer=html.escape(footer),
+        connect="" if live is None else "; connect-src 'self'",
         # "<" would end the script's element, were it part of "</script>".
         facts=json.dumps(known, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         style=text("page.css"),

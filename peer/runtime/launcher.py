@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -64,6 +64,19 @@ class Child:
             self.process.stdin.flush()
 
 
+class Watch(Protocol):
+    """Somebody who looks on while the peers run, and may do something to them."""
+
+    def begun(self, children: list[Child], start: Callable[[Child], None]) -> None:
+        """All have been started; ``start`` starts one anew whose process has ended."""
+
+    def said(self, line: str) -> None:
+        """A peer, or the launcher, said a line."""
+
+    def look(self) -> None:
+        """Some time has passed."""
+
+
 def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
     """The newest round that every peer has saved soundly; None where there is none."""
     folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
@@ -97,14 +110,26 @@ def up(
     run_dir: Path,
     rounds: int,
     console: Console,
+    keys: list[str],
     extra: list[str],
     stop: Stop,
+    watch: Watch | None = None,
 ) -> dict[int, int]:
     """Start every peer, show them until all have ended; returns their exit codes.
 
     Asked to stop, all stop after one round, the same for all: no exchange is lost. Where they
     cannot in :data:`AGREED` seconds, each stops by itself; what is left after :data:`GRACE` seconds
     is ended. No process is left behind: if this one dies, the peers see it and stop.
+
+    Args:
+        experiment: that they run.
+        run_dir: where they write.
+        rounds: that it asks for.
+        console: where they are shown.
+        keys: options of every process.
+        extra: options of the first ones, not of those that are started again.
+        stop: whether they are asked to stop.
+        watch: who looks on.
 
     Raises:
         UserError: nothing can be written into ``run_dir``.
@@ -123,14 +148,27 @@ def up(
         with contextlib.suppress(OSError):  # a full disk
             log.write(line + "\n")
             log.flush()
+        if watch is not None:
+            watch.said(line)
         if not is_live:
             console.print(line, highlight=False, soft_wrap=True)
 
     stop.tell = say
-    children = [_start(peer, run_dir, extra) for peer in range(experiment.peers)]
-    readers = [threading.Thread(target=_read, args=(child, say), daemon=True) for child in children]
-    for reader in readers:
-        reader.start()
+    readers: list[threading.Thread] = []
+
+    def follow(child: Child) -> None:
+        readers.append(threading.Thread(target=_read, args=(child, say), daemon=True))
+        readers[-1].start()
+
+    def start_again(child: Child) -> None:  # from its newest checkpoint, not from that of all
+        child.process, child.status = _start(child.peer, run_dir, keys), {}
+        follow(child)
+
+    children = [Child(k, _start(k, run_dir, [*keys, *extra])) for k in range(experiment.peers)]
+    for child in children:
+        follow(child)
+    if watch is not None:
+        watch.begun(children, start_again)
     stopping = _Stopping(children, say)
     live = Live(console=console, refresh_per_second=4, transient=False) if is_live else None
     told = time.monotonic()
@@ -139,6 +177,8 @@ def up(
             while any(child.runs for child in children):
                 if stop.asked.is_set():
                     stopping.go_on()
+                if watch is not None:
+                    watch.look()
                 if live is not None:
                     live.update(View(children, rounds, lines))
                 elif time.monotonic() - told >= PROGRESS:
@@ -175,6 +215,7 @@ class _Stopping:
         running = [child for child in self.children if child.runs]
         if self._began is None:
             self._began = now
+            self._signal(running, signal.SIGCONT)  # who is paused hears nothing
             if not all(child.status for child in running):  # some have not begun: nothing is lost
                 self._signal(running, signal.SIGINT)
                 self._is_signalled = True
@@ -201,10 +242,10 @@ class _Stopping:
                 child.process.send_signal(number)
 
 
-def _start(peer: int, run_dir: Path, extra: list[str]) -> Child:
+def _start(peer: int, run_dir: Path, extra: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "peer", "--id", str(peer)]
     command += ["--topology", str(run_dir / "experiment.yaml"), "--run-dir", str(run_dir)]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [*command, "--status", *extra],
         stdin=subprocess.PIPE,  # its end tells the peer that we are gone
         stdout=subprocess.PIPE,
@@ -212,7 +253,6 @@ def _start(peer: int, run_dir: Path, extra: list[str]) -> Child:
         text=True,
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
-    return Child(peer, process)
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:

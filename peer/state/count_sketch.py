@@ -77,3 +77,39 @@ def decode(text: str) -> Sketch:
     except binascii.Error as problem:
         raise ValueError(f"not a sketch: {problem}") from None
     return np.frombuffer(raw, dtype="<f8").astype(np.float64)
+
+
+def estimate_disagreement(sketches: npt.ArrayLike) -> tuple[float, float]:
+    """The disagreement, and its relative standard error, from the peers' count sketches.
+
+    A sketch S is linear and common to all peers, so the sketches' distances to their own mean
+    estimate the distances of the parameters, without bias: E||S x||² = ||x||².
+
+    The error is that of the *average*. With x_k = w_k - w_c and m buckets, Var(||S x_k||²) is at
+    most (2/m)||x_k||⁴: sqrt(2/256) = 8.8 % for one peer. Averaging over peers need not reduce it,
+    because all peers share the same buckets and signs: the variance of the sum is
+    (2/m) sum_kl (x_k . x_l)². Where the differences are orthogonal it falls as 1/K; where all of
+    them lie along one line (one odd peer out, for instance) every term errs alike and it does not
+    fall at all. So the inner products are themselves estimated from the sketches, which errs
+    upwards, and the answer is capped at sqrt(2/m). The sketch is the same in every round too:
+    a whole curve is shifted up or down together, it does not jitter within its band.
+
+    Args:
+        sketches: (K, m), one peer's sketch a row, all of the same net and the same round.
+
+    Returns:
+        The estimate, in squared parameter units, and its standard error relative to it (0.05 is
+        5 %; 0 where all peers are equal).
+    """
+    rows = np.asarray(sketches, dtype=np.float64)
+    peers, buckets = rows.shape
+    differences = rows - rows.mean(axis=0)
+    if not np.isfinite(differences).all():
+        return float("nan"), float("nan")
+    # Of the two Gram matrices with the same non-zero spectrum, the smaller.
+    gram = differences @ differences.T if peers <= buckets else differences.T @ differences
+    total = float(np.trace(gram))
+    if total <= 0.0:
+        return 0.0, 0.0
+    alignment = min(1.0, float(np.square(gram).sum()) / total**2)
+    return total / peers, float(np.sqrt(2 / buckets * alignment))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from peer.console import terminal
+from peer.live.command import subtitle
 from peer.live.page import page
 from peer.state.checkpoint import write_whole
 from sim.page.from_run import facts_of
@@ -31,7 +32,7 @@ def page_command(run: Folder, out: Out = None) -> None:
         network,
         facts,
         title=_title(recorded),
-        subtitle=_subtitle(recorded),
+        subtitle=subtitle(recorded.experiment),
         footer="Written by `sim page` from what the run recorded. It fetches nothing.",
     )
     write_whole(path, text.encode())
@@ -42,13 +43,3 @@ def page_command(run: Folder, out: Out = None) -> None:
 
 def _title(run: RecordedRun) -> str:
     return f"{run.folder.resolve().name}: {run.experiment.algorithm.name}"
-
-
-def _subtitle(run: RecordedRun) -> str:
-    graph = run.experiment.graph
-    family = graph if isinstance(graph, str) else str(graph.get("family", "given graph"))
-    data = run.experiment.data
-    return (
-        f"{run.experiment.peers} peers ({family}), data: {data.source} ({data.partition.name}), "
-        f"seed {run.experiment.seed}"
-    )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from peer.live.facts import Fact, Network, finite
+from peer.live.follow import score_fact
 from peer.loggers.pictures import FOLDER
 from peer.quality.quality_log import read_records
 from peer.quality.scorer import Score
@@ -35,7 +36,6 @@ def facts_of(run: RecordedRun) -> tuple[Network, list[Fact]]:
     """The network of a run, and what happened in it, thinned out evenly where it is much."""
     summary = _summary(run.folder)
     pictures, said = _pictures(run)
-    scores, measure = _scores(run)
     disagreement, estimated = _disagreement(run)
     of_peers = {k: _thin(records, run) for k, records in run.records.items()}
     network = Network(
@@ -47,7 +47,6 @@ def facts_of(run: RecordedRun) -> tuple[Network, list[Fact]]:
         class_names=summary.get("class_names") or (),
         nets=run.nets,
         clock="virtual" if run.is_virtual else "real",
-        score=(measure.upper(), "lower is better"),
         disagreement=f"Disagreement with the centroid{', from sketches' * estimated}",
         bounds={
             net: (float(bound["value"]), str(bound["name"]))
@@ -58,7 +57,7 @@ def facts_of(run: RecordedRun) -> tuple[Network, list[Fact]]:
         draws=frozenset(fact["peer"] for fact in pictures),
     )
     rounds = [_round(record, missing) for of in of_peers.values() for record, missing in of]
-    return network, [*rounds, *scores, *disagreement, *pictures, *_events(run)]
+    return network, [*rounds, *_scores(run), *disagreement, *pictures, *_events(run)]
 
 
 def _summary(folder: Path) -> Mapping[str, Any]:
@@ -108,26 +107,17 @@ def _round(record: Record, missing: Sequence[int]) -> Fact:
     }
 
 
-def _scores(run: RecordedRun) -> tuple[list[Fact], str]:
-    """Every score that was logged, and the measure's name."""
+def _scores(run: RecordedRun) -> list[Fact]:
+    """Every score that was logged; of one peer and round the last."""
     found: dict[tuple[int, int], Fact] = {}
-    measure = "score"
     for path in quality_logs(run.folder):
         for record in read_records(path):
             try:
                 score, peer, round = Score.from_record(record), record["peer"], record["round"]
-                value = {} if score.network is None else finite({"value": score.network})
-                found[int(peer), int(round)] = {
-                    "kind": "score",
-                    "peer": int(peer),
-                    "round": int(round),
-                    "value": value.get("value"),
-                    "covered": score.covered,
-                }
+                found[int(peer), int(round)] = score_fact(int(peer), int(round), score)
             except (ValueError, KeyError, TypeError):
                 continue  # something else's line
-            measure = score.measure
-    return list(found.values()), measure
+    return list(found.values())
 
 
 def _disagreement(run: RecordedRun) -> tuple[list[Fact], bool]:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peer.experiment import Experiment, load
-from peer.state.count_sketch import Sketch, decode
-from sim.metrics.disagreement import estimate_disagreement
+from peer.state.count_sketch import Sketch, decode, estimate_disagreement
 from topology.errors import UserError
 
 Floats = npt.NDArray[np.float64]

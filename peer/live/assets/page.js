@@ -5,6 +5,7 @@
 const MANY = 8;         // lines in a chart that can be told apart; of more: median and extremes
 const FEW_NODES = 24;   // in the graph, that have room for a text
 const SECONDS = 20;     // of the whole run, played at normal speed
+const SILENT = 10;      // seconds that a peer is behind the newest word of another
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5A4FCF",
   "#8A8A8A", "#C9B800", "#A0522D"];
 
@@ -52,13 +53,22 @@ class Facts {
     this.of = {};  // by kind and peer (null: of all), in the order of rounds
     this.events = [];
     this.last = 0;
+    this.measure = "score";
+    this.heard = new Map();  // when a peer last told something, in a page that follows a run
+    this.isLive = false;
   }
 
+  /* Of a kind, a peer and a round there is one: what is told again takes its place. */
   add(fact) {
-    this.last = Math.max(this.last, fact.round);
     if (fact.kind === "event") { this.events.push(fact); return; }
-    const place = `${fact.kind} ${fact.peer}`;
-    (this.of[place] ||= []).push(fact);
+    this.last = Math.max(this.last, fact.round);
+    const facts = (this.of[`${fact.kind} ${fact.peer}`] ||= []);
+    let place = facts.length;
+    while (place && facts[place - 1].round > fact.round) place -= 1;
+    const told = place && facts[place - 1].round === fact.round && fact.kind !== "state";
+    facts.splice(told ? place - 1 : place, told ? 1 : 0, fact);
+    if (fact.kind === "score") this.measure = fact.measure;
+    if (fact.kind === "round") this.heard.set(fact.peer, performance.now());
   }
 
   series(kind, peer) { return this.of[`${kind} ${peer}`] || []; }
@@ -74,13 +84,23 @@ class Facts {
     return low ? facts[low - 1] : null;
   }
 
-  /* Whether a peer says nothing more, while others went on. */
-  isSilent(peer, round) {
+  /* What became of a peer, if it says nothing more while others go on; else empty. */
+  silence(peer, round) {
     const facts = this.series("round", peer);
-    if (!facts.length) return true;
+    if (!facts.length) return this.isLive ? "" : "no record";
     const last = facts[facts.length - 1].round;
-    return round > last + this.network.every * 2 && last < this.last;
+    if (this.isLive) {
+      const newest = Math.max(...this.heard.values());
+      const age = (performance.now() - this.heard.get(peer)) / 1000;
+      if (newest - this.heard.get(peer) < SILENT * 1000) return "";
+      return `silent for ${Math.round(age)} s`;
+    }
+    return round > last + this.network.every * 2 && last < this.last
+      ? `silent since round ${last.toLocaleString("en")}` : "";
   }
+
+  /* What is known of a peer's process: empty while it runs. */
+  state(peer) { return this.at("state", peer, Infinity)?.text ?? ""; }
 }
 
 /* ---- the graph ---- */
@@ -162,7 +182,7 @@ class Graph {
       this.lines[i].setAttribute("class", missed ? "missed" : "");
     });
     peers.forEach((peer, i) => {
-      const silent = this.facts.isSilent(peer.id, round);
+      const silent = this.facts.silence(peer.id, round) || this.facts.state(peer.id);
       this.nodes[i].setAttribute("class",
         `node${silent ? " silent" : ""}${peer.id === chosen ? " chosen" : ""}`);
     });
@@ -175,10 +195,25 @@ class Charts {
   constructor(facts) {
     this.facts = facts;
     this.box = one("charts");
-    const {nets, score, peers} = facts.network;
+    this.plans = [];
+    this.chosen = null;
+    this.refresh();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.refresh(true); this.show(this.round ?? this.facts.last, this.chosen);
+    });
+    new ResizeObserver(() => this.resize()).observe(this.box);
+  }
+
+  /* Take in what has come. Charts are built anew where there are others than before. */
+  refresh(anew = false) {
+    const {facts} = this;
+    const {nets, peers} = facts.network;
+    const before = JSON.stringify(this.plans.map(({title, columns}) =>
+      [title, columns.map((column) => column.label)]));
+    const old = this.plans;
     this.plans = [];
     if (peers.some((peer) => facts.series("score", peer.id).length)) {
-      this.plans.push({title: `${score.name}, ${score.meaning}`, log: false, peers: true,
+      this.plans.push({title: `${facts.measure}, lower is better`, log: false, peers: true,
         value: (fact) => fact.value, kind: "score"});
     }
     if (facts.series("disagreement", null).length) {
@@ -187,12 +222,11 @@ class Charts {
         `dashed: ${name}`)].join("; "), log: true, nets, kind: "disagreement"});
     }
     this.plans.push({title: "Loss, mean over peers", log: false, nets, kind: "round"});
-    this.chosen = null;
-    this.build();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      this.build(); this.show(this.round ?? this.facts.last, this.chosen);
-    });
-    new ResizeObserver(() => this.resize()).observe(this.box);
+    for (const plan of this.plans) plan.columns = this.columns(plan);
+    const now = JSON.stringify(this.plans.map(({title, columns}) =>
+      [title, columns.map((column) => column.label)]));
+    if (anew || before !== now) this.build();
+    else this.plans.forEach((plan, i) => { plan.chart = old[i].chart; });
   }
 
   width() { return Math.max(240, this.box.clientWidth); }
@@ -206,7 +240,6 @@ class Charts {
     for (const plan of this.plans) {
       const holder = this.box.appendChild(made("div", {class: "chart"}));
       holder.appendChild(made("h3", {}, plan.title));
-      plan.columns = this.columns(plan);
       const axis = {stroke: css("--soft"), grid: {stroke: css("--line"), width: 1},
         ticks: {stroke: css("--line"), width: 1}, font: "12px system-ui, sans-serif"};
       plan.chart = new uPlot({
@@ -351,14 +384,13 @@ class Cards {
       const score = this.facts.at("score", id, round);
       const covered = score && score.covered !== null ? `, covers ${score.covered}` : "";
       each.score.textContent = score
-        ? `${this.facts.network.score.name} ${number(score.value)}${covered}` : "–";
+        ? `${this.facts.measure} ${number(score.value)}${covered}` : "–";
       const newest = this.facts.at("round", id, round);
-      const silent = this.facts.isSilent(id, round);
-      each.state.textContent = !newest ? "not begun"
-        : silent ? `silent since round ${newest.round.toLocaleString("en")}`
+      const silent = this.facts.state(id) || this.facts.silence(id, round);
+      each.state.textContent = silent || (!newest ? "not begun"
         : newest.missing.length ? `without ${newest.missing.join(", ")}`
-        : `round ${newest.round.toLocaleString("en")}`;
-      each.card.classList.toggle("silent", silent);
+        : `round ${newest.round.toLocaleString("en")}`);
+      each.card.classList.toggle("silent", Boolean(silent));
       each.card.classList.toggle("chosen", id === chosen);
       each.card.setAttribute("aria-pressed", String(id === chosen));
     }
@@ -368,10 +400,10 @@ class Cards {
 class Numbers {
   constructor(facts) {
     this.facts = facts;
-    const {nets, score} = facts.network;
+    const {nets} = facts.network;
     const table = one("numbers");
     const head = table.appendChild(made("thead")).appendChild(made("tr"));
-    for (const text of ["peer", "holds", "round", score.name, "covers",
+    for (const text of ["peer", "holds", "round", "score", "covers",
       ...nets.map((net) => `loss, ${net}`), "sent", "received", "without"]) {
       head.appendChild(made("th", {scope: "col"}, text));
     }
@@ -400,17 +432,26 @@ class Numbers {
 
 class Events {
   constructor(facts) {
-    this.items = facts.events.map((event) => {
-      const item = made("li", {}, `round ${event.round.toLocaleString("en")}: ${event.text}`);
-      return one("events").appendChild(item) && {round: event.round, item};
-    });
-    if (!this.items.length) {
-      one("events").appendChild(made("li", {}, "Everybody swapped with everybody, all the time."));
+    this.facts = facts;
+    this.items = [];
+    this.refresh();
+  }
+
+  refresh() {
+    const list = one("events");
+    for (const event of this.facts.events.slice(this.items.length)) {
+      const item = made("li", {}, event.round === null ? event.text
+        : `round ${event.round.toLocaleString("en")}: ${event.text}`);
+      if (this.facts.isLive) list.prepend(item); else list.append(item);
+      this.items.push({round: event.round, item});
+    }
+    if (!this.items.length && !this.facts.isLive) {
+      list.append(made("li", {}, "Everybody swapped with everybody, all the time."));
     }
   }
 
   show(round) {
-    for (const {round: at, item} of this.items) item.hidden = at > round;
+    for (const {round: at, item} of this.items) item.hidden = at !== null && at > round;
   }
 }
 
@@ -422,13 +463,20 @@ class Page {
     this.round = facts.last;
     this.chosen = null;
     this.isPlaying = false;
-    const choose = (peer) => { this.chosen = this.chosen === peer ? null : peer; this.show(); };
+    this.isFollowing = facts.isLive;  // the newest round is shown
+    const choose = (peer) => {
+      this.chosen = this.chosen === peer ? null : peer;
+      this.onChosen?.(this.chosen);
+      this.show();
+    };
+    this.choose = choose;
     this.parts = [new Graph(facts, choose), new Charts(facts), new Cards(facts, choose),
       new Numbers(facts), new Events(facts)];
     one("round").max = facts.last;
     one("round").addEventListener("input", (event) => {
       this.stop();
       this.round = Number(event.target.value);
+      this.isFollowing = this.facts.isLive && this.round >= this.facts.last;
       this.show();
     });
     one("play").addEventListener("click", () => this.isPlaying ? this.stop() : this.play());
@@ -443,6 +491,7 @@ class Page {
   play() {
     if (this.round >= this.facts.last) this.round = 0;
     this.isPlaying = true;
+    this.isFollowing = false;
     one("play").textContent = "Pause";
     let before = null;
     const step = (now) => {
@@ -452,7 +501,11 @@ class Page {
       const pace = this.facts.last / SECONDS * Number(one("speed").value);
       this.round = Math.min(this.facts.last, this.round + passed * pace);
       this.show();
-      if (this.round >= this.facts.last) { this.stop(); return; }
+      if (this.round >= this.facts.last) {
+        this.stop();
+        this.isFollowing = this.facts.isLive;
+        return;
+      }
       requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
@@ -461,6 +514,14 @@ class Page {
   stop() {
     this.isPlaying = false;
     one("play").textContent = "Play";
+  }
+
+  /* Facts have come. */
+  refresh() {
+    one("round").max = this.facts.last;
+    if (this.isFollowing) this.round = this.facts.last;
+    for (const part of this.parts) part.refresh?.();
+    this.show();
   }
 
   show() {
@@ -474,7 +535,61 @@ class Page {
   }
 }
 
+/* ---- a page that follows a run ---- */
+
+class Live {
+  constructor(page, {facts, actions, token}) {
+    this.page = page;
+    this.token = token;
+    const source = new EventSource(facts);
+    source.onmessage = (message) => {
+      for (const fact of JSON.parse(message.data)) page.facts.add(fact);
+      page.refresh();
+    };
+    source.onopen = () => this.say("");
+    source.onerror = () => this.say("the run does not answer; it is asked again");
+    source.addEventListener("end", () => {
+      source.close();
+      clearInterval(this.clock);
+      page.facts.isLive = false;
+      this.say("the run has ended");
+      one("actions").hidden = true;
+      page.show();
+    });
+    this.clock = setInterval(() => page.show(), 1000);  // ages
+    if (!actions.length) return;
+    page.onChosen = (peer) => this.offer(peer);
+    for (const action of actions) {
+      const button = one("buttons").appendChild(made("button", {type: "button"}, action));
+      button.addEventListener("click", () => this.act(action));
+    }
+    one("pictures-note").append(" A click on a peer offers what may be done to it.");
+  }
+
+  say(text) { document.body.dataset.said = text; one("connection").textContent = text; }
+
+  offer(peer) {
+    one("actions").hidden = peer === null;
+    one("acting").textContent = `peer ${peer}:`;
+    one("acted").textContent = "";
+  }
+
+  async act(action) {
+    const peer = this.page.chosen;
+    one("acted").textContent = "…";
+    try {
+      const answer = await fetch(`peers/${peer}/${action}`,
+        {method: "POST", headers: {"X-Token": this.token}});
+      one("acted").textContent = (await answer.json()).said;
+    } catch {
+      one("acted").textContent = "the run did not answer";
+    }
+  }
+}
+
 const given = JSON.parse(one("facts").textContent);
 const all = new Facts(given.network);
+all.isLive = given.live !== null;
 for (const fact of given.facts) all.add(fact);
 window.page = new Page(all);
+if (given.live) window.live = new Live(window.page, given.live);

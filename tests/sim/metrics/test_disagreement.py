@@ -8,13 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peer.state.count_sketch import CountSketch
+from peer.state.count_sketch import CountSketch, estimate_disagreement
 from sim.metrics import disagreement as module
 from sim.metrics.disagreement import (
     arena_sums,
     disagreement,
     disagreement_of_sums,
-    estimate_disagreement,
 )
 
 

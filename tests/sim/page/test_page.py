@@ -80,7 +80,7 @@ def test_every_record_is_a_fact(make_run: MakeRun) -> None:
     assert {(f["peer"], f["round"], f["covered"]) for f in scores} == {
         (k, r, min(r, 10)) for k in range(4) for r in (10, 20, 30)
     }
-    assert network.score[0] == "CFID"
+    assert {f["measure"] for f in scores} == {"CFID"}
     curve = run.disagreement("generator")
     assert curve is not None
     logged = {f["round"]: f["values"]["generator"] for f in of_kind(facts, "disagreement")}

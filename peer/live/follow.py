@@ -1,0 +1,159 @@
+"""A run's folder while it is written, as facts that come."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peer.live.facts import Fact, finite
+from peer.loggers.pictures import FOLDER
+from peer.quality.scorer import Score
+from peer.state.count_sketch import Sketch, decode, estimate_disagreement
+
+MOST_BYTES = 4 * 2**20
+"""Of one file in one look: a page that is opened late gets what there is in several."""
+
+_PICTURE = re.compile(r"round-([0-9]+)\.png")
+
+
+class Follower:
+    """Reads what a run has written since the last look.
+
+    Args:
+        folder: the run's; a simulation writes records for all peers, each real peer its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._offsets: dict[Path, int] = {}
+        self._pictures: set[Path] = set()
+        self._sketches: dict[int, dict[int, Mapping[str, str]]] = {}  # by round, by peer
+
+    def news(self) -> list[Fact]:
+        """Facts that were not there before, in the order of their rounds within each file."""
+        found: list[Fact] = []
+        for pattern, read in (
+            ("metrics*.jsonl", self._rounds),
+            ("peer-*/metrics.jsonl", self._rounds),
+            ("network*.jsonl", _disagreement),
+            ("quality*.jsonl", _score),
+            ("peer-*/quality.jsonl", _score),
+        ):
+            for path in sorted(self.folder.glob(pattern)):
+                found += self._lines(path, read)
+        found += self._new_pictures()
+        return found
+
+    def _lines(self, path: Path, read: Callable[[Any], Iterator[Fact]]) -> Iterator[Fact]:
+        """Facts of the whole lines that ``path`` has more than at the last look."""
+        offset = self._offsets.get(path, 0)
+        try:
+            with path.open("rb") as file:
+                if file.seek(0, 2) < offset:
+                    offset = 0  # records of later rounds were cut off: read it all again
+                file.seek(offset)
+                content = file.read(MOST_BYTES)
+        except OSError:
+            return
+        whole = content.rfind(b"\n") + 1
+        self._offsets[path] = offset + whole
+        for line in content[:whole].splitlines():
+            try:
+                yield from list(read(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # half a line, which a full disk left
+
+    def _rounds(self, record: Any) -> Iterator[Fact]:
+        peer, round = int(record["peer"]), int(record["round"])
+        losses = record.get("losses") or {}
+        yield {
+            "kind": "round",
+            "peer": peer,
+            "round": round,
+            "at": float(record.get("seconds", 0.0)),
+            "losses": finite({net: _number(x) for net, x in losses.items()}),
+            "bytes_in": int(record.get("bytes_in", 0)),
+            "bytes_out": int(record.get("bytes_out", 0)),
+            "missing": [int(k) for k in record.get("missing", ())],
+        }
+        if record.get("sketches"):
+            yield from self._estimated(peer, round, dict(record["sketches"]))
+
+    def _estimated(self, peer: int, round: int, sketches: Mapping[str, str]) -> Iterator[Fact]:
+        """The disagreement of those whose sketches of a round are here, as they come in."""
+        of_round = self._sketches.setdefault(round, {})
+        of_round[peer] = sketches
+        while len(self._sketches) > 200:  # rounds; whoever is further behind is not waited for
+            del self._sketches[min(self._sketches)]
+        values = {}
+        for net in sketches:
+            here = [_sketch(of, net) for of in of_round.values()]
+            known = [sketch for sketch in here if sketch is not None]
+            if len(known) > 1 and len({len(sketch) for sketch in known}) == 1:
+                values[net], _ = estimate_disagreement(np.array(known))
+        if values:
+            yield {"kind": "disagreement", "peer": None, "round": round, "values": finite(values)}
+
+    def _new_pictures(self) -> Iterator[Fact]:
+        """A peer's newest picture, if it is new: what lies between two looks was not seen."""
+        for home in sorted(self.folder.glob(f"peer-*/{FOLDER}")):
+            files = sorted(home.glob("round-*.png"))
+            newest = files[-1] if files else None
+            if newest is None or newest in self._pictures:
+                continue
+            match = _PICTURE.fullmatch(newest.name)
+            try:
+                content = newest.read_bytes()
+            except OSError:
+                continue
+            if match is None or not content.endswith(b"IEND\xaeB`\x82"):
+                continue  # it is being written
+            self._pictures.add(newest)
+            yield {
+                "kind": "picture",
+                "peer": int(home.parent.name.removeprefix("peer-")),
+                "round": int(match[1]),
+                "png": base64.b64encode(content).decode(),
+            }
+
+
+def _number(value: Any) -> float:
+    """A number of a record; null stands for one that is not finite."""
+    return float("nan") if value is None else float(value)
+
+
+def _sketch(sketches: Mapping[str, str], net: str) -> Sketch | None:
+    try:
+        return decode(sketches[net])
+    except (KeyError, ValueError):
+        return None
+
+
+def _disagreement(record: Any) -> Iterator[Fact]:
+    values = {str(net): _number(x) for net, x in record["disagreement"].items()}
+    round = int(record["round"])
+    yield {"kind": "disagreement", "peer": None, "round": round, "values": finite(values)}
+
+
+def _score(record: Any) -> Iterator[Fact]:
+    score = Score.from_record(record)
+    yield score_fact(int(record["peer"]), int(record["round"]), score)
+
+
+def score_fact(peer: int, round: int, score: Score) -> Fact:
+    """A score as a fact."""
+    value = finite({"value": score.network})["value"] if score.network is not None else None
+    return {
+        "kind": "score",
+        "peer": peer,
+        "round": round,
+        "measure": score.measure.upper(),
+        "value": value,
+        "covered": score.covered,
+    }

@@ -1,0 +1,156 @@
+"""The page over HTTP: it follows a run, and where it may, steers it.
+
+What a stranger can do with the address is nothing: every path wants the token, which is 128 random
+bits; the Host header must be the address that was bound, so that no other site's name can be made
+to point here; what changes something is a POST with the token in a header, which another site
+cannot send. Connections are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from peer.live.facts import Network
+from peer.live.feed import Feed
+from peer.live.page import Live, page
+
+POLL = 0.25
+"""Seconds between two looks for facts that have come."""
+
+KEEP_ALIVE = 10.0
+"""Seconds after which something is said on a connection on which nothing is to be said."""
+
+Action = Callable[[int], str]
+"""Does something to a peer; returns what it did, in words. Raises :class:`Refused`."""
+
+
+class Refused(Exception):
+    """It cannot be done, and why."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page is about.
+
+    Attributes:
+        network: what stays as it is.
+        feed: where facts come in.
+        title, subtitle: plain text.
+        actions: what may be done to a peer, by name; none where the page only looks.
+        token: without which nothing is answered.
+    """
+
+    network: Network
+    feed: Feed
+    title: str
+    subtitle: str
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+
+def application(shown: Shown, hosts: list[str]) -> Starlette:
+    """The page, its stream of facts, and its actions.
+
+    Args:
+        shown: what it is about.
+        hosts: names under which it may be asked for, without port.
+    """
+
+    def is_known(request: Request) -> bool:
+        said = request.headers.get("x-token") or request.query_params.get("token") or ""
+        return hmac.compare_digest(said.encode(), shown.token.encode())
+
+    async def whole(request: Request) -> Response:
+        if not is_known(request):
+            return PlainTextResponse("the address ends with ?token=..., as printed\n", 403)
+        live = Live(f"facts?token={shown.token}", tuple(shown.actions), shown.token)
+        text = page(
+            shown.network,
+            [],
+            title=shown.title,
+            subtitle=shown.subtitle,
+            footer="Served by the run itself; nothing else is asked.",
+            live=live,
+        )
+        return HTMLResponse(text, headers=_HEADERS)
+
+    async def facts(request: Request) -> Response:
+        if not is_known(request):
+            return PlainTextResponse("no\n", 403)
+        try:
+            number = int(request.headers.get("last-event-id") or 0)
+        except ValueError:
+            return PlainTextResponse("last-event-id: a whole number\n", 400)
+        return StreamingResponse(
+            _stream(shown.feed, number), media_type="text/event-stream", headers=_HEADERS
+        )
+
+    async def act(request: Request) -> Response:
+        # A header, and not the address: a form of another site could send the address.
+        said = request.headers.get("x-token") or ""
+        if not hmac.compare_digest(said.encode(), shown.token.encode()):
+            return PlainTextResponse("no\n", 403)
+        action = shown.actions.get(request.path_params["action"])
+        peer = request.path_params["peer"]
+        if action is None or peer not in shown.network.places:
+            return JSONResponse({"said": "there is no such thing"}, 404)
+        try:
+            said = await asyncio.to_thread(action, peer)
+        except Refused as why:
+            return JSONResponse({"said": str(why)}, 409)
+        return JSONResponse({"said": said})
+
+    return Starlette(
+        routes=[
+            Route("/", whole),
+            Route("/facts", facts),
+            Route("/peers/{peer:int}/{action:str}", act, methods=["POST"]),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+    )
+
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",  # the address has the token in it
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+async def _stream(feed: Feed, number: int) -> AsyncIterator[str]:
+    """Server-sent events: a list of facts each, numbered, so that a browser asks for the rest."""
+    silent = 0.0
+    while True:
+        number, found = feed.after(number)
+        if found:
+            silent = 0.0
+            text = json.dumps(found, separators=(",", ":"), allow_nan=False)
+            yield f"id: {number}\ndata: {text}\n\n"
+        elif feed.is_closed:
+            yield "event: end\ndata: {}\n\n"
+            return
+        else:
+            await asyncio.sleep(POLL)
+            silent += POLL
+            if silent >= KEEP_ALIVE:
+                silent = 0.0
+                yield ": still here\n\n"
