@@ -38,7 +38,7 @@ from peer.console import (
 from peer.live.command import Live, steered
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
-from peer.runtime.launcher import common_round, up, with_free_ports
+from peer.runtime.launcher import up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
 from peer.runtime.preflight import check_data, check_everything
 from peer.runtime.process import Ending, Options, PeerProcess
@@ -46,7 +46,7 @@ from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
 from peer.starter.command import new
-from peer.state.checkpoint import saved_rounds
+from peer.state.checkpoint import common_round, saved_rounds
 from peer.state.device import usable_device
 from peer.state.recorder import choose_run_dir, latest_run, make_run_dir, next_free
 from topology.errors import Isolation, UserError

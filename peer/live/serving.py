@@ -135,6 +135,7 @@ def _bind(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen(MOST_CONNECTIONS)  # whoever comes before the server's thread runs waits
     except (OSError, OverflowError) as problem:
         found.close()
         why = getattr(problem, "strerror", None) or problem

@@ -26,7 +26,6 @@ from peer.experiment import Experiment, from_mapping
 from peer.runtime.output import stamp
 from peer.runtime.progress import PROGRESS, REACHABLE, Pace, describe
 from peer.runtime.signals import STOPPED, Stop
-from peer.state.checkpoint import newest_checkpoint, saved_rounds
 from peer.state.recorder import write_experiment
 from topology.errors import UserError
 
@@ -75,19 +74,6 @@ class Watch(Protocol):
 
     def look(self) -> None:
         """Some time has passed."""
-
-
-def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
-    """The newest round that every peer has saved soundly; None where there is none."""
-    folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
-    while True:
-        rounds = [set(saved_rounds(folder)) for folder in folders]
-        common = set.intersection(*rounds)
-        if not common:
-            return None
-        newest = max(common)
-        if all(newest_checkpoint(folder, newest, tell) for folder in folders):
-            return newest  # else one is damaged, and is not among them any more
 
 
 def with_free_ports(experiment: Experiment) -> Experiment:
@@ -161,6 +147,7 @@ def up(
         readers[-1].start()
 
     def start_again(child: Child) -> None:  # from its newest checkpoint, not from that of all
+        _close(child.process)
         child.process, child.status = _start(child.peer, run_dir, keys), {}
         follow(child)
 
@@ -257,19 +244,20 @@ def _start(peer: int, run_dir: Path, extra: list[str]) -> subprocess.Popen[str]:
 
 def _read(child: Child, say: Callable[[str], None]) -> None:
     """Follow what a peer says: status lines are JSON, everything else is for the user."""
-    assert child.process.stdout is not None
-    for line in child.process.stdout:
-        line = line.rstrip()
-        if line.startswith("{"):
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if "promise" in found:
-                    child.promise = int(found["promise"])
-                else:
-                    child.status = found
-                continue
-        if line:
-            say(f"peer {child.peer}: {line}")
+    said = child.process.stdout
+    assert said is not None
+    with said:
+        for line in map(str.rstrip, said):
+            if line.startswith("{"):
+                with contextlib.suppress(ValueError):
+                    found = json.loads(line)
+                    if "promise" in found:
+                        child.promise = int(found["promise"])
+                    else:
+                        child.status = found
+                    continue
+            if line:
+                say(f"peer {child.peer}: {line}")
 
 
 def _end(children: list[Child]) -> None:
@@ -277,10 +265,16 @@ def _end(children: list[Child]) -> None:
     for child in children:
         if child.process.poll() is None:
             child.process.kill()
-        if child.process.stdin is not None:
-            child.process.stdin.close()
+        _close(child.process)
     for child in children:
         child.process.wait()
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Say no more to a process."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):  # a line that it did not take before it ended
+            process.stdin.close()
 
 
 class View:

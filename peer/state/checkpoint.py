@@ -248,3 +248,16 @@ def _digest(saved: SavedState, metadata: Mapping[str, str]) -> str:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
+    """The newest round that every peer has saved soundly; None where there is none."""
+    folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
+    while True:
+        rounds = [set(saved_rounds(folder)) for folder in folders]
+        common = set.intersection(*rounds)
+        if not common:
+            return None
+        newest = max(common)
+        if all(newest_checkpoint(folder, newest, tell) for folder in folders):
+            return newest  # else one is damaged, and is not among them any more

@@ -17,9 +17,8 @@ import pytest
 import algorithms
 import sim
 from peer.experiment import Experiment
-from peer.runtime.launcher import common_round
 from peer.runtime.process import Ending, Options, PeerProcess
-from peer.state.checkpoint import saved_rounds
+from peer.state.checkpoint import common_round, saved_rounds
 from peer.state.recorder import arena_digest
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import Processes, until
