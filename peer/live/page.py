@@ -68,6 +68,7 @@ def page(
         facts=json.dumps(known, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         style=text("page.css"),
         script=text("page.js"),
+        live_script="" if live is None else f"<script>\n{text('live.js')}\n</script>",
         chart_style=text("uplot.min.css"),
         chart_script=text("uplot.min.js"),
     )

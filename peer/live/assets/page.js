@@ -535,61 +535,8 @@ class Page {
   }
 }
 
-/* ---- a page that follows a run ---- */
-
-class Live {
-  constructor(page, {facts, actions, token}) {
-    this.page = page;
-    this.token = token;
-    const source = new EventSource(facts);
-    source.onmessage = (message) => {
-      for (const fact of JSON.parse(message.data)) page.facts.add(fact);
-      page.refresh();
-    };
-    source.onopen = () => this.say("");
-    source.onerror = () => this.say("the run does not answer; it is asked again");
-    source.addEventListener("end", () => {
-      source.close();
-      clearInterval(this.clock);
-      page.facts.isLive = false;
-      this.say("the run has ended");
-      one("actions").hidden = true;
-      page.show();
-    });
-    this.clock = setInterval(() => page.show(), 1000);  // ages
-    if (!actions.length) return;
-    page.onChosen = (peer) => this.offer(peer);
-    for (const action of actions) {
-      const button = one("buttons").appendChild(made("button", {type: "button"}, action));
-      button.addEventListener("click", () => this.act(action));
-    }
-    one("pictures-note").append(" A click on a peer offers what may be done to it.");
-  }
-
-  say(text) { document.body.dataset.said = text; one("connection").textContent = text; }
-
-  offer(peer) {
-    one("actions").hidden = peer === null;
-    one("acting").textContent = `peer ${peer}:`;
-    one("acted").textContent = "";
-  }
-
-  async act(action) {
-    const peer = this.page.chosen;
-    one("acted").textContent = "…";
-    try {
-      const answer = await fetch(`peers/${peer}/${action}`,
-        {method: "POST", headers: {"X-Token": this.token}});
-      one("acted").textContent = (await answer.json()).said;
-    } catch {
-      one("acted").textContent = "the run did not answer";
-    }
-  }
-}
-
 const given = JSON.parse(one("facts").textContent);
 const all = new Facts(given.network);
 all.isLive = given.live !== null;
 for (const fact of given.facts) all.add(fact);
 window.page = new Page(all);
-if (given.live) window.live = new Live(window.page, given.live);
