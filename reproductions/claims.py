@@ -68,8 +68,8 @@ class Reproduction:
         seeds: how many: five where a run takes less than three minutes, three where less than 15.
         engine: of the simulator.
         disputed: what somebody who read the page beside the paper has against the rule.
-        attempts: what was tried when it did not hold, two at most: keys that change in all
-            experiments, by what they are.
+        attempts: what was tried when it did not hold, two at most, by what it is: keys that change
+            in all experiments, or a function that gives those of each system.
         carry_out: what is done with an experiment and a folder in place of a simulation, where a
             claim needs more than that; the folder then holds what it wrote.
     """
@@ -85,7 +85,7 @@ class Reproduction:
     caption: str
     seeds: int = 5
     engine: str = "event"
-    attempts: Mapping[str, Keys] = field(default_factory=dict)
+    attempts: Mapping[str, Keys | Callable[[str], Keys]] = field(default_factory=dict)
     disputed: str = ""
     carry_out: Callable[[Experiment, Path], None] | None = None
 

@@ -56,6 +56,7 @@ class Task:
         reproduction = find(self.name)
         keys = reproduction.experiments()[self.system]
         changes = {} if self.attempt == PLANNED else reproduction.attempts[self.attempt]
+        changes = changes(self.system) if callable(changes) else changes
         keys = merged({"checkpoint": 0} | dict(keys), changes) | {"seed": self.seed}
         return _shrunk(keys) if self.quick else keys
 

@@ -7,6 +7,7 @@ import math
 import tarfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,18 @@ def test_a_task_of_a_reproduction_is_an_experiment(made_up: Path) -> None:
     assert experiment.algorithm.settings["rounds"] == 8
     quick = Task("made-up", PLANNED, "path", 0, quick=True).experiment()
     assert quick.algorithm.settings["rounds"] == 4
+
+
+def test_an_attempt_may_change_some_systems_alone(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = {"path": {"algorithm": {"rounds": 8}}}
+    attempts = {"a longer path": lambda system: longer.get(system, {})}
+    monkeypatch.setattr(running, "find", lambda name: replace(MADE_UP, attempts=attempts))
+    ring, path = (Task("made-up", "a longer path", s, 0, quick=False) for s in ("ring", "path"))
+    assert path.experiment().algorithm.settings["rounds"] == 8
+    planned = Task("made-up", PLANNED, "ring", 0, quick=False)
+    assert ring.keys() == planned.keys()  # so its kept run is taken
 
 
 def test_images_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

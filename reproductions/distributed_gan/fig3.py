@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column
-from reproductions.distributed_gan._users import SMALLEST, judged, pair, percent
+from reproductions.distributed_gan._users import SMALLEST, TUTORIAL, judged, pair, percent
 from reproductions.drawing import pictures
 
+ROUNDS = 3000
 PAIRS = ((0, 1), (2, 3), (4, 7), (5, 9), (6, 8))
 
 
@@ -22,7 +23,7 @@ def name_of(one: int, other: int) -> str:
 
 def experiments() -> Mapping[str, dict[str, Any]]:
     """Five pairs of users, each digit with one of them."""
-    return {name_of(*digits): pair(*digits, rounds=3000, small=True) for digits in PAIRS}
+    return {name_of(*digits): pair(*digits, rounds=ROUNDS, small=True) for digits in PAIRS}
 
 
 def measure(run: Path) -> Numbers:
@@ -63,4 +64,9 @@ REPRODUCTION = Reproduction(
     draw=draw,
     caption="The first hundred samples of the server's generator for each pair; seed 0, none are "
     "chosen.",
+    attempts={
+        "step size 0.0002 and mini-batches of 100, as in the tutorial whose layers are those of "
+        "the paper's tables": TUTORIAL,
+        "the same, and twice the rounds": TUTORIAL | {"algorithm": {"rounds": 2 * ROUNDS}},
+    },
 )

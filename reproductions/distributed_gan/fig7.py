@@ -9,7 +9,15 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column
-from reproductions.distributed_gan._users import SEEDS, SMALLER, THIRD, judged, pair, percent
+from reproductions.distributed_gan._users import (
+    SEEDS,
+    SMALLER,
+    THIRD,
+    TUTORIAL,
+    judged,
+    pair,
+    percent,
+)
 from reproductions.drawing import pictures
 
 SYSTEM = "approach 3, 6 and 9"
@@ -54,4 +62,9 @@ REPRODUCTION = Reproduction(
     draw=draw,
     caption="The first hundred samples of the server's generator; none are chosen.",
     seeds=SEEDS,
+    attempts={
+        "the step size, the mini-batches and the 200 epochs of that tutorial: 0.0002, 100 and "
+        "12,000 rounds": TUTORIAL | {"algorithm": {"rounds": 12_000}},
+        "three times the rounds": {"algorithm": {"rounds": 6000}},
+    },
 )
