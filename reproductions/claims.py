@@ -45,10 +45,32 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds, and the numbers that say so, as a sentence."""
+    """Whether a claim holds, and the numbers that say so, as a sentence.
+
+    ``part`` says what of it holds, and what does not, where it holds in part.
+    """
 
     holds: Holds
     numbers: str
+    part: str = ""
+
+    @classmethod
+    def by(cls, tests: Mapping[str, bool], numbers: str) -> Verdict:
+        """Of the tests of a rule, by what they test: ``{"the ordering": True, "the factor": ...}``.
+
+        The words are read after "holds in part:", and those of what failed after "not".
+        """
+        holds = Holds.by(*tests.values())
+        if holds is not Holds.PART:
+            return cls(holds, numbers)
+        held = _listed([words for words, held in tests.items() if held], "and")
+        failed = _listed([words for words, held in tests.items() if not held], "or")
+        return cls(holds, numbers, f"{held}, not {failed}")
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    """``a, b and c``."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True)
