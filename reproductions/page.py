@@ -39,6 +39,10 @@ and 17 (a server that crashes), Oasis's figures 13 and 14 (samples), and Distrib
 - A class is *covered* if it has 1 % of a generator's samples, by the classifier with a confidence
   of 0.9.
 - Numbers after ± are standard deviations over seeds.
+- *Disputed* is what somebody who read a rule beside the paper has against it. No rule was changed
+  after its run.
+- *Tried, too* is what was tried, twice at most, to make a claim hold that did not: another step
+  size, more rounds, another reading of the paper. The verdict is that of what was planned.
 
 [](../reference/measures.md) says more of each.
 
@@ -112,7 +116,7 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
             record["source"],
             record["claim"],
             record["numbers"],
-            f"**[{record['verdict']}](#{name})**{_part(record)}",
+            f"**[{record['verdict']}](#{name})**{_part(record)}{_tried(record)}",
             f"`{name}`",
             _minutes(record),
         ]
@@ -132,6 +136,12 @@ _VERDICTS = {
 def _part(run: Mapping[str, Any]) -> str:
     """Which part holds, after the verdict."""
     return f": {run['part']}" if run["part"] else ""
+
+
+def _tried(record: Mapping[str, Any]) -> str:
+    """The verdicts of what was tried, too."""
+    tries = [run["verdict"] for run in record["runs"] if run["attempt"] != PLANNED]
+    return f"; tried, too: {', '.join(tries)}" if tries else ""
 
 
 def _minutes(record: Mapping[str, Any]) -> str:
