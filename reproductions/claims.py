@@ -45,10 +45,32 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds, and the numbers that say so, as a sentence."""
+    """Whether a claim holds, and the numbers that say so, as a sentence.
+
+    ``part`` says what of it holds, and what does not, where it holds in part.
+    """
 
     holds: Holds
     numbers: str
+    part: str = ""
+
+    @classmethod
+    def by(cls, tests: Mapping[str, bool], numbers: str) -> Verdict:
+        """Of the tests of a rule, by what they test: ``{"the ordering": True, "the factor": ...}``.
+
+        The words are read after "holds in part:", and those of what failed after "not".
+        """
+        holds = Holds.by(*tests.values())
+        if holds is not Holds.PART:
+            return cls(holds, numbers)
+        held = _listed([words for words, held in tests.items() if held], "and")
+        failed = _listed([words for words, held in tests.items() if not held], "or")
+        return cls(holds, numbers, f"{held}, not {failed}")
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    """``a, b and c``."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True)
@@ -68,8 +90,8 @@ class Reproduction:
         seeds: how many: five where a run takes less than three minutes, three where less than 15.
         engine: of the simulator.
         disputed: what somebody who read the page beside the paper has against the rule.
-        attempts: what was tried when it did not hold, two at most: keys that change in all
-            experiments, by what they are.
+        attempts: what was tried when it did not hold, two at most, by what it is: keys that change
+            in all experiments, or a function that gives those of each system.
         carry_out: what is done with an experiment and a folder in place of a simulation, where a
             claim needs more than that; the folder then holds what it wrote.
     """
@@ -85,7 +107,7 @@ class Reproduction:
     caption: str
     seeds: int = 5
     engine: str = "event"
-    attempts: Mapping[str, Keys] = field(default_factory=dict)
+    attempts: Mapping[str, Keys | Callable[[str], Keys]] = field(default_factory=dict)
     disputed: str = ""
     carry_out: Callable[[Experiment, Path], None] | None = None
 

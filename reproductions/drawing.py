@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from PIL import Image
 
 from reproductions.claims import Found, column
@@ -66,7 +67,7 @@ def curves(
         if len(rows) > 1:
             ax.fill_between(at, rows.min(axis=0), rows.max(axis=0), color=colour, alpha=0.15, lw=0)
     if log:
-        ax.set_yscale("log")
+        _logarithmic(ax)
     finish(ax, xlabel, ylabel, title)
     ax.legend(loc="best")
 
@@ -84,6 +85,7 @@ def dots(
 ) -> None:
     """A column a system: a dot a seed, and a bar at their mean."""
     systems = list(found) if only is None else list(only)
+    shown = [(names or {}).get(system, system) for system in systems]
     for i, system in enumerate(systems):
         values = [v for v in column(found, system, key) if math.isfinite(v)]
         if not values:
@@ -94,14 +96,29 @@ def dots(
             [i + s for s in shifts], values, color=colour, marker=MARKERS[i % len(MARKERS)], s=22
         )
         ax.hlines(float(np.mean(values)), i - 0.25, i + 0.25, color=colour, lw=2)
-    ax.set_xticks(range(len(systems)), [(names or {}).get(s, s) for s in systems])
-    if sum(map(len, systems)) > 45:
+    ax.set_xticks(range(len(systems)), shown)
+    if sum(map(len, shown)) > 45:
         ax.tick_params(axis="x", rotation=25)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
     if log:
-        ax.set_yscale("log")
+        _logarithmic(ax)
     finish(ax, "", ylabel, title)
+
+
+def curves_and_dots(
+    found: Found,
+    key: str,
+    ylabel: str,
+    *,
+    xlabel: str = "rounds",
+    names: Mapping[str, str] | None = None,
+) -> Figure:
+    """CFID against rounds, and a number ``key`` of the end beside it."""
+    figure, (left, right) = axes(2)
+    curves(left, found, "rounds", "distance", xlabel=xlabel, ylabel="CFID", log=True)
+    dots(right, found, key, ylabel=ylabel, log=True, names=names)
+    return figure
 
 
 def pictures(panels: Mapping[str, str], *, columns: int = 3, size: float = 3.2) -> Figure:
@@ -126,6 +143,13 @@ def finish(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(FAINT)
+
+
+def _logarithmic(ax: Axes) -> None:
+    """Numbers as they are, not as powers of ten, and more of them where there are few."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from peer.state.checkpoint import write_json
 from reproductions.claims import Found, find, names
-from reproductions.running import PLANNED, RESULTS
+from reproductions.running import PLANNED, RESULTS, reworded
 from sim.reporting.plots.style import save
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,10 @@ and 17 (a server that crashes), Oasis's figures 13 and 14 (samples), and Distrib
 - A class is *covered* if it has 1 % of a generator's samples, by the classifier with a confidence
   of 0.9.
 - Numbers after ± are standard deviations over seeds.
+- *Disputed* is what somebody who read a rule beside the paper has against it. No rule was changed
+  after its run.
+- *Tried, too* is what was tried, twice at most, to make a claim hold that did not: another step
+  size, more rounds, another reading of the paper. The verdict is that of what was planned.
 
 [](../reference/measures.md) says more of each.
 
@@ -69,10 +74,11 @@ def records() -> dict[str, dict[str, Any]]:
 
 
 def write_page() -> Path:
-    """Write the page, and a figure a claim."""
-    known = records()
+    """Write the page and a figure a claim, and bring the records' words up to date."""
+    known = {name: reworded(record) for name, record in records().items()}
     parts = [BEGINNING, _overview(known)]
     for name, record in known.items():
+        write_json(RESULTS / f"{name}.json", record)
         draw(name, record, PICTURES)
         parts.append(_section(name, record))
     waiting = [name for name in names() if name not in known]
@@ -110,7 +116,7 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
             record["source"],
             record["claim"],
             record["numbers"],
-            f"**[{record['verdict']}](#{name})**",
+            f"**[{record['verdict']}](#{name})**{_part(record)}{_tried(record)}",
             f"`{name}`",
             _minutes(record),
         ]
@@ -125,6 +131,17 @@ _VERDICTS = {
     "does not hold": ("does not hold", "do not hold"),
 }
 """Of one claim, and of several."""
+
+
+def _part(run: Mapping[str, Any]) -> str:
+    """Which part holds, after the verdict."""
+    return f": {run['part']}" if run["part"] else ""
+
+
+def _tried(record: Mapping[str, Any]) -> str:
+    """The verdicts of what was tried, too."""
+    tries = [run["verdict"] for run in record["runs"] if run["attempt"] != PLANNED]
+    return f"; tried, too: {', '.join(tries)}" if tries else ""
 
 
 def _minutes(record: Mapping[str, Any]) -> str:
@@ -147,11 +164,11 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "",
         f"**Rule.** {record['rule']}",
         "",
-        f"**Found.** {record['numbers']}: **{record['verdict']}**.",
+        f"**Found.** {record['numbers']}: **{record['verdict']}**{_part(record)}.",
         "",
         *([f"**Disputed.** {find(name).disputed}", ""] if find(name).disputed else []),
         *[
-            f"**Tried, too: {run['attempt']}.** {run['numbers']}: {run['verdict']}.\n"
+            f"**Tried, too: {run['attempt']}.** {run['numbers']}: {run['verdict']}{_part(run)}.\n"
             for run in tries
         ],
         f"```{{figure}} ../images/reproductions/{name}.png",

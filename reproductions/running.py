@@ -27,11 +27,11 @@ from benchmarks.record import machine
 from peer.experiment import Experiment, from_mapping
 from peer.state.checkpoint import write_json
 from reproductions import claims
-from reproductions.claims import HERE, Keys, Numbers, Reproduction, find, merged
+from reproductions.claims import HERE, Found, Keys, Numbers, Reproduction, find, merged
 from reproductions.images import MissingImages
 from sim.records.reader import read_run
 from sim.runs.checkpoints import Stops
-from topology.errors import InputNote
+from topology.errors import InputNote, UserError
 
 RESULTS = HERE / "results"
 PLANNED = "as planned"
@@ -56,6 +56,7 @@ class Task:
         reproduction = find(self.name)
         keys = reproduction.experiments()[self.system]
         changes = {} if self.attempt == PLANNED else reproduction.attempts[self.attempt]
+        changes = changes(self.system) if callable(changes) else changes
         keys = merged({"checkpoint": 0} | dict(keys), changes) | {"seed": self.seed}
         return _shrunk(keys) if self.quick else keys
 
@@ -275,36 +276,57 @@ def _judged(name: str, tasks: Sequence[Task], measured: Sequence[Measured]) -> d
     for task in tasks:
         attempts.setdefault(task.attempt, {}).setdefault(task.system, []).append(by_task[task])
     runs = [
-        {"attempt": attempt} | _verdict(reproduction, systems)
+        {
+            "attempt": attempt,
+            "found": {system: [each.numbers for each in of] for system, of in systems.items()},
+            "digests": {system: [each.digest for each in of] for system, of in systems.items()},
+        }
         for attempt, systems in attempts.items()
     ]
     seconds = {each.digest: each.seconds for each in measured}
-    return {
+    record = {
         "name": name,
-        "source": reproduction.source,
-        "claim": reproduction.claim,
-        "smaller": reproduction.smaller,
         "rule": reproduction.rule,
-        "caption": reproduction.caption,
         "seeds": reproduction.seeds,
-        "verdict": runs[0]["verdict"],
-        "numbers": runs[0]["numbers"],
         "core_minutes": round(sum(seconds.values()) / 60, 1),
         "machine": _machine(),
         "runs": runs,
     }
+    return reworded(record)
 
 
-def _verdict(
-    reproduction: Reproduction, systems: Mapping[str, Sequence[Measured]]
-) -> dict[str, Any]:
-    found = {system: [each.numbers for each in of] for system, of in systems.items()}
+def reworded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with what its module says now, of the same numbers by the same rule.
+
+    Raises:
+        UserError: the rule was changed after the run.
+    """
+    reproduction = find(record["name"])
+    if record["rule"] != reproduction.rule:
+        raise UserError(f"{record['name']}: the rule was changed after the run")
+    runs = [
+        {"attempt": run["attempt"]}
+        | _verdict(reproduction, run["found"])
+        | {key: run[key] for key in ("found", "digests")}
+        for run in record["runs"]
+    ]
+    words = ("source", "claim", "smaller", "rule", "caption")
+    return {
+        "name": record["name"],
+        **{word: getattr(reproduction, word) for word in words},
+        "seeds": record["seeds"],
+        **{key: runs[0][key] for key in ("verdict", "part", "numbers")},
+        **{key: record[key] for key in ("core_minutes", "machine")},
+        "runs": runs,
+    }
+
+
+def _verdict(reproduction: Reproduction, found: Found) -> dict[str, str]:
     verdict = reproduction.verdict(found)
     return {
         "verdict": verdict.holds.value,
+        "part": verdict.part,
         "numbers": verdict.numbers,
-        "found": found,
-        "digests": {system: [each.digest for each in of] for system, of in systems.items()},
     }
 
 

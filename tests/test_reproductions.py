@@ -7,6 +7,7 @@ import math
 import tarfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,29 @@ def test_verdicts_on_record_follow_from_their_numbers(name: str) -> None:
     for run in record["runs"]:
         again = find(name).verdict(run["found"])
         assert (again.holds.value, again.numbers) == (run["verdict"], run["numbers"])
-    assert record["rule"] == find(name).rule, "the rule was changed after the run"
+        assert bool(again.part) == (again.holds is Holds.PART)
+    assert record == running.reworded(record), "python -m reproductions --page"
+
+
+def test_what_holds_in_part_says_which_part() -> None:
+    assert Verdict.by({"a": True, "b": True}, "1").part == ""
+    assert Verdict.by({"a": False, "b": False}, "1") == Verdict(Holds.NO, "1")
+    assert Verdict.by({"a": True, "b": False}, "1") == Verdict(Holds.PART, "1", "a, not b")
+    tests = {"a": False, "b": True, "c": True, "d": False, "e": True, "f": False}
+    assert Verdict.by(tests, "1").part == "b, c and e, not a, d or f"
+
+
+def test_words_change_after_a_run_but_the_rule_does_not(
+    made_up: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    record = carry_out(["made-up"], kept, notify=lambda line: None)["made-up"]
+    later = replace(MADE_UP, claim="It runs well.")
+    monkeypatch.setattr(running, "find", lambda name: later)
+    assert running.reworded(record) == record | {"claim": "It runs well."}
+    later = replace(MADE_UP, rule="It holds if it runs.")
+    with pytest.raises(UserError, match="made-up: the rule was changed after the run"):
+        running.reworded(record)
 
 
 def test_without_real_images_their_reproductions_are_left_out(
@@ -270,6 +293,18 @@ def test_a_task_of_a_reproduction_is_an_experiment(made_up: Path) -> None:
     assert experiment.algorithm.settings["rounds"] == 8
     quick = Task("made-up", PLANNED, "path", 0, quick=True).experiment()
     assert quick.algorithm.settings["rounds"] == 4
+
+
+def test_an_attempt_may_change_some_systems_alone(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = {"path": {"algorithm": {"rounds": 8}}}
+    attempts = {"a longer path": lambda system: longer.get(system, {})}
+    monkeypatch.setattr(running, "find", lambda name: replace(MADE_UP, attempts=attempts))
+    ring, path = (Task("made-up", "a longer path", s, 0, quick=False) for s in ("ring", "path"))
+    assert path.experiment().algorithm.settings["rounds"] == 8
+    planned = Task("made-up", PLANNED, "ring", 0, quick=False)
+    assert ring.keys() == planned.keys()  # so its kept run is taken
 
 
 def test_images_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, spread
 from reproductions.diffusion._mnist import SMALLER, disjoint
 from reproductions.drawing import pictures
 from reproductions.measures import final_scores_of, samples_png
@@ -37,8 +37,11 @@ def verdict(found: Found) -> Verdict:
         column(found, "diffusion", "agent 0"),
     )
     everybody = column(found, "diffusion", "covered")
-    return Verdict(
-        Holds.by(min(agent) >= 10 and max(alone) <= 2, min(everybody) >= 10),
+    return Verdict.by(
+        {
+            "agent 0 by diffusion and alone": min(agent) >= 10 and max(alone) <= 2,
+            "all ten digits at every agent": min(everybody) >= 10,
+        },
         f"of ten classes, agent 0 covers {spread(found, 'diffusion', 'agent 0')} by diffusion and "
         f"{spread(found, 'non-cooperative', 'agent 0')} alone; the poorest agent "
         f"{spread(found, 'diffusion', 'covered')} by diffusion",

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Verdict, column, spread
+from reproductions.claims import Found, Verdict, column, spread
 from reproductions.distributed_gan._users import fall, generator_loss
 from reproductions.drawing import axes, curves
 
@@ -28,8 +28,8 @@ def losses(run: Path) -> dict[str, Any]:
 def losses_fall(found: Found) -> Verdict:
     """The rule, carried out."""
     falls = {s: sum(by > 0 for by in column(found, s, "fall")) for s in found}
-    return Verdict(
-        Holds.by(*(falls[s] > len(found[s]) / 2 for s in found)),
+    return Verdict.by(
+        {s: falls[s] > len(found[s]) / 2 for s in found},
         "the last quarter's mean loss is below the first's, by a share of: "
         + "; ".join(
             f"{s} {spread(found, s, 'fall', '.2f')} ({falls[s]} of {len(found[s])} seeds fall)"
@@ -48,7 +48,7 @@ def draw_losses(found: Found) -> Figure:
             "rounds",
             "loss",
             xlabel="rounds",
-            ylabel="loss of G",
+            ylabel="loss of G (nats)",
             title=system,
             only=[system],
         )

@@ -31,6 +31,9 @@ SMALLEST = (
     "cheap. Adam with step size 0.001 and mini-batches of 50, as the paper gives none of these. "
 )
 
+TUTORIAL = {"optimizer": {"lr": 0.0002}, "batch": 100}
+"""Of the tutorial whose layers are those of the paper's tables."""
+
 
 def users(
     approach: str,

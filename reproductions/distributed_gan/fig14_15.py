@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.distributed_gan._users import FIRST, SECOND, THIRD
 from reproductions.drawing import axes, curves, dots
 from reproductions.images import digits
@@ -66,8 +66,8 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     hours = {system: mean(found, system, "hours") for system in found}
-    return Verdict(
-        Holds.by(*(hours[system] < hours[NORMAL] for system in found if system != NORMAL)),
+    return Verdict.by(
+        {system: hours[system] < hours[NORMAL] for system in found if system != NORMAL},
         f"for {MINI_BATCHES:,} mini-batches of images, "
         + ", ".join(
             f"{system} {hours[system]:.1f} h (CFID {spread(found, system, 'distance')})"

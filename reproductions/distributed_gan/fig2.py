@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, mean, spread
 from reproductions.distributed_gan._users import FIRST, SEEDS, SMALLER, judged, whole
 from reproductions.drawing import pictures
 
@@ -28,8 +28,11 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     covered = column(found, SYSTEM, "covered")
-    return Verdict(
-        Holds.by(min(covered) >= 9, mean(found, SYSTEM, "covered") >= 7),
+    return Verdict.by(
+        {
+            "seven classes in the mean": mean(found, SYSTEM, "covered") >= 7,
+            "nine in every seed": min(covered) >= 9,
+        },
         f"of ten classes the server's generator covers {spread(found, SYSTEM, 'covered')}; "
         f"CFID {spread(found, SYSTEM, 'distance')}",
     )

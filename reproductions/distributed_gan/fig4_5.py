@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, spread
 from reproductions.distributed_gan._users import SEEDS, SMALLER, judged, pair, percent
 from reproductions.drawing import pictures
 
@@ -31,8 +31,11 @@ def verdict(found: Found) -> Verdict:
     both = [min(column(found, system, "covered")) >= 2 for system in (ALIKE, UNLIKE)]
     better = all(one > other for one, other in zip(alike, unlike, strict=True))
     missing = sum(n < 2 for n in column(found, UNLIKE, "covered")) > len(unlike) / 2
-    return Verdict(
-        Holds.by(better, both[0] and missing),
+    return Verdict.by(
+        {
+            "better on 6 and 8": better,
+            "both digits of 6 and 8 but not of 4 and 7": both[0] and missing,
+        },
         f"samples that are one of both digits: {spread(found, ALIKE, 'sure', '.2f')} with 6 and 8, "
         f"{spread(found, UNLIKE, 'sure', '.2f')} with 4 and 7; "
         f"{percent(found, ALIKE, (6, 8))}; {percent(found, UNLIKE, (4, 7))}; CFID to the users' "

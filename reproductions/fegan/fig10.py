@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, curves
 from reproductions.fegan._measures import seen_of
 from reproductions.fegan._system import CLOCK, RANDOM, UNTRAINED, untrained
@@ -46,8 +46,11 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     random, balanced = mean(found, RANDOM_NAME, "after"), mean(found, BALANCED_NAME, "after")
-    return Verdict(
-        Holds.by(balanced <= 0.01, random >= 3 * balanced),
+    return Verdict.by(
+        {
+            "balanced sampling within 0.01 nats": balanced <= 0.01,
+            "random sampling three times as far away": random >= 3 * balanced,
+        },
         f"KL divergence after {AFTER} rounds, nats: "
         + ", ".join(f"{NAMES[name]} {spread(found, name, 'after', '.2g')}" for name in NAMES),
     )

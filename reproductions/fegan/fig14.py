@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict
+from reproductions.claims import Found, Numbers, Reproduction, Verdict
 from reproductions.drawing import axes, curves
 from reproductions.fegan._measures import first_reached, median, ratios, seen_of
 from reproductions.fegan._system import CLOCK, UNTRAINED
@@ -41,8 +41,8 @@ def verdict(found: Found) -> Verdict:
     random, balanced = list(NAMES)
     ratio = median(ratios(found, random, balanced, "reached"))
     reached = [median([each["reached"] or float("nan") for each in found[name]]) for name in NAMES]
-    return Verdict(
-        Holds.by(ratio >= 1.25, ratio >= 5),
+    return Verdict.by(
+        {"1.25 times as many rounds": ratio >= 1.25, "five times": ratio >= 5},
         f"{TARGET} samples a class after {reached[1]:.0f} rounds of balanced and {reached[0]:.0f} "
         f"of random sampling: {ratio:.2f} times as many",
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean
 from reproductions.drawing import DASHES, axes, finish
 from reproductions.fegan._system import CLOCK, COMPARED, UNTRAINED, mdgan, untrained
 from reproductions.images import digits
@@ -52,8 +52,8 @@ def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     ours, other = mean(found, "FeGAN", "rate"), mean(found, "MD-GAN", "rate")
     picked = mean(found, "FeGAN", "picked")
-    return Verdict(
-        Holds.by(other >= 1.5 * ours, picked < 10),
+    return Verdict.by(
+        {"1.5 times less": other >= 1.5 * ours, "picked less than ten times": picked < 10},
         f"bytes a second at a device: MD-GAN {other / 1e3:.0f} kB, FeGAN {ours / 1e3:.1f} kB, "
         f"{other / ours:.1f} times less; a device is picked {picked:.1f} times in 200 seconds",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, spread
 from reproductions.drawing import axes, curves
 from reproductions.fegan._learning import (
     ITERATIONS,
@@ -51,8 +51,12 @@ def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     alone, other, ours = (median(column(found, name, "late")) for name in SYSTEMS)
     gain = median(gains(found, "MD-GAN", "FeGAN"))
-    return Verdict(
-        Holds.by(ours <= 0.75 * alone, ours <= 0.75 * other, gain > 1),
+    return Verdict.by(
+        {
+            "better than a central GAN": ours <= 0.75 * alone,
+            "better than MD-GAN": ours <= 0.75 * other,
+            "sooner than MD-GAN": gain > 1,
+        },
         "CFID in the last quarter: "
         + ", ".join(f"{name} {spread(found, name, 'late')}" for name in SYSTEMS)
         + (
@@ -71,6 +75,7 @@ def draw(found: Found) -> Figure:
     ):
         curves(ax, found, x, "distance", xlabel=label, ylabel="CFID", log=True)
     made[0].set_xscale("log")
+    made[0].xaxis.set_major_formatter("{x:g}")
     return figure
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, spread
-from reproductions.drawing import axes, curves, dots
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, spread
+from reproductions.drawing import curves_and_dots
 from reproductions.fegan._learning import SMALLER, SW, configurations, engine, learnt
 from reproductions.fegan._measures import median
 
@@ -27,12 +27,12 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     vanilla, sampling, weighting, both = (median(column(found, name, "late")) for name in SW)
-    return Verdict(
-        Holds.by(
-            both < min(vanilla, sampling, weighting),
-            max(sampling, weighting) < vanilla,
-            sampling < weighting,
-        ),
+    return Verdict.by(
+        {
+            "sampling better than weighting": sampling < weighting,
+            "both together best": both < min(vanilla, sampling, weighting),
+            "each alone better than none": max(sampling, weighting) < vanilla,
+        },
         "CFID in the last quarter: "
         + ", ".join(f"{name} {spread(found, name, 'late')}" for name in SW),
     )
@@ -40,10 +40,7 @@ def verdict(found: Found) -> Verdict:
 
 def draw(found: Found) -> Figure:
     """CFID against rounds, and at the end."""
-    figure, (left, right) = axes(2)
-    curves(left, found, "rounds", "distance", xlabel="rounds", ylabel="CFID", log=True)
-    dots(right, found, "late", ylabel="CFID in the last quarter", log=True)
-    return figure
+    return curves_and_dots(found, "late", "CFID in the last quarter")
 
 
 REPRODUCTION = Reproduction(

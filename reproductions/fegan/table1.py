@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict
+from reproductions.claims import Found, Numbers, Reproduction, Verdict
 from reproductions.drawing import axes, finish
 from reproductions.fegan._measures import first_reached, median, ratios, seen_of
 from reproductions.fegan._system import CLOCK, RANDOM, UNTRAINED, untrained
@@ -56,8 +56,8 @@ def _gains(found: Found) -> dict[str, float]:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     gains = _gains(found)
-    return Verdict(
-        Holds.by(*(gain >= 1.25 for gain in gains.values())),
+    return Verdict.by(
+        {name: gain >= 1.25 for name, gain in gains.items()},
         "gain in time, and so in bytes: "
         + ", ".join(f"{name}: {gain:.2f}" for name, gain in gains.items()),
     )

@@ -1,1 +1,1 @@
-"""Two later papers: DPOSG and DSS-OG: its figures and tables."""
+"""Claims of two later papers, DPOSG and DSS-OG."""

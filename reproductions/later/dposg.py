@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, curves
 from reproductions.later._games import peers
 from reproductions.measures import final_scores_of, quality_curve
@@ -40,8 +40,11 @@ def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     ours, theirs = (mean(found, s, "distance") for s in ("decentralised", "centralised"))
     soon, late = (mean(found, s, "minutes") for s in ("decentralised", "centralised"))
-    return Verdict(
-        Holds.by(ours <= 1.25 * theirs, soon <= 0.75 * late),
+    return Verdict.by(
+        {
+            "sooner": soon <= 0.75 * late,
+            "as good": ours <= 1.25 * theirs,
+        },
         "CFID and virtual minutes of 3,000 iterations: "
         + ", ".join(
             f"{s} {spread(found, s, 'distance')} and {spread(found, s, 'minutes')}" for s in found
@@ -59,9 +62,9 @@ def draw(found: Found) -> Figure:
 
 REPRODUCTION = Reproduction(
     source="DPOSG (Liu et al. 2020), abstract",
-    claim="A decentralised algorithm with simultaneous optimistic steps trains a GAN as well as "
-    "the centralised one, whose performance is significantly degraded where bandwidth is low or "
-    "latency high.",
+    claim="A decentralised algorithm, which steps both nets at once and may mix several times an "
+    "iteration, trains GANs effectively. In a centralised topology, performance is significantly "
+    "degraded where bandwidth is low or latency high.",
     smaller="The paper's text was not to be had: this is its abstract's claim. Ten workers with "
     "two digits each, MLPs, plain SGD. The decentralised workers are on a ring and mix once an "
     "iteration; the centralised ones take everybody's exact mean, each from each, over the same "
@@ -74,5 +77,7 @@ REPRODUCTION = Reproduction(
     draw=draw,
     caption="CFID, the mean over workers (lines are means over seeds, between the least and the "
     "greatest).",
+    disputed="That it trains as well as the centralised one the abstract does not say. In two of "
+    "three seeds its CFID is 1.3 times the centralised one's; in the third it has collapsed.",
     seeds=3,
 )

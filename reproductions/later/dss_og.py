@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
-from reproductions.drawing import axes, curves, dots
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.drawing import curves_and_dots
 from reproductions.later._games import peers
 from reproductions.measures import final_scores_of, quality_curve
 
@@ -42,18 +42,18 @@ def verdict(found: Found) -> Verdict:
             f"other samples, batch {SMALL}",
         )
     )
-    return Verdict(
-        Holds.by(small <= 1.25 * large, small < other),
+    return Verdict.by(
+        {
+            "as good with a small batch": small <= 1.25 * large,
+            "better than the conventional ones": small < other,
+        },
         "CFID " + ", ".join(f"{system} {spread(found, system, 'distance')}" for system in found),
     )
 
 
 def draw(found: Found) -> Figure:
     """CFID against iterations, and at the end."""
-    figure, (left, right) = axes(2)
-    curves(left, found, "rounds", "distance", xlabel="iterations", ylabel="CFID", log=True)
-    dots(right, found, "distance", ylabel="CFID at the end", log=True)
-    return figure
+    return curves_and_dots(found, "distance", "CFID at the end", xlabel="iterations")
 
 
 REPRODUCTION = Reproduction(
@@ -72,6 +72,9 @@ REPRODUCTION = Reproduction(
     verdict=verdict,
     draw=draw,
     caption="CFID, the mean over peers (lines are means over seeds, between the least and the "
-    "greatest), and at the end (a dot a seed).",
+    "greatest), and at the end (a dot a seed). *Same sample* is DSS-OG, *other samples* the "
+    "conventional algorithm.",
+    disputed="It holds by a hair, 74.9 to 80.7 at a deviation of 16; and the conventional "
+    "algorithm's need of a large batch does not show, as it is worse with one.",
     seeds=3,
 )

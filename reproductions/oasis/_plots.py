@@ -16,12 +16,15 @@ from sim.reporting.plots.style import PALETTE
 COLOURS = {"discriminator": PALETTE[5], "generator": PALETTE[0], "delta": PALETTE[2]}
 
 
-def draw_losses(ax: Axes, found: Found, system: str, title: str = "") -> None:
+def draw_losses(
+    ax: Axes, found: Found, system: str, title: str = "", *, legend: bool = True
+) -> None:
     """D's and G's loss against rounds: means over clients, and a deviation on either side."""
     for kind, dashes in (("discriminator", "-"), ("generator", "--")):
         _band(ax, found[system], kind, COLOURS[kind], dashes, kind)
     finish(ax, "rounds", "loss (nats)", title or system)
-    _legend(ax)
+    if legend:
+        _legend(ax)
 
 
 def draw_deltas(ax: Axes, found: Found, systems: Sequence[str], title: str = "") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.images import digits
 from reproductions.oasis._measures import losses
@@ -35,8 +35,11 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     alone, plain, regular = (mean(found, s, "delta_end") for s in (ALONE, PLAIN, REGULARISED))
-    return Verdict(
-        Holds.by(plain < alone - 0.1, abs(regular - alone) < 0.5 * abs(plain - alone)),
+    return Verdict.by(
+        {
+            "the shift": plain < alone - 0.1,
+            "the regulariser": abs(regular - alone) < 0.5 * abs(plain - alone),
+        },
         "Delta over the last 100 rounds: "
         + ", ".join(f"{system} {spread(found, system, 'delta_end', '.2f')}" for system in found),
     )

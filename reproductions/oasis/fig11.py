@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.oasis._measures import losses
 from reproductions.oasis._plots import draw_deltas
@@ -31,13 +31,12 @@ def verdict(found: Found) -> Verdict:
     lowest = {system: mean(found, system, "lowest_delta") for system in PUBLISHED}
     oasis, ditto = last["Oasis"], last["Ditto"]
     below = max(last["FedAvg"], last["FedProx"])
-    tests = (
-        oasis > max(ditto, below),
-        ditto > below,
-        lowest["Oasis"] < oasis and lowest["Ditto"] < ditto,
-    )
-    return Verdict(
-        Holds.by(*tests),
+    return Verdict.by(
+        {
+            "Ditto above FedAvg and FedProx": ditto > below,
+            "a rise after the fall": lowest["Oasis"] < oasis and lowest["Ditto"] < ditto,
+            "Oasis closest": oasis > max(ditto, below),
+        },
         "Delta over the last 100 rounds (at its lowest) "
         + ", ".join(
             f"{system} {spread(found, system, 'delta_end', '.2f')} ({lowest[system]:.2f})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes
 from reproductions.oasis import table3_4
 from reproductions.oasis._measures import losses
@@ -30,16 +30,16 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     deltas = {system: mean(found, system, "delta_end") for system in found}
-    highest = [
-        all(
+    highest = {
+        name: all(
             deltas[f"{name}, Oasis"] > deltas[f"{name}, {system}"]
             for system in PUBLISHED
             if system != "Oasis"
         )
         for name in SETS
-    ]
-    return Verdict(
-        Holds.by(*highest),
+    }
+    return Verdict.by(
+        highest,
         "Delta over the last 100 rounds: "
         + "; ".join(
             f"{name} "
@@ -57,10 +57,11 @@ def draw(found: Found) -> Figure:
     for row, name in enumerate(SETS):
         plots = made[4 * row : 4 * row + 4]
         for ax, system in zip(plots, PUBLISHED, strict=True):
-            draw_losses(ax, found, f"{name}, {system}")
+            draw_losses(ax, found, f"{name}, {system}", legend=False)
         top = max(ax.get_ylim()[1] for ax in plots)
         for ax in plots:
             ax.set_ylim(0, top)
+    figure.legend(*made[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from algorithms.oasis.clustering import Grouping, find_groups
 from algorithms.oasis.representation import Representation, represent
 from peer.peer import Peer
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column, mean, spread
 from reproductions.drawing import axes, finish
 from reproductions.oasis._systems import CLIENTS, ETA, SMALLER, four
 from sim.records.reader import read_run
@@ -82,8 +82,11 @@ def verdict(found: Found) -> Verdict:
     ratio = mean(found, "Oasis", "within") / mean(found, "Oasis", "between")
     ks = column(found, "Oasis", "k")
     beaten = column(found, "Oasis", "beaten")
-    return Verdict(
-        Holds.by(ratio <= 0.6 and min(beaten) >= 0.99, all(1 < k < CLIENTS for k in ks)),
+    return Verdict.by(
+        {
+            "more groups than one and fewer than clients": all(1 < k < CLIENTS for k in ks),
+            "label mixes 0.6 times as far apart": ratio <= 0.6 and min(beaten) >= 0.99,
+        },
         f"{spread(found, 'Oasis', 'k', '.2g')} groups; the label mixes of two clients of one group "
         f"are {spread(found, 'Oasis', 'within', '.2f')} apart (total variation), those of two "
         f"groups {spread(found, 'Oasis', 'between', '.2f')}; nearer than "

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes
 from reproductions.oasis._measures import losses, synthesis
 from reproductions.oasis._plots import draw_losses
@@ -36,13 +36,13 @@ def verdict(found: Found) -> Verdict:
     highest = {s: mean(found, s, "highest_generator") for s in found}
     bins = {s: mean(found, s, "ndb_together") for s in found}
     deltas = {s: mean(found, s, "delta_end") for s in found}
-    tests = (
-        highest[PLAIN] > 2,
-        highest[REGULARISED] < 0.8 * highest[PLAIN] and deltas[REGULARISED] > deltas[PLAIN],
-        bins[CLUSTERED] < min(bins[PLAIN], bins[REGULARISED]),
-    )
-    return Verdict(
-        Holds.by(*tests),
+    lower = highest[REGULARISED] < 0.8 * highest[PLAIN]
+    return Verdict.by(
+        {
+            "the vanishing gradient": highest[PLAIN] > 2,
+            "its cure by the regulariser": lower and deltas[REGULARISED] > deltas[PLAIN],
+            "more diversity by clusters": bins[CLUSTERED] < min(bins[PLAIN], bins[REGULARISED]),
+        },
         "the generator's highest loss, Delta at the end, NDB/K of all generators together: "
         + "; ".join(
             f"{system} {spread(found, system, 'highest_generator', '.2f')}, "

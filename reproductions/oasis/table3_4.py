@@ -9,15 +9,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.images import cifar, mnist
 from reproductions.oasis._measures import synthesis
 from reproductions.oasis._systems import (
     CLIENTS,
+    DIGITS,
     NON_IID,
     PUBLISHED,
     SMALLER,
+    WORKING,
     algorithms_of,
     federated,
     four,
@@ -48,6 +50,19 @@ def experiments() -> Mapping[str, dict[str, Any]]:
     return found
 
 
+def larger_eta(system: str) -> dict[str, Any]:
+    """The keys of Oasis that change where eta is the share of a client, not of all images.
+
+    600 images a client and 2,000 a group are the paper's numbers; here a fifth of the clients
+    stands for all, and the same share of all images is less than one of them has.
+    """
+    name, algorithm = system.split(", ")
+    if algorithm != "Oasis":
+        return {}
+    eta = round(2000 / 600 * IMAGES.get(name, DIGITS) / CLIENTS)
+    return {"algorithm": {"grouping": {"eta": eta}}}
+
+
 def measure(run: Path) -> Numbers:
     """CFID, NDB/K and classes covered."""
     return synthesis(run)
@@ -61,7 +76,12 @@ def verdict(found: Found) -> Verdict:
     best = lowest["cfid"] and lowest["ndb"]
     better = average["cfid"] > 0 and average["ndb"] > 0
     together = lowest["cfid_together"] and lowest["ndb_together"]
-    holds = Holds.YES if best and better else Holds.by(best, better, together)
+    tests = {
+        "Oasis the best by the mean over generators": best,
+        "an improvement on average": better,
+    }
+    if not all(tests.values()):
+        tests["Oasis the best by all generators together"] = together
     cells = "; ".join(
         f"{name} "
         + ", ".join(
@@ -74,8 +94,8 @@ def verdict(found: Found) -> Verdict:
         for name in SETS
     )
     said = ", ".join(f"{100 * average[key]:.0f} %" for key in gains)
-    return Verdict(
-        holds,
+    return Verdict.by(
+        tests,
         f"CFID / NDB/K, means over generators: {cells}; Oasis improves on the other three on "
         f"average by (CFID, NDB/K, and the same of all generators together) {said}",
     )
@@ -123,7 +143,8 @@ REPRODUCTION = Reproduction(
     "23.13 % in FID and 26.33 % in NDB/K.",
     smaller=SMALLER
     + TWO_SETS
-    + "No CelebA. CFID stands for FID, with 5,000 samples, and NDB/K has a hundred bins.",
+    + "No CelebA. CFID stands for FID, with 5,000 samples, and NDB/K has a hundred bins. "
+    + WORKING,
     rule="By means over seeds, each system by the mean over its generators, as in the tables: "
     "Oasis has the lowest CFID and the lowest NDB/K on all three sets; and, averaged over sets "
     "and other systems, it improves both. One of the two, or the first of all generators together "
@@ -135,5 +156,10 @@ REPRODUCTION = Reproduction(
     caption="A dot a seed, a bar at their mean; lower is better. Ditto ends with a generator a "
     "client, Oasis with one a group: the mean over them, and samples of all of them, each as often "
     "as its client or group has images.",
+    disputed="As a share of all images eta is less than what one of twenty clients holds; the "
+    "paper's 2,000 images are those of more than three of its hundred clients.",
     seeds=2,
+    attempts={
+        "an eta of 3.3 clients' images, as the paper's 2,000 are of a hundred clients": larger_eta
+    },
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean, spread
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean, spread
 from reproductions.drawing import axes, dots
 from reproductions.oasis._measures import losses, synthesis
 from reproductions.oasis._systems import (
@@ -49,13 +49,20 @@ def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     better = {key: -1.0 if key == "delta_end" else 1.0 for key in MEASURES}
     means = {(s, key): better[key] * mean(found, s, key) for s in found for key in MEASURES}
-    best = [all(means[BEST, key] <= means[s, key] for s in found) for key in MEASURES]
-    gains = [
-        sum(means[f"{k}, 0.1", key] - means[f"{k}, 0.0", key] for k in GROUPS) < 0
-        for key in MEASURES
-    ]
-    return Verdict(
-        Holds.by(*best, *gains),
+    named = {key: label.removesuffix(" (nats)") for key, label in MEASURES.items()}
+    gains = {
+        f"the regulariser by {name}": sum(
+            means[f"{k}, 0.1", key] - means[f"{k}, 0.0", key] for k in GROUPS
+        )
+        < 0
+        for key, name in named.items()
+    }
+    best = {
+        f"k* groups by {name}": all(means[BEST, key] <= means[s, key] for s in found)
+        for key, name in named.items()
+    }
+    return Verdict.by(
+        gains | best,
         "CFID, NDB/K, Delta (CFID of all generators together): "
         + "; ".join(
             f"{s}: {spread(found, s, 'cfid')}, {spread(found, s, 'ndb', '.2f')}, "

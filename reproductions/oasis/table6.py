@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import algorithms
 from peer.data import load_source, partition
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, mean
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, mean
 from reproductions.drawing import axes, dots
 from reproductions.images import cifar, mnist
 from reproductions.oasis._systems import NON_IID, federated
@@ -52,8 +52,8 @@ def measure(run: Path) -> Numbers:
 def verdict(found: Found) -> Verdict:
     """The rule, carried out."""
     shares = {s: mean(found, s, "share") for s in found}
-    return Verdict(
-        Holds.by(*(shares[s] <= SHARES[s] for s in found)),
+    return Verdict.by(
+        {s: shares[s] <= SHARES[s] for s in found},
         "; ".join(
             f"{s}: {mean(found, s, 'kib'):.2f} KiB, "
             f"{mean(found, s, 'model'):.2f} MiB of nets, {mean(found, s, 'images'):.2f} MiB of "

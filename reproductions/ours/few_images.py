@@ -14,7 +14,7 @@ from peer.data import load_source
 from peer.quality.frechet import frechet_distance, gaussian
 from peer.quality.random_features import random_features
 from peer.quality.samples import draw_samples
-from reproductions.claims import Found, Holds, Numbers, Reproduction, Verdict, column
+from reproductions.claims import Found, Numbers, Reproduction, Verdict, column
 from reproductions.drawing import axes, dots
 from reproductions.images import cifar, digits
 from sim.records.generators import load_run
@@ -69,8 +69,8 @@ def verdict(found: Found) -> Verdict:
         name: 1 - medians[f"{name}, cutout"] / medians[f"{name}, plain"]
         for name in ("digits", "CIFAR-10")
     }
-    return Verdict(
-        Holds.by(*(gain >= 0.2 for gain in gains.values())),
+    return Verdict.by(
+        {name: gain >= 0.2 for name, gain in gains.items()},
         "RFD, medians: "
         + "; ".join(
             f"{name} {medians[f'{name}, plain']:.3g} without, {medians[f'{name}, cutout']:.3g} "
