@@ -63,6 +63,11 @@ def _move(
         w.add_(scratch, alpha=share)
 
 
+def transfer(value: torch.Tensor, own: torch.Tensor, weight: float) -> torch.Tensor:
+    """``a_lk (q_l - q_k)`` by itself, (P,): what one neighbour's value adds, to be added later."""
+    return weight * (value - own)
+
+
 def listening_weights(received: Iterable[int], weights: Mapping[int, float]) -> dict[int, float]:
     """The weights of those who sent a value, scaled to a sum of 1: nothing of one's own stays.
 

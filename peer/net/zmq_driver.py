@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from peer.compute.combine import StreamingCombine, combine, listening_weights
+from peer.compute.combine import StreamingCombine, combine, listening_weights, transfer
 from peer.compute.compressed_combine import change_by, compress, decoded_values, decompress
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.compute.held_transfers import HeldTransfers
@@ -121,6 +121,7 @@ class ZmqDriver:
                 except StopIteration:
                     self._wait_for_what_is_held()
                     return True
+                self.flight.asked()
                 self._resolve()
                 match effect:
                     case Combine():
@@ -161,6 +162,8 @@ class ZmqDriver:
             told = self.io.resolved.get()
             held = self._held.resolve(told.neighbour, told.t, told.is_used)
             if held is not None:
+                if told.is_used:
+                    self.flight.used_late(told.neighbour, told.t)
                 what = "used" if told.is_used else "not used"
                 self.io.log(
                     f"peer {told.neighbour}: what we swapped of {held.net} in round "
@@ -233,7 +236,7 @@ class ZmqDriver:
             gradual.undo()
             combine(moved, None if waits else own.vector, received, effect.weights)
         for k, q in in_doubt.items():
-            self._hold(effect, k, effect.weights[k] * (q - own.vector))
+            self._hold(effect, k, transfer(q, own.vector, effect.weights[k]))
         if moved is not w:
             w.copy_(moved)
         return _both(effect, self._absent(effect, outcome), step)
@@ -304,7 +307,7 @@ class ZmqDriver:
                 case Outcome() as outcome:
                     round = self.peer.state.round
                     absent = outcome.missing | outcome.in_doubt.keys()
-                    self.flight.exchanged(round, absent, outcome.senders)
+                    self.flight.exchanged(round, absent, outcome.senders, outcome.in_doubt)
                     return outcome
                 case Exception() as problem:
                     raise problem

@@ -68,7 +68,13 @@ class Replay:
         self.each = each
         self.compared = 0
         flown = [(k, each) for k, of_peer in sorted(flights.items()) for each in of_peer]
-        self.processes = [Replayed(i, k, each) for i, (k, each) in enumerate(flown)]
+        late = {
+            k: frozenset((each.neighbour, each.t) for one in of_peer for each in one.late)
+            for k, of_peer in flights.items()
+        }
+        self.processes = [
+            Replayed(i, k, each, used_late=late[k]) for i, (k, each) in enumerate(flown)
+        ]
         self._engine = OneByOne()
         self._of_peer: dict[int, list[Replayed]] = {k: [] for k in flights}
         for process in self.processes:
@@ -147,8 +153,11 @@ class Replay:
             try:
                 effect = peer.running.send(result)
             except StopIteration:
+                process.use_what_was_held(is_over=True)
                 process.is_over = True
                 return
+            process.effects += 1
+            process.use_what_was_held()
             match effect:
                 case Combine() | Exchange():
                     pending = self._begin(process, peer, effect)
@@ -235,7 +244,10 @@ class Replay:
             pending.do_without(neighbour, 0.0)
         for neighbour, (session, t) in wanted.items():
             assert session is not None
-            pending.receive(neighbour, 0.0, sent[session, t])
+            if neighbour in process.held:
+                process.hold(neighbour, sent[session, t])
+            else:
+                pending.receive(neighbour, 0.0, sent[session, t])
         process.pending = None
         effect = pending.effect
         if isinstance(effect, Exchange):

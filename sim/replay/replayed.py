@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import algorithms
-from peer.effects import Moment
+from peer.compute.combine import transfer
+from peer.compute.compressed_combine import change_by
+from peer.compute.held_transfers import HeldTransfers
+from peer.effects import Combine, Moment
 from peer.experiment import from_mapping
 from peer.peer import Peer
 from peer.runtime.loading import load_peer
 from peer.state import SavedState
 from peer.state.flight.reader import Incarnation
-from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer
+from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer, Value
+from sim.simulated_peer.snapshots import Snapshot
 
 Recall = Callable[[int | None, int], SavedState | None]
 """The state that a process, by its session, saved after a round; None where nothing is known."""
@@ -32,7 +36,10 @@ class Replayed:
         exchange: exchanges of the round at hand that it has begun.
         pending: the exchange that it waits in.
         missing: the neighbours that it does without there.
+        held: those of them whose values it holds apart there, in doubt, and uses later.
         senders: by neighbour, the session of the process whose values it uses.
+        effects: that its program has asked for.
+        used_late: neighbours and moments of what any process of the peer held, and used later.
         is_over: it goes no further.
         problem: what stopped it, if something of its own did.
     """
@@ -45,7 +52,10 @@ class Replayed:
     exchange: int = 0
     pending: PendingExchange | None = None
     missing: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()
     senders: dict[int, int] = field(default_factory=dict)
+    effects: int = 0
+    used_late: frozenset[tuple[int, Moment]] = frozenset()
     is_over: bool = False
     problem: str = ""
 
@@ -54,6 +64,7 @@ class Replayed:
         self.completed = self.flight.completed
         self.seconds = deque(self.flight.seconds)
         self._recalls = deque(self.flight.recalls)
+        self._late = deque(self.flight.late)
 
     @property
     def session(self) -> int:
@@ -100,11 +111,40 @@ class Replayed:
         self.pending = pending
         self.missing = self.flight.without.get(place, frozenset())
         self.senders.update(self.flight.senders.get(place, {}))
+        held = self.flight.held.get(place, frozenset())
+        self.held = frozenset(k for k in held if (k, pending.moments[k]) in self.used_late)
+
+    def hold(self, neighbour: int, value: Value) -> None:
+        """Keep apart what a value would add to the net that is combined: it is in doubt."""
+        pending, peer = self.pending, self.simulated
+        assert pending is not None
+        assert peer is not None
+        effect = pending.effect
+        assert isinstance(effect, Combine)
+        if isinstance(value, Snapshot):
+            own = pending.outgoing[neighbour]
+            assert isinstance(own, Snapshot)
+            change = transfer(value.tensor, own.tensor, effect.weights[neighbour])
+        else:
+            sent = {k: v for k, v in pending.outgoing.items() if isinstance(v, memoryview)}
+            found = change_by(peer.state, effect.net, effect.weights, sent, neighbour, value)
+            if found is None:
+                return
+            change = found
+        held = HeldTransfers(peer.state)
+        held.hold(neighbour, pending.moments[neighbour], effect.net, change.to(peer.state.device))
+
+    def use_what_was_held(self, *, is_over: bool = False) -> None:
+        """Add what was held and is used before the effect at hand, or after the program's end."""
+        assert self.simulated is not None
+        while self._late and (is_over or self._late[0].effects <= self.effects):
+            late = self._late.popleft()
+            HeldTransfers(self.simulated.state).resolve(late.neighbour, late.t, is_used=True)
 
     @property
     def wants(self) -> dict[int, tuple[int | None, Moment]]:
         """By neighbour whose value is awaited, the session that sends it, and its moment."""
         if self.pending is None:
             return {}
-        awaited = self.pending.awaited - self.missing
+        awaited = self.pending.awaited - (self.missing - self.held)
         return {k: (self.senders.get(k), self.pending.moments[k]) for k in sorted(awaited)}

@@ -119,7 +119,8 @@ class Settlement:
         self.commit.doubt = t
         self.exchange.advance(Cause.WITHOUT)
         self.session.are_apart = True
-        self._tell(Settled(t, value, reason, in_doubt=True))
+        sender = self.receiver.buffers.lent_by
+        self._tell(Settled(t, value, reason, in_doubt=True, sender=sender))
 
     def without_value(self, reason: str) -> None:
         """Settle the exchange without the neighbour's value; ours may still be on its way."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from peer.effects import Moment
 from peer.state.flight.frames import read_frames
 from topology.errors import UserError
 
@@ -24,6 +25,8 @@ class Kind(Enum):
     CLASSES = "classes"  # names
     SENDERS = "from"  # round, exchange, {neighbour: session}: from that exchange on
     WITHOUT = "without"  # round, exchange, [neighbours]
+    HELD = "held"  # round, exchange, [neighbours]: of those, whose values are here, in doubt
+    LATE = "late"  # effects, neighbour, its moment: what was held of that is used
     COMPLETED = "round"  # rounds completed, checksum of all nets
     SKIPPED = "skip"  # the round gone on in, after the one just completed
     TIME = "time"  # seconds
@@ -33,6 +36,21 @@ class Kind(Enum):
 
 Place = tuple[int, int]
 """A round, from 0, and which of its process's exchanges in that round, from 0."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """What was held apart of a neighbour, in doubt, is used: it is added to its net.
+
+    Attributes:
+        effects: that the program had asked for by then, with the one that is carried out next.
+        neighbour: whose value it is.
+        t: the exchange that it was of.
+    """
+
+    effects: int
+    neighbour: int
+    t: Moment
 
 
 @dataclass
@@ -48,6 +66,8 @@ class Incarnation:
         classes: of the peers' images.
         made_with: the build of torch, and the processor's instruction set.
         without: the neighbours that it did without.
+        held: those of them whose values had come, and were held apart, in doubt.
+        late: what was held apart and used later, in order.
         senders: whose value it used, by neighbour, from that exchange on.
         seconds: what its algorithm was told of the time, in order.
         skips: by rounds completed, the round that it went on in.
@@ -64,6 +84,8 @@ class Incarnation:
     classes: tuple[str, ...]
     made_with: tuple[str, str]
     without: dict[Place, frozenset[int]] = field(default_factory=dict)
+    held: dict[Place, frozenset[int]] = field(default_factory=dict)
+    late: list[Late] = field(default_factory=list)
     senders: dict[Place, dict[int, int]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     skips: dict[int, int] = field(default_factory=dict)
@@ -90,6 +112,10 @@ class Incarnation:
                 self.senders[round, exchange] = {int(k): int(of) for k, of in senders.items()}
             case Kind.WITHOUT, [int(round), int(exchange), list(neighbours)]:
                 self.without[round, exchange] = frozenset(int(k) for k in neighbours)
+            case Kind.HELD, [int(round), int(exchange), list(neighbours)]:
+                self.held[round, exchange] = frozenset(int(k) for k in neighbours)
+            case Kind.LATE, [int(effects), int(k), int(round), int(exchange)]:
+                self.late.append(Late(effects, k, Moment(round, exchange)))
             case Kind.COMPLETED, [int(round), int(checksum)]:
                 self.checksums[round] = checksum
             case Kind.SKIPPED, [int(round)]:

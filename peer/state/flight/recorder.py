@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import torch
 
+from peer.effects import Moment
 from peer.experiment import Experiment
 from peer.state.checkpoint import Checkpoint
 from peer.state.flight.checksum import checksum
@@ -45,6 +46,7 @@ class FlightRecorder:
         self._senders: dict[int, int] = {}  # by neighbour, the session of the last value used
         self._round = -1
         self._exchanges = 0  # of this round, so far
+        self._effects = 0  # that the program asked for, so far
 
     @classmethod
     def of_file(cls, file: FrameFile) -> FlightRecorder:
@@ -86,13 +88,24 @@ class FlightRecorder:
         """The peers have agreed on the classes of their images."""
         self._write(Kind.CLASSES, list(classes))
 
-    def exchanged(self, round: int, missing: Collection[int], senders: Mapping[int, int]) -> None:
+    def asked(self) -> None:
+        """The program asks for an effect; to be called for each, before it is carried out."""
+        self._effects += 1
+
+    def exchanged(
+        self,
+        round: int,
+        missing: Collection[int],
+        senders: Mapping[int, int],
+        held: Collection[int] = (),
+    ) -> None:
         """An exchange is over; to be called for each, in order.
 
         Args:
             round: the number, from 0, of the round at hand.
             missing: the neighbours that it was done without.
-            senders: by neighbour, the session of the process whose value is used.
+            senders: by neighbour, the session of the process whose value is used, or held.
+            held: those that it was done without whose values are held apart, in doubt.
         """
         if round != self._round:
             self._round, self._exchanges = round, 0
@@ -104,6 +117,12 @@ class FlightRecorder:
             self._write(Kind.SENDERS, *place, new)
         if missing:
             self._write(Kind.WITHOUT, *place, sorted(missing))
+        if held:
+            self._write(Kind.HELD, *place, sorted(held))
+
+    def used_late(self, neighbour: int, t: Moment) -> None:
+        """What was held apart of ``neighbour``, of exchange ``t``, is used now."""
+        self._write(Kind.LATE, self._effects, neighbour, *t)
 
     def completed(self, state: PeerState) -> None:
         """A round is completed."""

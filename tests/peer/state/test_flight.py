@@ -13,12 +13,13 @@ import pytest
 import torch
 
 import algorithms
+from peer.effects import Moment
 from peer.experiment import Experiment, from_mapping
 from peer.runtime.loading import load_peer
 from peer.state import PeerState
 from peer.state.flight.checksum import BLOCK, checksum
 from peer.state.flight.frames import HEAD, LARGEST, FrameFile, framed, read_frames, sound_frames
-from peer.state.flight.reader import read_flight
+from peer.state.flight.reader import Late, read_flight
 from peer.state.flight.recorder import FlightRecorder
 from tests.real.conftest import SMALL
 from topology.errors import UserError
@@ -122,7 +123,10 @@ def test_what_is_recorded_is_read(tmp_path: Path, experiment: Experiment, state:
         recorder.agreed(["cat", "dog"])
         recorder.told_time(0.5)
         recorder.exchanged(0, (), {1: 11, 4: 44})
-        recorder.exchanged(0, {4}, {1: 11})
+        recorder.asked()
+        recorder.exchanged(0, {4}, {1: 11}, held={4})
+        recorder.asked()
+        recorder.used_late(4, Moment(0, 1))
         recorder.exchanged(1, (), {1: 12, 4: 44})
         state.round = 2
         recorder.completed(state)
@@ -141,6 +145,8 @@ def test_what_is_recorded_is_read(tmp_path: Path, experiment: Experiment, state:
         assert each.seconds == [0.5]
         assert each.senders == {(0, 0): {1: 11, 4: 44}, (1, 0): {1: 12}}
         assert each.without == {(0, 1): frozenset({4})}
+        assert each.held == {(0, 1): frozenset({4})}
+        assert each.late == [Late(2, 4, Moment(0, 1))]
         assert each.checksums == {2: checksum(vectors)}
         assert each.skips == {2: 40}
         assert each.completed == 40
