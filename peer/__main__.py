@@ -35,6 +35,9 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
+from peer.control.command import forget, leave
+from peer.control.door import Door
+from peer.control.orders import Orders
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
@@ -124,6 +127,7 @@ def one(
     following = (process.status, program.rounds, process.finished, output, status)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
+    door = Door(process.folder, Orders(process).obey, output.say)
     try:
         ending = process.run()
     except Isolation as alone:
@@ -142,6 +146,7 @@ def one(
         output.say(f"crashed in round {at + 1}{why}; {_how_to_go_on(saved, command)}")
         sys.exit(1)
     finally:
+        door.close()
         process.finished.set()
         telling.join(timeout=5)
         output.end()
@@ -196,7 +201,8 @@ def _last_line(ending: Ending, process: PeerProcess, command: str) -> str:
                 f"finished after round {ending.round}, but what it made could not be written "
                 f"({ending.problem}); {how}"
             )
-        return f"finished after round {ending.round}; its generator is in {process.folder}"
+        done = "left" if ending.has_left else "finished"
+        return f"{done} after round {ending.round}; its generator is in {process.folder}"
     if ending.saved == ending.round:
         return f"stopped after round {ending.round}; go on with: {command}"
     if ending.round == 0:
@@ -347,6 +353,8 @@ def profile_command(
 
 app.command("new")(new)
 app.command("chaos")(chaos)
+app.command("leave")(leave)
+app.command("forget")(forget)
 
 
 def main() -> None:

@@ -174,7 +174,7 @@ class Peer:
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
         """Rounds from the state's own to ``count``; each is reported when its body is done."""
-        while self.state.round < count:
+        while self.state.round < count and self.schedule.takes_part(self.id, self.state.round):
             yield self.state.round
             if self.after_round is not None:
                 await self.after_round(self)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peer.effects import Moment
 from peer.net.transfer.chunks import Payload
+from topology.membership import Change, Kind
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Part:
     net: str
     payload: Payload | None
     wants: bool = True
+    epoch: int = 0  # of who takes part in that round, as we know it
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,25 @@ class GoOn:
     """We were left behind, and go on in ``round`` with the others."""
 
     round: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is in doubt with that neighbour will never be known, and blocks the link no more."""
+
+    neighbour: int
+
+
+@dataclass(frozen=True)
+class Propose:
+    """From a round on of which all can hear before, a peer takes part, or takes part no more.
+
+    ``round`` is what we have completed, and ``links`` are those of who joins; ``told`` is called
+    with the change, once it is made.
+    """
+
+    kind: Kind
+    peer: int
+    round: int
+    told: Callable[[Change], None]
+    links: tuple[int, ...] = ()

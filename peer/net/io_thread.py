@@ -11,7 +11,7 @@ sockets, endpoint, links            never             always
 ``resolved``
 a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
-``furthest``                        reads             writes
+``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
 ==================================  ================  ==================
 """
@@ -31,9 +31,10 @@ import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Propose, Release
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.members.roster import Known
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL, Phase
@@ -41,6 +42,7 @@ from peer.net.sockets import Sockets
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
 from peer.net.wire import WireError
+from topology.membership import Change, Kind
 
 TICK = 0.05
 """Seconds between two looks at the time."""
@@ -57,6 +59,8 @@ _FINAL_WORDS = {
 }
 
 Log = Callable[[str], None]
+
+Command = Begin | Finish | GoOn | Hurry | Propose | Release
 
 
 @dataclass
@@ -100,9 +104,10 @@ class IoThread(threading.Thread):
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
         self.furthest = -1  # rounds that neighbours who went on without us have completed
+        self.members = endpoint.roster.members  # what is known of who takes part
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -128,6 +133,22 @@ class IoThread(threading.Thread):
     def hurry(self, seconds: float) -> None:
         """We are to stop: let no exchange wait long any more."""
         self._commands.put(Hurry(seconds))
+        self.wake()
+
+    def propose(self, kind: Kind, peer: int, round: int, links: tuple[int, ...] = ()) -> Change:
+        """After ``round`` rounds here: a peer joins, leaves or is gone; returns from when on.
+
+        Raises:
+            queue.Empty: this thread is about to end.
+        """
+        told: queue.SimpleQueue[Change] = queue.SimpleQueue()
+        self._commands.put(Propose(kind, peer, round, told.put, links))
+        self.wake()
+        return told.get(timeout=10)
+
+    def release(self, neighbour: int) -> None:
+        """What is in doubt with that neighbour will never be known."""
+        self._commands.put(Release(neighbour))
         self.wake()
 
     def wake(self) -> None:
@@ -215,6 +236,10 @@ class IoThread(threading.Thread):
                     self.endpoint.go_on(command)
                 case Hurry():
                     self.endpoint.hurry(command, now)
+                case Propose():
+                    self.endpoint.propose(command, now)
+                case Release(neighbour):
+                    self.endpoint.links[neighbour].forget_doubt()
 
     def _pass_on(self, now: float) -> None:
         """Hand on what the endpoint tells."""
@@ -241,6 +266,8 @@ class IoThread(threading.Thread):
                     self.log(
                         f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"
                     )
+                case Known(members):
+                    self.members = members
                 case Note(line):
                     self.log(line)
 

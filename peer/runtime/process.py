@@ -23,6 +23,8 @@ from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import keys_folder
+from peer.net.members.roster import forgotten
+from peer.net.members.taking_part import known_members
 from peer.net.sockets import Sockets
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
@@ -75,12 +77,14 @@ class Ending:
         round: rounds completed.
         saved: the round of the newest state on the disk; None where there is none.
         problem: why what it ends with is not on the disk; empty where it is.
+        has_left: it was told to leave.
     """
 
     completed: bool
     round: int
     saved: int | None
     problem: str = ""
+    has_left: bool = False
 
 
 class PeerProcess:
@@ -209,7 +213,10 @@ class PeerProcess:
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
-        endpoint = Endpoint(links, addresses, now, isolation, patience)
+        members = known_members(state)
+        endpoint = Endpoint(
+            links, addresses, now, isolation, patience, experiment.graph_of_peers, members
+        )
         return IoThread(sockets, endpoint, self.log, self._isolated)
 
     def _open_agreement(self, agreement: Agreement | None) -> Agreement | None:
@@ -304,7 +311,8 @@ class PeerProcess:
             pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
-            goes_on = self.course.goes_on(effect.round)
+            is_there = self.peer.schedule.takes_part(state.peer, effect.round)
+            goes_on = self.course.goes_on(effect.round) and is_there
             due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
             if due or not goes_on or effect.round >= last:
                 recorder.sync()  # records of rounds that are not made again
@@ -312,7 +320,7 @@ class PeerProcess:
                     self.quality.sync()
                 totals = self._totals | recorder.totals(state.peer)
                 self.saver.save(totals | {"session": self.session})
-            return goes_on
+            return goes_on or not is_there  # its program ends by itself
 
         quality = self.quality or contextlib.nullcontext()
         with recorder, contextlib.closing(flown), loggers, quality:
@@ -332,9 +340,13 @@ class PeerProcess:
             count()
             unwritten = self._leave_what_it_made(recorder)
         self.finished.set()
+        gone = driver.taking_part.departure() if state.round < last else None
+        if gone is not None and gone.kind == "forget":
+            self.isolation, completed = forgotten(gone), False
         if self.isolation is not None and not completed:
             raise self.isolation
-        return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+        lost = self.saver.problem or unwritten
+        return Ending(completed, state.round, self.saver.newest, lost, gone is not None)
 
     def _score(self, round: int, loggers: Loggers) -> None:
         """Score what was learned, if it is time to, and show it."""

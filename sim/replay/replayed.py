@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import algorithms
 from peer.effects import Moment
 from peer.experiment import from_mapping
+from peer.net.members.taking_part import TakingPart
 from peer.peer import Peer
 from peer.runtime.loading import load_peer
 from peer.state import SavedState
@@ -80,6 +81,7 @@ class Replayed:
             state.take_classes(self.flight.classes)
         state.recall = lambda: self._recalled(recall)
         facade = Peer(state, experiment.schedule, experiment.weights)
+        self._taking_part = TakingPart(facade)
         self.simulated = SimulatedPeer(facade, program.start(facade))
 
     def _recalled(self, recall: Recall) -> Iterator[SavedState]:
@@ -88,6 +90,11 @@ class Replayed:
             saved = recall(*self._recalls.popleft())
             if saved is not None:
                 yield saved
+
+    def take_members(self, round: int) -> None:
+        """``round`` is completed: let count, from the next on, what it had heard by then."""
+        if round in self.flight.members:
+            self._taking_part.take(self.flight.members[round])
 
     def may_use(self, t: Moment) -> bool:
         """Whether a value that a neighbour sends for exchange ``t`` may still be used."""
