@@ -32,11 +32,17 @@ MARGIN = 2
 """Rounds beyond a change's way through the network: the one at hand, and one that is begun."""
 
 
+FAR = 2**32
+"""A round that none ever comes to: what is in effect then is all that is known."""
+
 MOST_CHANGES = 1024
 """Of one network, at most: all of them fit into one message."""
 
-MOST_LINKS = 1024
+MOST_LINKS = 256
 """Of one peer that joins."""
+
+NEWCOMERS = 1024
+"""Ids beyond those that an experiment lists, at most."""
 
 MOST_IDS = 1_000_000
 """An id is below that."""
@@ -116,6 +122,11 @@ class Membership:
         """The change by which ``peer`` takes no part in that round, if there is one."""
         last = self.last(peer, round)
         return None if last is None or last.kind == "join" else last
+
+    def joining(self, peer: int) -> Change | None:
+        """The change by which ``peer`` takes part, or will; None where there is none."""
+        last = self.last(peer, FAR)
+        return last if last is not None and last.kind == "join" else None
 
     def graph(self, base: nx.Graph[int], round: int) -> nx.Graph[int]:
         """``base``, the experiment's graph, as it is in a round: itself, where nothing changed."""
@@ -206,8 +217,10 @@ def _change(words: object, ids: int) -> Change:
     known = [each for each in KINDS if each == kind]
     if not known:
         raise ValueError(f"what happens is one of {', '.join(KINDS)}")
-    if (by == peer) != (kind != "forget"):
-        raise ValueError("a peer joins and leaves by its own word, and is forgotten by another's")
+    if (kind == "leave" and by != peer) or (kind == "forget" and by == peer):
+        raise ValueError("a peer leaves by its own word, and is forgotten by another's")
+    if links and by not in (peer, *links):
+        raise ValueError("who joins is let in by one that it has a link to")
     if (kind != "join" and links) or peer in links:
         raise ValueError("links are those of a peer that joins, to others")
     return Change(round, peer, known[0], by, tuple(sorted(set(links))))

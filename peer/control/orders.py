@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import networkx as nx
 
+from peer.control.reload import Reloading
+from peer.experiment.addresses import is_loopback
+from peer.net.keys import check_public
+from peer.net.members.newcomers import Contact, address_of, write_admitted
 from peer.runtime.process import PeerProcess
 from topology.errors import UserError
 from topology.graph import SHOWN
-from topology.membership import Change, Kind
+from topology.membership import FAR, Change, Kind
 
 
 class Orders:
@@ -19,10 +24,12 @@ class Orders:
 
     Args:
         process: the peer's.
+        reloading: of its keys.
     """
 
-    def __init__(self, process: PeerProcess) -> None:
+    def __init__(self, process: PeerProcess, reloading: Reloading) -> None:
         self.process = process
+        self.reloading = reloading
         self.me = process.state.peer
 
     def obey(self, order: Mapping[str, Any]) -> str:
@@ -32,10 +39,19 @@ class Orders:
             UserError: it cannot be done.
         """
         match order:
+            case {"order": "reload"}:
+                return f"peer {self.me}: {self.reloading.reload()}"
             case {"order": "leave"}:
                 return self._leave()
             case {"order": "forget", "peer": int(peer)}:
                 return self._forget(peer)
+            case {
+                "order": "admit",
+                "peer": int(peer),
+                "address": str() | None as address,
+                "key": (str() | None as key),
+            }:
+                return self._admit(peer, address, key)
         raise UserError(f"peer {self.me} knows no order {dict(order)}")
 
     def _leave(self) -> str:
@@ -59,6 +75,33 @@ class Orders:
             f"peer {peer} is forgotten from round {change.round + 1} on{also}{self._parts(change)}"
         )
 
+    def _admit(self, peer: int, address: str | None, key: str | None) -> str:
+        experiment = self.process.experiment
+        if peer == self.me:
+            raise UserError(f"peer {peer} is the one that is told; name the one that is to come")
+        key = key or experiment.keys.get(peer)
+        if experiment.keys and key is None:
+            raise UserError(
+                f"--key: links have keys here, and the file has none of peer {peer}; run 'peer "
+                f"keys --id {peer}' on its machine, and say --key with what it prints"
+            )
+        if not experiment.keys and key is not None:
+            raise UserError("--key: links have no keys here; leave it out")
+        where = address_of(experiment, peer, address)
+        if key is not None:
+            check_public(key, "--key")
+        elif not (experiment.insecure or is_loopback(where)):
+            raise UserError(
+                f"--address {where}: is beyond loopback, where links are encrypted; give the file "
+                "keys (or insecure: true)"
+            )
+        process, contact = self.process, Contact(where, key)
+        write_admitted(process.folder, process.admitted | {peer: contact})
+        process.admitted[peer] = contact
+        link = process.make_links([peer], now=time.monotonic())[peer]
+        process.io.admit(link, where, key.encode() if key else None)
+        return f"peer {self.me} lets peer {peer} in, at {where}"
+
     def _refuse_server(self, peer: int) -> None:
         program = self.process.program
         if peer == program.server:
@@ -73,7 +116,7 @@ class Orders:
         Raises:
             UserError: it has, or will.
         """
-        known = self.process.io.members.departure(peer, 2**32)
+        known = self.process.io.members.departure(peer, FAR)
         if known is not None:
             what = "leaves" if known.kind == "leave" else "is forgotten"
             raise UserError(f"peer {peer} {what} from round {known.round + 1} on already")

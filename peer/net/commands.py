@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peer.effects import Moment
+from peer.net.link import Link
 from peer.net.transfer.chunks import Payload
 from topology.membership import Change, Kind
 
@@ -61,6 +62,41 @@ class Release:
     """What is in doubt with that neighbour will never be known, and blocks the link no more."""
 
     neighbour: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """We ask to take part, by these links; by those of the file, if there are none."""
+
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Admit:
+    """There is another neighbour: its end of the link, its address and its public key, if any.
+
+    Where there is a link already, the neighbour has another address or key.
+    """
+
+    link: Link
+    address: str
+    key: bytes | None
+
+
+@dataclass(frozen=True)
+class Expect:
+    """That neighbour is going to have that public key."""
+
+    neighbour: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class TakeKeys:
+    """We have that pair of keys from now on."""
+
+    public: bytes
+    secret: bytes
 
 
 @dataclass(frozen=True)

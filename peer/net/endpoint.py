@@ -21,17 +21,28 @@ import networkx as nx
 
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Propose
+from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.link import Link, Twice
-from peer.net.members.roster import Known, Roster, in_words
+from peer.net.members.roster import Roster
 from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.waits import Waits
-from peer.net.wire import Envelope, Heard, Hello, Members, Offer, Probe, Reject, WireError, decode
+from peer.net.wire import (
+    Envelope,
+    Heard,
+    Hello,
+    Join,
+    Members,
+    Offer,
+    Probe,
+    Reject,
+    WireError,
+    decode,
+)
 from topology.errors import UserError
 from topology.membership import Membership
 
@@ -92,7 +103,7 @@ class Endpoint:
         self._waits = Waits(self.links, patience)
         me = next((link.me.peer for link in links.values()), 0)
         graph = nx.Graph([(me, k) for k in links]) if graph is None else graph
-        self.roster = Roster(me, graph, self.links, self._learned, members)
+        self.roster = Roster(me, graph, self.links, self.events.append, members)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -104,6 +115,12 @@ class Endpoint:
         self._waits.begin(begin.parts, now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(begin.parts.items()):
+            if neighbour not in self.links:  # it joined by this link, and is not let in here
+                del self._open[neighbour]
+                self._outcome.missing.add(neighbour)
+                if part.payload is not None:
+                    self.events.append(Released(neighbour, part.t, False))
+                continue
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
             link.begin(part.t, part.net, part.payload, now, part.wants, known, part.epoch)
@@ -130,6 +147,16 @@ class Endpoint:
         """Say that a peer joins, leaves or is gone, in a round that lies ahead."""
         of = propose.kind, propose.peer, propose.round
         propose.told(self.roster.propose(*of, now, propose.links))
+
+    def admit(self, admit: Admit, now: float) -> None:
+        """There is another neighbour, or it has another address or key."""
+        neighbour = admit.link.neighbour
+        self.addresses[neighbour] = admit.address
+        if neighbour not in self.links:
+            links = dict(sorted([*self.links.items(), (neighbour, admit.link)]))
+            self.links.clear()  # which all parts share
+            self.links.update(links)
+            self._waits.meet(neighbour, now)
 
     @property
     def furthest(self) -> int:
@@ -190,10 +217,8 @@ class Endpoint:
         match envelope.message:
             case Offer(t):
                 self._waits.offered(link.neighbour, t)
-            case Heard(mark):
-                self.roster.heard(link.neighbour, mark)
-            case Members() as members:
-                fault = self.roster.told(link.neighbour, members, body, now)
+            case Heard() | Join() | Members() as said:
+                fault = self.roster.receive(link.neighbour, said, body, now)
                 if fault:
                     self._note(f"peer {link.neighbour} tells of who takes part, and {fault}")
 
@@ -338,12 +363,6 @@ class Endpoint:
                 f"{', '.join(mismatch.parts)} differ; {remedy(mismatch.parts)}"
             )
             self._failure = (now + GRACE, problem)  # the neighbour is told, too, before we are gone
-
-    def _learned(self, known: Known) -> None:
-        """There is news of who takes part."""
-        self.events.append(known)
-        for change in known.news:
-            self._note(in_words(change))
 
     def _note(self, line: str) -> None:
         self.events.append(Note(line))

@@ -163,6 +163,13 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Let me take part, with links to these; to those that the file gives me, if to none."""
+
+    links: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """I know all that the MEMBERS of that mark told."""
 
@@ -185,11 +192,12 @@ Message = (
     | Vote
     | Members
     | Heard
+    | Join
 )
 
 TYPES: tuple[type[Message], ...] = (
     Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin, Vote,
-    Members, Heard,
+    Members, Heard, Join,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort", "commit")
 """more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I
@@ -254,6 +262,12 @@ def _moment(value: Any) -> Moment:
     return Moment(_integer(-1, _U32)(value[0]), _integer(-1, _U32)(value[1]))
 
 
+def _ids(value: Any) -> list[int]:
+    if type(value) is not list or len(value) > 256:
+        raise WireError("not a short list of ids")
+    return [_integer(0, _U32)(each) for each in value]
+
+
 def _verdict(value: Any) -> str:
     if value not in VERDICTS or type(value) is not str:
         raise WireError("not a verdict")
@@ -283,6 +297,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "heard": _word(64),
     "mark": _word(64),
     "parts": _words,
+    "links": _ids,
     "fingerprint": _table,
     "signature": _table,
     "data": _description,

@@ -34,12 +34,17 @@ from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
 from peer.state.flight.recorder import FlightRecorder
+from topology.errors import UserError
 
 HURRY = 5.0
 """Seconds that a peer that is to stop still waits for neighbours, so as to finish its round."""
 
 PATIENCE = 1.0
 """Seconds in which a peer that was stopped, or crashed, sends what it owes."""
+
+
+Wished = tuple[int, ...] | None
+"""The links of a peer that joins; none at all: those that the file gives it. None: it does not."""
 
 
 class Stopped(Exception):
@@ -90,11 +95,11 @@ class ZmqDriver:
         self._held = HeldTransfers(peer.state)
         self.taking_part = TakingPart(peer)
 
-    def run(self, program: Program, threads: int, patience: float) -> bool:
-        """Carry out the program; returns False where it was stopped before its end.
+    def run(self, program: Program, threads: int, patience: float, join: Wished = None) -> bool:
+        """Carry out the program, ``join`` first if asked to; returns False where it was stopped.
 
         Raises:
-            UserError: a neighbour runs another experiment.
+            UserError: a neighbour runs another experiment, or all are about to finish.
             Stopped: asked to stop while waiting for a neighbour in the very first round.
         """
         prepare_compute_thread(threads)
@@ -103,6 +108,8 @@ class ZmqDriver:
         try:
             if self.agree is not None:
                 self.agree(self._agreed())
+            if join is not None:
+                self._join(join, program.rounds)
             is_complete = self._carry_out(program)
             reason = "finished" if is_complete else "stopped"
             return is_complete
@@ -157,6 +164,23 @@ class ZmqDriver:
             )
         return target
 
+    def _join(self, links: tuple[int, ...], rounds: int) -> None:
+        """Ask to take part, and begin in the round that is named, with the others' nets."""
+        self.io.wish(links)
+        while (joining := self.io.members.joining(self.peer.id)) is None:
+            with contextlib.suppress(queue.Empty):
+                told = self.io.results.get(timeout=0.1)
+                if isinstance(told, Exception):
+                    raise told
+            if self.stop.is_set():
+                raise Stopped
+        if joining.round >= rounds:
+            raise UserError(f"--join: the others are about to finish their {rounds} rounds")
+        self._take_members()
+        if joining.round > self.peer.round:
+            self.flight.skipped(joining.round)
+            self.peer.go_on_in(joining.round)
+
     def _take_members(self) -> None:
         """From the round to come on, all counts that is known of who takes part."""
         if self.taking_part.take(self.io.members):
@@ -166,10 +190,8 @@ class ZmqDriver:
                 self._drop(k)
                 self.io.release(k)
 
-    def _part(
-        self, t: Moment, net: str, payload: Payload | None = None, wants: bool = True
-    ) -> Part:
-        return Part(t, net, payload, wants, self.taking_part.members.epoch(t.round))
+    def _part(self, t: Moment, net: str, value: Payload | None = None, wants: bool = True) -> Part:
+        return Part(t, net, value, wants, self.taking_part.members.epoch(t.round))
 
     # --- what was in doubt ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import algorithms
 from peer.effects import Moment
 from peer.experiment import from_mapping
+from peer.net.members.newcomers import as_listed
 from peer.net.members.taking_part import TakingPart
 from peer.peer import Peer
 from peer.runtime.loading import load_peer
@@ -74,7 +75,7 @@ class Replayed:
         """
         experiment = from_mapping(self.flight.experiment, overrides)
         program = algorithms.find(experiment)
-        state, _ = load_peer(experiment, self.peer, program)
+        state, _ = load_peer(as_listed(experiment, self.peer), self.peer, program)
         if saved is not None:
             state.load(saved)
         if self.flight.classes:
@@ -82,6 +83,11 @@ class Replayed:
         state.recall = lambda: self._recalled(recall)
         facade = Peer(state, experiment.schedule, experiment.weights)
         self._taking_part = TakingPart(facade)
+        joins_in = self.flight.skips.get(self.flight.begins)
+        if joins_in is not None:  # before any round: the others had begun
+            self.take_members(self.flight.begins + 1)
+            facade.go_on_in(joins_in)
+            self.round = joins_in
         self.simulated = SimulatedPeer(facade, program.start(facade))
 
     def _recalled(self, recall: Recall) -> Iterator[SavedState]:

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sim.replay.run import replay_run
 from tests.real.conftest import SMALL, free_addresses
-from tests.support.processes import ForkedPeer, Processes
+from tests.support.processes import ForkedPeer, Processes, until
 
 LONG = SMALL | {"batch": 8, "deadline": 10.0, "algorithm": {"name": "diffusion", "rounds": 600}}
 
@@ -82,3 +83,44 @@ def test_one_leaves_others_are_forgotten_and_nobody_waits(processes: Processes) 
         gone = [(round, away) for round, away in missing.items() if away]
         assert all(away == [1] and round < first for round, away in gone)
     assert "is forgotten from round" in peers[2].communicate()[0]
+
+
+def test_a_sixth_joins_trains_and_leaves(processes: Processes) -> None:
+    """It has the same file, an id beyond, and the word of each of its two neighbours' operators."""
+    run = processes.folder / "run"
+    *listed, address = free_addresses(6)
+    file = processes.write(LONG | {"addresses": listed})
+    peers = {k: processes.peer(file, k) for k in range(5)}
+    wait_for_round(run, 0, 20, peers[0])
+    folder = ("--run-dir", str(run))
+    assert "--address: the file lists an address for each" in refused(
+        processes, "admit", "5", "--id", "0", *folder
+    )
+    for k in ("0", "3"):
+        said = told(processes, "admit", "5", "--id", k, "--address", address, *folder)
+        assert said == f"peer {k} lets peer 5 in, at {address}\n"
+    peers[5] = processes.peer(file, 5, "--join", "--links", "0,3", "--address", address)
+    until(peers[5], "peer 5 joins in round")
+    wait_for_round(run, 5, 1, peers[5])
+    joined = records(run, 5)[0]
+    first = joined["round"] - 1  # from 0
+    assert joined["rejoined"]["after"] == 0
+    assert joined["rejoined"]["jump of generator"] > 0
+    assert joined["missing"] == []  # it had the values of both
+    wait_for_round(run, 5, first + 30, peers[5])
+
+    told(processes, "leave", "--id", "5", *folder)
+    for process in peers.values():
+        assert process.wait(timeout=120) == 0, process.communicate()[0]
+    last = records(run, 5)[-1]["round"]
+    assert first + 30 <= last < 600
+    assert all(each["missing"] == [] for each in records(run, 5)[1:])
+    for k in range(5):
+        missing = {each["round"] - 1: each["missing"] for each in records(run, k)}
+        assert {round for round, away in missing.items() if away} <= {first}  # then it only listens
+        assert all(away in ([], [5]) for away in missing.values())
+
+    replayed = replay_run(run)
+    assert not replayed.differences
+    assert replayed.ends_compared == 5
+    assert replayed.compared == 5 * 600 + last - first

@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgpack
 import networkx as nx
 
 from peer.net.link import Link
 from peer.net.session import Phase
-from peer.net.wire import CHUNK_SMALLEST, Heard, Members
+from peer.net.wire import CHUNK_SMALLEST, Heard, Join, Members
 from topology.errors import Isolation
-from topology.membership import Change, Kind, Membership, rounds_ahead
-
-NEWCOMERS = 1024
-"""Ids beyond those that the experiment lists, at most."""
+from topology.membership import NEWCOMERS, Change, Kind, Membership, rounds_ahead
 
 RETRY = 2.0
 """Seconds after which a neighbour is told again that has not said that it knows."""
@@ -66,6 +63,8 @@ class Roster:
         self._tell = tell
         self._marks: dict[int, str] = {}  # of what each neighbour knows, as far as we know
         self._told_at: dict[int, float] = {}
+        self._wish: tuple[int, ...] | None = None  # links that we want to take part with
+        self._asked_at = float("-inf")
 
     # --- what is known ----------------------------------------------------------------------------
 
@@ -74,10 +73,11 @@ class Roster:
     ) -> Change:
         """We say that ``peer`` joins, leaves or is to be forgotten, after ``round`` rounds here."""
         round = max([round, *(link.session.at.round for link in self.links.values())])
+        change = Change(round, peer, kind, self.me, tuple(sorted(set(links))))
+        of = self.members.joined(Membership.of([change])) if kind == "join" else self.members
         without = peer if kind == "forget" else None
-        graph = self.members.graph(self.base, round)
-        first = round + rounds_ahead(graph, self.me, without)
-        change = Change(first, peer, kind, self.me, tuple(sorted(set(links))))
+        ahead = rounds_ahead(of.graph(self.base, round), self.me, without)
+        change = replace(change, round=round + ahead)
         self._learn(Membership.of([change]), now)
         return change
 
@@ -89,6 +89,7 @@ class Roster:
         news = tuple(sorted(set(joined.changes) - set(self.members.changes)))
         self.members = joined
         self._tell(Known(joined, news))
+        self._fulfil()
         self._told_at.clear()
         self.look(now)
 
@@ -103,10 +104,46 @@ class Roster:
             return True
         return self.members.graph(self.base, round).has_edge(self.me, neighbour)
 
+    # --- who joins --------------------------------------------------------------------------------
+
+    def wish(self, links: tuple[int, ...], now: float) -> None:
+        """Ask to take part, by these links, until we are told from which round on."""
+        self._wish = links
+        self._fulfil()
+        self._ask(now)
+
+    def _fulfil(self) -> None:
+        """Once we have been let in: the others are to know at once in which round we come."""
+        joining = self.members.joining(self.me)
+        if self._wish is not None and joining is not None:
+            self._wish = None
+            for link in self.links.values():
+                link.session.rejoin(joining.round)
+
+    def _ask(self, now: float) -> None:
+        """Ask one neighbour that is there; two that were asked would name two rounds."""
+        if self._wish is not None and now - self._asked_at >= RETRY:
+            up = [link for link in self.links.values() if link.phase is Phase.UP]
+            if up:
+                self._asked_at = now
+                up[0].say(Join(list(self._wish)))
+
+    def asked(self, neighbour: int, links: list[int], now: float) -> None:
+        """The neighbour asks to take part; it is told by MEMBERS."""
+        at = max(link.session.at.round for link in self.links.values())
+        joining = self.members.joining(neighbour)
+        if joining is not None and joining.round > at:
+            return  # it is told already
+        others = tuple(k for k in links if k != neighbour)
+        if others and self.me not in others:
+            return  # whoever joins has a link to whom it asks
+        self.propose("join", neighbour, 0, now, others)
+
     # --- what is told -----------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
         """Tell those neighbours that do not know all, if it is time to."""
+        self._ask(now)
         mark = self.members.mark
         for neighbour, link in self.links.items():
             knows = self._marks.get(neighbour, "") == mark
@@ -125,9 +162,18 @@ class Roster:
         self._told_at.pop(neighbour, None)
         self.look(now)
 
-    def heard(self, neighbour: int, mark: str) -> None:
-        """The neighbour knows all that was told under that mark."""
-        self._marks[neighbour] = mark
+    def receive(
+        self, neighbour: int, said: Heard | Join | Members, body: memoryview | None, now: float
+    ) -> str:
+        """The neighbour says something of who takes part; returns what is wrong with it."""
+        match said:
+            case Heard(mark):
+                self._marks[neighbour] = mark
+            case Join(links):
+                self.asked(neighbour, links, now)
+            case Members():
+                return self.told(neighbour, said, body, now)
+        return ""
 
     def told(self, neighbour: int, message: Members, body: memoryview | None, now: float) -> str:
         """The neighbour tells what it knows; returns what is wrong with that, if anything is."""
