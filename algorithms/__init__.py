@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from algorithms.registry import ALGORITHMS, coroutine_of
+from algorithms.registry import ALGORITHMS, CLOSED, coroutine_of
 from peer.experiment import Experiment
 from peer.experiment.validation import validated
 from peer.gan.net_name import PAIR
@@ -54,6 +54,7 @@ def find(experiment: Experiment, *, check: bool = True) -> Program:
         _check_optimizer(name, config, experiment)
     rounds = int(getattr(config, "rounds", 0))
     program = Program(name, start, rounds, server, settings=config)
+    program = replace(program, is_closed=name in CLOSED)
     given = {key: getattr(config, key) for key in ("nets", "products") if hasattr(config, key)}
     program = replace(program, **given)
     if experiment.conditional is not None:

@@ -37,6 +37,10 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
 }
 
 
+CLOSED = frozenset({"fedavg", "ditto", "fegan", "gossip", "mdgan", "distributed_gan", "oasis"})
+"""Those that name peers by their ids, and so have no part for one that the file does not list."""
+
+
 def coroutine_of(experiment: Experiment) -> Callable[..., Any]:
     """The coroutine that ``algorithm.name`` names: one of ours, or the user's ``module:coroutine``.
 

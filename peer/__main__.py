@@ -35,9 +35,14 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
+from peer.control.command import Keys, admit, forget, keys, leave, reload
+from peer.control.door import Door
+from peer.control.orders import Orders
+from peer.control.parent import listen_to_parent
+from peer.control.reload import Reloading
 from peer.live.command import Live, steered
 from peer.loggers import check_loggers
-from peer.net.keys import keys_folder, make_keys
+from peer.net.keys import keys_folder
 from peer.runtime.launcher import up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
 from peer.runtime.preflight import check_data, check_everything
@@ -65,7 +70,6 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Option("--topology", help="The experiment file, the same everywhere.")]
-Keys = Annotated[Path | None, typer.Option("--keys", help="The folder of secret keys.")]
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on from the last checkpoint, which must be there."),
@@ -99,6 +103,16 @@ def one(
     resume_anyway: Anyway = False,
     resume_at: ResumeAt = None,
     fresh: Fresh = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Take part in a run that the others have begun.")
+    ] = False,
+    links: Annotated[
+        str | None,
+        typer.Option("--links", help="With --join: with whom it exchanges, such as 0,3."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="With --join: where it is, if not in the file.")
+    ] = None,
     status: Annotated[bool, typer.Option("--status", hidden=True)] = False,
 ) -> None:
     """Run one peer: on each Pi, in a container, in a terminal."""
@@ -112,19 +126,34 @@ def one(
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
-    options = Options(keys, resume or resume_at is not None, resume_at, resume_anyway)
+    options = Options(
+        keys,
+        resume or resume_at is not None,
+        resume_at,
+        resume_anyway,
+        join=join,
+        links=_ids(links),
+        address=address,
+    )
     process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
     make_run_dir(folder)  # now that nothing can be refused any more
-    command = _command(context, peer, file, changes, folder, device, keys)
-    STOP.begun(output.say, lambda: _how_to_go_on(process.saver.newest, command))
+    joining = ["--join"] * join + ["--links", links or ""] * bool(links)
+    joining += ["--address", address or ""] * bool(address)
+    command = _command(peer, file, changes, folder, device, keys, joining)
+    reloading = Reloading(
+        process, keys_folder(keys), lambda: load_experiment(file, changes, device)
+    )
+    again = lambda: _how_to_go_on(process.saver.newest, command)  # noqa: E731
+    STOP.begun(output.say, again, reloading.at_signal)
     if status:
-        process.listen_to_parent()
+        listen_to_parent(process)
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")
     following = (process.status, program.rounds, process.finished, output, status)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
+    door = Door(process.folder, Orders(process, reloading).obey, output.say)
     try:
         ending = process.run()
     except Isolation as alone:
@@ -143,6 +172,7 @@ def one(
         output.say(f"crashed in round {at + 1}{why}; {_how_to_go_on(saved, command)}")
         sys.exit(1)
     finally:
+        door.close()
         process.finished.set()
         telling.join(timeout=5)
         output.end()
@@ -170,17 +200,25 @@ def _folder_for(run_dir: Path | None, name: str, resume: bool, fresh: bool) -> P
     return choose_run_dir(run_dir, name, shared=True)
 
 
+def _ids(links: str | None) -> tuple[int, ...]:
+    """The ids that ``--links`` names."""
+    try:
+        return tuple(sorted({int(each) for each in links.split(",")})) if links else ()
+    except ValueError:
+        raise UserError(f"--links {links}: must be ids, such as 0,3") from None
+
+
 def _command(
-    context: typer.Context,
     peer: int,
     file: Path,
     changes: list[str] | None,
     folder: Path,
     device: str | None,
     keys: Path | None,
+    joining: list[str],
 ) -> str:
     """The command that goes on with this peer's run."""
-    words = ["peer", "--id", str(peer), "--topology", str(file)]
+    words = ["peer", "--id", str(peer), "--topology", str(file), *joining]
     for change in changes or []:
         words += ["--set", change]
     for option, value in (("--device", device), ("--keys", keys)):
@@ -197,7 +235,8 @@ def _last_line(ending: Ending, process: PeerProcess, command: str) -> str:
                 f"finished after round {ending.round}, but what it made could not be written "
                 f"({ending.problem}); {how}"
             )
-        return f"finished after round {ending.round}; its generator is in {process.folder}"
+        done = "left" if ending.has_left else "finished"
+        return f"{done} after round {ending.round}; its generator is in {process.folder}"
     if ending.saved == ending.round:
         return f"stopped after round {ending.round}; go on with: {command}"
     if ending.round == 0:
@@ -286,19 +325,6 @@ def up_command(
         sys.exit(2 if 2 in codes.values() else STOPPED if STOPPED in codes.values() else 1)
 
 
-@app.command("keys")
-def keys_command(
-    peer: Annotated[int, typer.Option("--id", min=0, help="Which peer's pair.")],
-    keys: Keys = None,
-) -> None:
-    """Make this peer's key pair where it will live, and print the public line for the file."""
-    folder = keys_folder(keys)
-    public = make_keys(peer, folder)
-    print(f"the secret key is {folder / f'peer-{peer}.secret'}; it stays there", file=sys.stderr)
-    print("put this line under 'keys:' in the experiment file, at every peer:", file=sys.stderr)
-    print(f'  {peer}: "{public}"')
-
-
 @app.command("check")
 def check_command(
     file: File,
@@ -350,6 +376,8 @@ def profile_command(
 
 app.command("new")(new)
 app.command("chaos")(chaos)
+for command in (keys, admit, leave, forget, reload):
+    app.command()(command)
 
 
 def main() -> None:

@@ -174,7 +174,7 @@ class Peer:
 
     async def rounds(self, count: int) -> AsyncIterator[int]:
         """Rounds from the state's own to ``count``; each is reported when its body is done."""
-        while self.state.round < count:
+        while self.state.round < count and self.schedule.takes_part(self.id, self.state.round):
             yield self.state.round
             if self.after_round is not None:
                 await self.after_round(self)
@@ -185,9 +185,9 @@ class Peer:
             self._exchanges.clear()
             later = await Report(self.state.round, self._record.tell(self.state))
             if later is not None:
-                self._go_on_in(later)
+                self.go_on_in(later)
 
-    def _go_on_in(self, round: int) -> None:
+    def go_on_in(self, round: int) -> None:
         """Leave out the rounds until that one: the others went on without this peer."""
         self.note(rejoined={"after": self.state.round})
         self.state.round = round

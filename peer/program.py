@@ -29,6 +29,7 @@ class Program:
         products: from the number of peers to the ids of those whose generators the system is judged
             by; all of them if None.
         settings: the experiment's ``algorithm:``, validated.
+        is_closed: it gives each peer that the file lists a part by its id, and has none for others.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Program:
     nets: Callable[[int], Sequence[str]] = _a_pair
     products: Callable[[int], Sequence[int]] | None = None
     settings: Any = None
+    is_closed: bool = False
 
     def makes_product(self, peer: int, peers: int) -> bool:
         """Whether the system is judged by that peer's generator."""

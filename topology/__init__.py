@@ -4,6 +4,7 @@ from topology.errors import UserError
 from topology.families import FAMILIES
 from topology.graph import build_graph
 from topology.matrix import anchored_weights, weights_facts
+from topology.membership import Change, Membership
 from topology.names import plain, suggestion
 from topology.schedule import Schedule, build_schedule, check_weights, contraction
 from topology.spectral import (
@@ -26,6 +27,8 @@ from topology.weights import (
 __all__ = [
     "FAMILIES",
     "RULES",
+    "Change",
+    "Membership",
     "RuleSpec",
     "Schedule",
     "UserError",

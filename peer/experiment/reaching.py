@@ -67,8 +67,8 @@ class Reaching(Settings):
             return self.addresses.format(id=peer, port=self.port + peer)
         return self.addresses[peer]
 
-    def listening_address(self, peer: int) -> str:
-        """Where ``peer`` listens: ``listen``, or its own address."""
+    def listening_address(self, peer: int, address: str | None = None) -> str:
+        """Where ``peer`` listens: ``listen``, or its own ``address``; that of the file, if None."""
         if self.listen is None:
-            return self.address(peer)
+            return self.address(peer) if address is None else address
         return self.listen.format(id=peer, port=self.port + peer)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peer.effects import Moment
+from peer.net.link import Link
 from peer.net.transfer.chunks import Payload
+from topology.membership import Change, Kind
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Part:
     net: str
     payload: Payload | None
     wants: bool = True
+    epoch: int = 0  # of who takes part in that round, as we know it
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,60 @@ class GoOn:
     """We were left behind, and go on in ``round`` with the others."""
 
     round: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is in doubt with that neighbour will never be known, and blocks the link no more."""
+
+    neighbour: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """We ask to take part, by these links; by those of the file, if there are none."""
+
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Admit:
+    """There is another neighbour: its end of the link, its address and its public key, if any.
+
+    Where there is a link already, the neighbour has another address or key.
+    """
+
+    link: Link
+    address: str
+    key: bytes | None
+
+
+@dataclass(frozen=True)
+class Expect:
+    """That neighbour is going to have that public key."""
+
+    neighbour: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class TakeKeys:
+    """We have that pair of keys from now on."""
+
+    public: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True)
+class Propose:
+    """From a round on of which all can hear before, a peer takes part, or takes part no more.
+
+    ``round`` is what we have completed, and ``links`` are those of who joins; ``told`` is called
+    with the change, once it is made.
+    """
+
+    kind: Kind
+    peer: int
+    round: int
+    told: Callable[[Change], None]
+    links: tuple[int, ...] = ()

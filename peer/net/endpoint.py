@@ -17,19 +17,34 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import networkx as nx
+
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.link import Link, Twice
-from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
+from peer.net.members.roster import Roster
+from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.waits import Waits
-from peer.net.wire import Hello, Offer, Probe, Reject, WireError, decode
+from peer.net.wire import (
+    Envelope,
+    Heard,
+    Hello,
+    Join,
+    Members,
+    Offer,
+    Probe,
+    Reject,
+    WireError,
+    decode,
+)
 from topology.errors import UserError
+from topology.membership import Membership
 
 GRACE = 1.0
 """Seconds in which what was said last may leave: a refusal, a farewell."""
@@ -54,6 +69,8 @@ class Endpoint:
         now: the time.
         isolation: seconds without any neighbour after which we are isolated; None: never.
         patience: with slow neighbours; None: who is in touch is waited for.
+        graph: all links that the experiment lists; ours alone, if None.
+        members: what is known of who takes part.
 
     Attributes:
         events: what happened, in order; whoever drives this object takes them off.
@@ -67,6 +84,8 @@ class Endpoint:
         now: float = 0.0,
         isolation: float | None = None,
         patience: Patience | None = None,
+        graph: nx.Graph[int] | None = None,
+        members: Membership | None = None,
     ) -> None:
         self.links = dict(sorted(links.items()))  # events come in this order
         self.addresses = dict(addresses)
@@ -82,6 +101,9 @@ class Endpoint:
         self._watch = IsolationWatch(self.links, now, isolation)
         self._agreement = next((link.me.data for link in links.values()), None)  # on classes
         self._waits = Waits(self.links, patience)
+        me = next((link.me.peer for link in links.values()), 0)
+        graph = nx.Graph([(me, k) for k in links]) if graph is None else graph
+        self.roster = Roster(me, graph, self.links, self.events.append, members)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -93,9 +115,15 @@ class Endpoint:
         self._waits.begin(begin.parts, now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(begin.parts.items()):
+            if neighbour not in self.links:  # it joined by this link, and is not let in here
+                del self._open[neighbour]
+                self._outcome.missing.add(neighbour)
+                if part.payload is not None:
+                    self.events.append(Released(neighbour, part.t, False))
+                continue
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
-            link.begin(part.t, part.net, part.payload, now, part.wants, known)
+            link.begin(part.t, part.net, part.payload, now, part.wants, known, part.epoch)
         self._hand_over(now)
         self._listen_to_all(now)
         self._give_up(now)
@@ -114,6 +142,21 @@ class Endpoint:
         """Leave out all rounds before that one."""
         for link in self.links.values():
             link.session.rejoin(go_on.round)
+
+    def propose(self, propose: Propose, now: float) -> None:
+        """Say that a peer joins, leaves or is gone, in a round that lies ahead."""
+        of = propose.kind, propose.peer, propose.round
+        propose.told(self.roster.propose(*of, now, propose.links))
+
+    def admit(self, admit: Admit, now: float) -> None:
+        """There is another neighbour, or it has another address or key."""
+        neighbour = admit.link.neighbour
+        self.addresses[neighbour] = admit.address
+        if neighbour not in self.links:
+            links = dict(sorted([*self.links.items(), (neighbour, admit.link)]))
+            self.links.clear()  # which all parts share
+            self.links.update(links)
+            self._waits.meet(neighbour, now)
 
     @property
     def furthest(self) -> int:
@@ -159,12 +202,25 @@ class Endpoint:
             link = self.admission.sender(connection, authenticated, envelope.session)
             if link is not None:
                 link.receive(envelope.session, envelope.seq, envelope.message, now, body)
-                if isinstance(envelope.message, Offer):
-                    self._waits.offered(link.neighbour, envelope.message.t)
+                self._note_what_is_no_links(link, envelope, body, now)
         if link is not None:
             self._listen(link.neighbour, link, now)
             self._give_up(now)
         self._take_leave(now)
+
+    def _note_what_is_no_links(
+        self, link: Link, envelope: Envelope, body: memoryview | None, now: float
+    ) -> None:
+        """Take in what a message means beyond its link."""
+        if envelope.session != link.session.number or link.phase in FINAL:
+            return
+        match envelope.message:
+            case Offer(t):
+                self._waits.offered(link.neighbour, t)
+            case Heard() | Join() | Members() as said:
+                fault = self.roster.receive(link.neighbour, said, body, now)
+                if fault:
+                    self._note(f"peer {link.neighbour} tells of who takes part, and {fault}")
 
     def receive_answer(self, neighbour: int, header: bytes, now: float) -> None:
         """A neighbour answers by the connection on which we greet it: we are not who we say."""
@@ -192,6 +248,7 @@ class Endpoint:
             self.events.append(isolated)
         if self._agreement is not None and not self._watch.is_hopeless:
             self.events.extend(filter(None, [self._agreement.look(now)]))
+        self.roster.look(now)
         self._listen_to_all(now)
         self._give_up(now)
         if self._failure is not None and now >= self._failure[0]:
@@ -281,6 +338,8 @@ class Endpoint:
                     self.events.append(Released(neighbour, t, in_flight))
                 case Changed(phase, reason):
                     self.events.append(InPhase(neighbour, phase))
+                    if phase is Phase.UP:
+                        self.roster.connected(neighbour, now)
                     if phase is not Phase.LEFT or self._farewell is None:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
@@ -310,6 +369,10 @@ class Endpoint:
 
     def _give_up(self, now: float) -> None:
         """Settle the exchange at hand without those that are waited for no more."""
+        for neighbour, part in list(self._open.items()):
+            if not self.roster.is_exchanged(neighbour, part.t.round):
+                self.links[neighbour].give_up("one of us takes no part in this round")
+                self._listen(neighbour, self.links[neighbour], now)
         for neighbour, reason in list(self._waits.given_up(self._open, now)):
             self.links[neighbour].give_up(reason)
             self._listen(neighbour, self.links[neighbour], now)

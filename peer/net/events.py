@@ -9,6 +9,7 @@ from peer.data.agreement import News
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
 from peer.net.exchange import Piece
+from peer.net.members.roster import Known
 from peer.net.session import Phase
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
@@ -77,4 +78,5 @@ Event = (
     | Isolated
     | Note
     | News
+    | Known
 )

@@ -101,6 +101,7 @@ class Exchange:
         ask_at: when to ask for the neighbour's value, if no offer of it has come.
         ask_after: seconds until that question is repeated.
         restarts: how often the neighbour was started anew meanwhile.
+        epoch: of who takes part in this round, as we know it; the neighbour must know the same.
     """
 
     t: Moment = BEFORE_ALL
@@ -111,6 +112,7 @@ class Exchange:
     ask_at: float = 0.0
     ask_after: float = 0.0
     restarts: int = 0
+    epoch: int = 0
 
     def next(
         self,
@@ -121,13 +123,14 @@ class Exchange:
         ask_after: float,
         retry: float,
         is_mutual: bool = False,
+        epoch: int = 0,
     ) -> Exchange:
         """The exchange that follows this settled one: both ways, unless we want nothing back.
 
         Its value is asked for ``ask_after`` seconds from ``now``, then every ``retry``, doubling.
         """
         state = TRANSITIONS[self.state][Cause.BEGIN if wants else Cause.BEGIN_ONE_WAY]
-        return Exchange(t, net, state, is_mutual, now, now + ask_after, retry)
+        return Exchange(t, net, state, is_mutual, now, now + ask_after, retry, epoch=epoch)
 
     def can(self, cause: Cause) -> bool:
         """Whether ``cause`` means something in this state."""

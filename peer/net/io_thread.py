@@ -11,7 +11,7 @@ sockets, endpoint, links            never             always
 ``resolved``
 a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
-``furthest``                        reads             writes
+``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
 ==================================  ================  ==================
 """
@@ -31,16 +31,32 @@ import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import (
+    Admit,
+    Begin,
+    Expect,
+    Finish,
+    GoOn,
+    Hurry,
+    Part,
+    Propose,
+    Release,
+    TakeKeys,
+    Wish,
+)
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.link import Link
+from peer.net.members import roster
+from peer.net.members.roster import Known
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
-from peer.net.session import FINAL, Phase
+from peer.net.session import FINAL, Phase, Reconnect
 from peer.net.sockets import Sockets
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
 from peer.net.wire import WireError
+from topology.membership import Change, Kind
 
 TICK = 0.05
 """Seconds between two looks at the time."""
@@ -57,6 +73,8 @@ _FINAL_WORDS = {
 }
 
 Log = Callable[[str], None]
+
+Command = Admit | Begin | Expect | Finish | GoOn | Hurry | Propose | Release | TakeKeys | Wish
 
 
 @dataclass
@@ -100,9 +118,10 @@ class IoThread(threading.Thread):
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
         self.furthest = -1  # rounds that neighbours who went on without us have completed
+        self.members = endpoint.roster.members  # what is known of who takes part
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -128,6 +147,42 @@ class IoThread(threading.Thread):
     def hurry(self, seconds: float) -> None:
         """We are to stop: let no exchange wait long any more."""
         self._commands.put(Hurry(seconds))
+        self.wake()
+
+    def propose(self, kind: Kind, peer: int, round: int, links: tuple[int, ...] = ()) -> Change:
+        """After ``round`` rounds here: a peer joins, leaves or is gone; returns from when on.
+
+        Raises:
+            queue.Empty: this thread is about to end.
+        """
+        told: queue.SimpleQueue[Change] = queue.SimpleQueue()
+        self._commands.put(Propose(kind, peer, round, told.put, links))
+        self.wake()
+        return told.get(timeout=10)
+
+    def wish(self, links: tuple[int, ...]) -> None:
+        """Ask to take part; ``members`` will tell from which round on."""
+        self._commands.put(Wish(links))
+        self.wake()
+
+    def admit(self, link: Link, address: str, key: bytes | None) -> None:
+        """There is another neighbour, or it has another address or key."""
+        self._commands.put(Admit(link, address, key))
+        self.wake()
+
+    def expect(self, neighbour: int, key: bytes) -> None:
+        """That neighbour is going to have that public key."""
+        self._commands.put(Expect(neighbour, key))
+        self.wake()
+
+    def take_keys(self, public: bytes, secret: bytes) -> None:
+        """We have that pair of keys from now on."""
+        self._commands.put(TakeKeys(public, secret))
+        self.wake()
+
+    def release(self, neighbour: int) -> None:
+        """What is in doubt with that neighbour will never be known."""
+        self._commands.put(Release(neighbour))
         self.wake()
 
     def wake(self) -> None:
@@ -166,6 +221,7 @@ class IoThread(threading.Thread):
                 self.endpoint.skip_time(now - last)
             self.sockets.limit_strangers()
             self._receive(now)
+            self._redial_those_of_new_keys()
             self._obey(now)
             if now - last >= TICK:
                 last = now
@@ -194,6 +250,13 @@ class IoThread(threading.Thread):
                 header = b""  # it is none of our messages
             self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
 
+    def _redial_those_of_new_keys(self) -> None:
+        """Whoever has come by a new key is dialled by it: it holds the old one no more."""
+        while self.sockets.renewed:
+            neighbour = self.sockets.renewed.pop()
+            self.log(f"peer {neighbour} has a new key; its old one opens nothing here any more")
+            self.endpoint.links[neighbour].events.append(Reconnect())
+
     def _obey(self, now: float) -> None:
         """What the compute thread asked for."""
         try:
@@ -215,6 +278,22 @@ class IoThread(threading.Thread):
                     self.endpoint.go_on(command)
                 case Hurry():
                     self.endpoint.hurry(command, now)
+                case Propose():
+                    self.endpoint.propose(command, now)
+                case Wish(links):
+                    self.endpoint.roster.wish(links, now)
+                case Admit(link, address, key):
+                    self.endpoint.admit(command, now)
+                    self.sockets.admit(link.neighbour, address, key)
+                    self.dialler.meet(link.neighbour, now)
+                case Expect(neighbour, key):
+                    self.sockets.keys.expect(neighbour, key)
+                case TakeKeys(public, secret):
+                    self.sockets.take_keys(public, secret)
+                    for link in self.endpoint.links.values():
+                        link.events.append(Reconnect())  # as who we are now
+                case Release(neighbour):
+                    self.endpoint.links[neighbour].forget_doubt()
 
     def _pass_on(self, now: float) -> None:
         """Hand on what the endpoint tells."""
@@ -241,6 +320,10 @@ class IoThread(threading.Thread):
                     self.log(
                         f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"
                     )
+                case Known(members, news):
+                    self.members = members
+                    for change in news:
+                        self.log(roster.in_words(change))
                 case Note(line):
                     self.log(line)
 

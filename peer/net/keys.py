@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
 from peer.experiment.addresses import is_loopback
+from peer.net.members.newcomers import Contact, contacts_of
 from peer.state.disk import REAL, make_folders
 from topology.errors import UserError
+
+NEXT = ".next"
+"""Behind the name of a secret that is to follow the one in use."""
 
 _Z85 = frozenset(Z85CHARS.decode())
 
@@ -47,9 +53,13 @@ def make_keys(peer: int, folder: Path) -> str:
     Raises:
         UserError: the folder cannot be written.
     """
-    path = folder / f"peer-{peer}.secret"
+    return _make(folder, f"peer-{peer}.secret")
+
+
+def _make(folder: Path, name: str) -> str:
+    path = folder / name
     if path.exists():
-        return public_key(read_secret(peer, folder))
+        return public_key(_read(path))
     public, secret = zmq.curve_keypair()
     try:
         make_folders(folder)
@@ -64,22 +74,69 @@ def make_keys(peer: int, folder: Path) -> str:
     return public.decode()
 
 
-def read_secret(peer: int, folder: Path) -> bytes:
-    """Peer ``peer``'s secret key.
+def rotate_keys(peer: int, folder: Path) -> str:
+    """Make the pair that is to follow peer ``peer``'s, beside it; returns its public key (Z85).
+
+    One that was made before, and is not in use yet, is that pair.
+
+    Raises:
+        UserError: there is no pair yet, or the folder cannot be written.
+    """
+    read_secret(peer, folder)
+    return _make(folder, f"peer-{peer}.secret{NEXT}")
+
+
+def secret_of(peer: int, folder: Path, public: str) -> tuple[bytes, bool] | None:
+    """The secret key of ``public``, and whether it is the one that is to follow; None: neither is.
+
+    Raises:
+        UserError: as :func:`read_secret`.
+    """
+    secret = read_secret(peer, folder)
+    if public_key(secret) == public:
+        return secret, False
+    if (folder / f"peer-{peer}.secret{NEXT}").exists():
+        secret = read_secret(peer, folder, NEXT)
+        if public_key(secret) == public:
+            return secret, True
+    return None
+
+
+def take_next(peer: int, folder: Path) -> None:
+    """The pair that was to follow takes the place of the one that was used.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = folder / f"peer-{peer}.secret"
+    try:
+        REAL.rename(path.with_name(path.name + NEXT), path)
+        REAL.sync_folder(folder)
+    except OSError as problem:
+        raise UserError(f"keys: cannot write {path}: {problem.strerror}") from None
+
+
+def read_secret(peer: int, folder: Path, which: str = "") -> bytes:
+    """Peer ``peer``'s secret key: the one in use, or the one that is to follow (:data:`NEXT`).
 
     Raises:
         UserError: it is missing, is none, or others can read or replace it.
     """
-    path = folder / f"peer-{peer}.secret"
+    path = folder / f"peer-{peer}.secret{which}"
+    if not path.exists():
+        raise UserError(
+            f"keys: peer {peer} has no secret key at {path}; make it with "
+            f"'peer keys --id {peer}' and put the line it prints into the experiment file"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    folder = path.parent
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         folder_mode = stat.S_IMODE(folder.stat().st_mode)
         secret = path.read_bytes().strip()
-    except FileNotFoundError:
-        raise UserError(
-            f"keys: peer {peer} has no secret key at {path}; make it with "
-            f"'peer keys --id {peer}' and put the line it prints into the experiment file"
-        ) from None
     except OSError as problem:
         raise UserError(f"keys: cannot read {path}: {problem.strerror}") from None
     if mode & 0o077:
@@ -105,18 +162,40 @@ def public_key(secret: bytes) -> str:
         raise UserError("keys: that is no CURVE secret key; run 'peer keys' again") from None
 
 
-def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | None:
+def check_public(key: str, where: str) -> None:
+    """Refuse what is no public key.
+
+    Raises:
+        UserError: blaming ``where``.
+    """
+    if len(key) != 40 or not set(key) <= _Z85:
+        raise UserError(f"{where}: a public key has 40 characters, as 'peer keys' prints it")
+
+
+def curve_secret(
+    experiment: Experiment,
+    peer: int,
+    folder: Path,
+    links: Mapping[int, Contact] | None = None,
+) -> bytes | None:
     """The secret key that ``peer`` is to use; None for plain text.
 
     Plain text is for loopback only, unless the experiment says ``insecure``.
 
+    Args:
+        experiment: says whether there are keys.
+        peer: whose secret.
+        folder: where secrets are.
+        links: where the peer and its neighbours are, and their public keys; as the file says, if
+            None.
+
     Raises:
         UserError: keys are needed and missing, or do not fit.
     """
-    links = [peer, *experiment.graph_of_peers.neighbors(peer)]
+    links = contacts_of(experiment, peer) if links is None else links
     if not experiment.keys:
-        addresses = [(k, experiment.address(k)) for k in links]
-        addresses.append((peer, experiment.listening_address(peer)))
+        addresses = [(k, contact.address) for k, contact in links.items()]
+        addresses.append((peer, experiment.listening_address(peer, links[peer].address)))
         beyond = [(k, address) for k, address in addresses if not is_loopback(address)]
         if beyond and not experiment.insecure:
             k, address = beyond[0]
@@ -126,15 +205,48 @@ def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | Non
                 "'keys:' (or set insecure: true)"
             )
         return None
-    for k in links:
-        if k not in experiment.keys:
+    for k, contact in links.items():
+        if contact.key is None and (k != peer or peer < experiment.peers):
             raise UserError(f"keys: peer {k} has none; run 'peer keys --id {k}' on its machine")
-        if len(experiment.keys[k]) != 40 or not set(experiment.keys[k]) <= _Z85:
-            raise UserError(f"keys.{k}: a public key has 40 characters, as 'peer keys' prints it")
-    secret = read_secret(peer, folder)
-    if public_key(secret) != experiment.keys[peer]:
+        if contact.key is not None:
+            check_public(contact.key, f"keys.{k}")
+    wanted = links[peer].key
+    found = secret_of(peer, folder, wanted) if wanted else (read_secret(peer, folder), False)
+    if found is None:
         raise UserError(
             f"keys.{peer}: the experiment file names another public key than {folder} holds for "
             f"peer {peer}; run 'peer keys --id {peer}' and copy the line it prints"
         )
+    secret, follows = found
+    if follows:  # it was changed while the peer was not running
+        take_next(peer, folder)
     return secret
+
+
+def is_let_in(
+    address: str, server: bytes, public: bytes, secret: bytes, seconds: float = 5.0
+) -> bool | None:
+    """Knock at a peer's door with a pair of keys: whether it lets its holder in.
+
+    None where nothing was heard in so many seconds, or who is there does not hold the key
+    ``server``. The address has a number, and no name. It takes a context of its own: any thread may
+    call it.
+    """
+    context = zmq.Context()
+    knocking = context.socket(zmq.DEALER)
+    knocking.linger = 0
+    knocking.ipv6 = "[" in address
+    knocking.curve_serverkey = server
+    knocking.curve_secretkey, knocking.curve_publickey = secret, public
+    events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    monitor = knocking.get_monitor_socket(events)
+    try:
+        knocking.connect(address)
+        if not monitor.poll(int(1000 * seconds)):
+            return None
+        return bool(recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    finally:
+        knocking.disable_monitor()
+        monitor.close(0)
+        knocking.close(0)
+        context.term()

@@ -151,11 +151,13 @@ class Link:
         now: float,
         wants: bool = True,
         checksums: Checksums | None = None,
+        epoch: int = 0,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
-        which one payload goes out share its ``checksums``. The exchange before must be settled.
+        which one payload goes out share its ``checksums``; with another ``epoch`` than ours, the
+        neighbour's value is not used. The exchange before must be settled.
         """
         self._receiver.begin(t)
         self.session.at = t
@@ -165,7 +167,7 @@ class Link:
         ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
         is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
         times = now, ask_after, self.timing.retry
-        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual)
+        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual, epoch)
         reason = self._why_not(t)
         if reason:
             if self.commit.doubt is not None:
@@ -176,7 +178,7 @@ class Link:
             return
         if payload is not None:
             codec = self._receiver.buffers.codec_of(net)
-            outgoing = self._sender.add(t, net, codec, payload, checksums)
+            outgoing = self._sender.add(t, net, codec, payload, checksums, epoch)
             if self.phase is Phase.UP:
                 self._sender.offer(outgoing, now)
         if t.round == self.session.listens_in and self._receiver.buffers.can_be_listened_to(net):
@@ -195,6 +197,14 @@ class Link:
         if not self.session.reachable and not self._receiver.buffers.has_whole(t):
             return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
         return self.session.left_behind(t)
+
+    def say(self, message: Message, body: memoryview | None = None) -> None:
+        """Say something that is no part of an exchange."""
+        self._say(message, body)
+
+    def forget_doubt(self) -> None:
+        """What is in doubt will never be known: exchanges may begin again."""
+        self.commit.doubt = None
 
     def warn_of_double(self) -> None:
         """Tell the neighbour that another process says that it is the neighbour."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
 from peer.machine.descriptors import Strangers, require_descriptors
+from peer.net.key_ring import KeyRing
+from peer.net.keys import is_let_in
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
 
@@ -99,9 +102,11 @@ class Sockets:
         self.bytes_in = 0
         self.bytes_out = 0
         self._more = False  # frames of the message that is being received
-        self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
+        self.renewed: set[int] = set()  # neighbours that have come by new keys
+        self.keys = KeyRing({} if security is None else security.allowed)
         self._authenticator = self._guard() if security else None
         self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
+        self.dialled: dict[int, str] = {}  # the number that each neighbour is dialled at
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
         self.strangers = Strangers()
@@ -157,11 +162,12 @@ class Sockets:
         dealer.heartbeat_timeout = 30000
         dealer.ipv6 = "[" in address
         if self.security:
-            dealer.curve_serverkey = self.security.allowed[neighbour]
+            dealer.curve_serverkey = self.keys.used(neighbour)
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
         if self.contacts[neighbour] is Contact.THROUGH:
             self.contacts[neighbour] = Contact.NONE
+        self.dialled[neighbour] = address
         try:
             dealer.connect(address)
         except zmq.ZMQError:
@@ -176,6 +182,26 @@ class Sockets:
                 dealer.disable_monitor()
                 monitor.close(0)
             dealer.close(linger)
+
+    def take_keys(self, public: bytes, secret: bytes) -> None:
+        """From now on this peer has that pair; what is connected stays until it is dialled anew.
+
+        Raises:
+            UserError: the address cannot be bound again.
+        """
+        assert self.security is not None
+        self.security = replace(self.security, public=public, secret=secret)
+        here = self.listening
+        self.router.unbind(here)  # by another thread of ZeroMQ's, so perhaps not at once
+        self.router.curve_secretkey = secret  # of what is bound from now on
+        _bind(self.router, here, patience=2.0)
+
+    def admit(self, neighbour: int, address: str, key: bytes | None) -> None:
+        """From now on there is another neighbour, or it has another address or key."""
+        self.addresses[neighbour] = address
+        self.contacts.setdefault(neighbour, Contact.NONE)
+        if key is not None:
+            self.keys.expect(neighbour, key)
 
     def redial(self, neighbour: int, address: str) -> None:
         """Make the connection to a neighbour anew: a refused or dead one does not mend itself.
@@ -288,7 +314,10 @@ class Sockets:
             key = str(frame.get("User-Id")).encode()
         except zmq.ZMQError:
             return -1
-        return self._peers.get(key, -1)
+        who = self.keys.who(key)
+        if who >= 0 and self.keys.came(who, key):
+            self.renewed.add(who)
+        return who
 
     @property
     def listening(self) -> str:
@@ -315,8 +344,7 @@ class Sockets:
         assert self.security is not None
         guard = zmq.auth.thread.ThreadAuthenticator(self.context)
         guard.start()
-        allowed = set(self.security.allowed.values())
-        guard.configure_curve_callback(ZAP_DOMAIN.decode(), _AllowList(allowed))
+        guard.configure_curve_callback(ZAP_DOMAIN.decode(), self.keys)
         return guard
 
     def prove_that_strangers_are_refused(self) -> None:
@@ -328,23 +356,8 @@ class Sockets:
         if self.security is None:
             return
         public, secret = zmq.curve_keypair()
-        stranger = self._make(zmq.DEALER)
-        stranger.curve_serverkey = self.security.public
-        stranger.curve_secretkey, stranger.curve_publickey = secret, public
-        events = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
-        monitor = stranger.get_monitor_socket(events)
-        try:
-            here = self.listening.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
-            stranger.ipv6 = "[" in here
-            stranger.connect(here)
-            refused = (
-                monitor.poll(5000) != 0
-                and recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            )
-        finally:
-            stranger.disable_monitor()
-            monitor.close(0)
-            stranger.close(0)
+        here = self.listening.replace("0.0.0.0", "127.0.0.1").replace("[::]", "127.0.0.1")
+        refused = is_let_in(here, self.security.public, public, secret) is False
         if not refused:
             raise UserError(
                 "keys: a stranger's key was not refused; this installation of ZeroMQ does not "
@@ -352,18 +365,7 @@ class Sockets:
             )
 
 
-class _AllowList:
-    """Who may come in, in the form that zmq.auth asks."""
-
-    def __init__(self, keys: set[bytes]) -> None:
-        self.keys = keys
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        """Whether the holder of ``key`` is a neighbour."""
-        return key in self.keys
-
-
-def _bind(router: zmq.Socket[bytes], listen: str) -> None:
+def _bind(router: zmq.Socket[bytes], listen: str, patience: float = 0.0) -> None:
     address = to_bind(listen)
     router.ipv6 = "[" in address or "//*:" in address
     try:
@@ -375,6 +377,10 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
             router.ipv6 = False  # everywhere, on a machine without IPv6
             router.bind(address)
     except zmq.ZMQError as problem:
+        if problem.errno == zmq.EADDRINUSE and patience > 0:
+            time.sleep(0.02)
+            _bind(router, listen, patience - 0.02)
+            return
         if problem.errno == zmq.EADDRINUSE:
             raise UserError(
                 f"addresses: {listen} is in use; stop the program that listens there, or choose "

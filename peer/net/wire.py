@@ -21,7 +21,7 @@ import msgpack
 from peer.effects import Moment
 
 MAGIC = "hearsay"
-VERSION = 5
+VERSION = 6
 HEADER_LIMIT = 2048
 """Bytes of a header, at most."""
 
@@ -73,6 +73,7 @@ class Offer:
     nbytes: int
     chunk: int
     codec: str
+    epoch: int = 0  # of who takes part in that round, as I know it: Membership.epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,28 @@ class Vote:
     session: int
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """All that I know of who takes part; the body says it, and ``mark`` is a digest of that."""
+
+    mark: str
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Let me take part, with links to these; to those that the file gives me, if to none."""
+
+    links: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """I know all that the MEMBERS of that mark told."""
+
+    mark: str
+
+
 Message = (
     Hello
     | Welcome
@@ -167,10 +190,14 @@ Message = (
     | Probe
     | Rejoin
     | Vote
+    | Members
+    | Heard
+    | Join
 )
 
 TYPES: tuple[type[Message], ...] = (
     Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin, Vote,
+    Members, Heard, Join,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort", "commit")
 """more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I
@@ -235,6 +262,12 @@ def _moment(value: Any) -> Moment:
     return Moment(_integer(-1, _U32)(value[0]), _integer(-1, _U32)(value[1]))
 
 
+def _ids(value: Any) -> list[int]:
+    if type(value) is not list or len(value) > 256:
+        raise WireError("not a short list of ids")
+    return [_integer(0, _U32)(each) for each in value]
+
+
 def _verdict(value: Any) -> str:
     if value not in VERDICTS or type(value) is not str:
         raise WireError("not a verdict")
@@ -257,11 +290,14 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "received": _integer(0, _U32),
     "number": _integer(0, _U64),
     "crc32": _integer(0, _U32),
+    "epoch": _integer(0, _U32),
     "net": _word(64),
     "codec": _word(16),
     "code": _word(64),
     "heard": _word(64),
+    "mark": _word(64),
     "parts": _words,
+    "links": _ids,
     "fingerprint": _table,
     "signature": _table,
     "data": _description,

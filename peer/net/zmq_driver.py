@@ -21,23 +21,30 @@ from peer.compute.compressed_combine import change_by, compress, decoded_values,
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.compute.held_transfers import HeldTransfers
 from peer.data.agreement import Agreed
-from peer.effects import Combine, Exchange, Letter, Now, Post, Report, Sleep
+from peer.effects import Combine, Exchange, Letter, Moment, Now, Post, Report, Sleep
 from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.commands import Part
 from peer.net.events import Arriving, Outcome
 from peer.net.io_thread import IoThread
+from peer.net.members.taking_part import TakingPart
+from peer.net.transfer.chunks import Payload
 from peer.net.transfer.letters import PREFIX, pack, unpack
 from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
 from peer.state.flight.recorder import FlightRecorder
+from topology.errors import UserError
 
 HURRY = 5.0
 """Seconds that a peer that is to stop still waits for neighbours, so as to finish its round."""
 
 PATIENCE = 1.0
 """Seconds in which a peer that was stopped, or crashed, sends what it owes."""
+
+
+Wished = tuple[int, ...] | None
+"""The links of a peer that joins; none at all: those that the file gives it. None: it does not."""
 
 
 class Stopped(Exception):
@@ -86,12 +93,13 @@ class ZmqDriver:
         self._hurries = False
         self._late = LateComer(catch_up)
         self._held = HeldTransfers(peer.state)
+        self.taking_part = TakingPart(peer)
 
-    def run(self, program: Program, threads: int, patience: float) -> bool:
-        """Carry out the program; returns False where it was stopped before its end.
+    def run(self, program: Program, threads: int, patience: float, join: Wished = None) -> bool:
+        """Carry out the program, ``join`` first if asked to; returns False where it was stopped.
 
         Raises:
-            UserError: a neighbour runs another experiment.
+            UserError: a neighbour runs another experiment, or all are about to finish.
             Stopped: asked to stop while waiting for a neighbour in the very first round.
         """
         prepare_compute_thread(threads)
@@ -100,6 +108,8 @@ class ZmqDriver:
         try:
             if self.agree is not None:
                 self.agree(self._agreed())
+            if join is not None:
+                self._join(join, program.rounds)
             is_complete = self._carry_out(program)
             reason = "finished" if is_complete else "stopped"
             return is_complete
@@ -129,6 +139,7 @@ class ZmqDriver:
                     case Exchange():
                         result = self._exchange(effect)
                     case Report():
+                        self._take_members()
                         self.flight.completed(self.peer.state)
                         if not self.report(effect) and effect.round < program.rounds:
                             return False
@@ -154,6 +165,35 @@ class ZmqDriver:
             )
         return target
 
+    def _join(self, links: tuple[int, ...], rounds: int) -> None:
+        """Ask to take part, and begin in the round that is named, with the others' nets."""
+        self.io.wish(links)
+        while (joining := self.io.members.joining(self.peer.id)) is None:
+            with contextlib.suppress(queue.Empty):
+                told = self.io.results.get(timeout=0.1)
+                if isinstance(told, Exception):
+                    raise told
+            if self.stop.is_set():
+                raise Stopped
+        if joining.round >= rounds:
+            raise UserError(f"--join: the others are about to finish their {rounds} rounds")
+        self._take_members()
+        if joining.round > self.peer.round:
+            self.flight.skipped(joining.round)
+            self.peer.go_on_in(joining.round)
+
+    def _take_members(self) -> None:
+        """From the round to come on, all counts that is known of who takes part."""
+        if self.taking_part.take(self.io.members):
+            self.flight.members_changed(self.taking_part.members)
+        for k in self._held.held() if self.taking_part.members.changes else ():
+            if self.taking_part.is_gone(k, self.io.status.phases):
+                self._drop(k)
+                self.io.release(k)
+
+    def _part(self, t: Moment, net: str, value: Payload | None = None, wants: bool = True) -> Part:
+        return Part(t, net, value, wants, self.taking_part.members.epoch(t.round))
+
     # --- what was in doubt ------------------------------------------------------------------------
 
     def _resolve(self) -> None:
@@ -175,13 +215,18 @@ class ZmqDriver:
         until = self.clock() + HURRY
         while self._held.held() and self.clock() < until and not self.stop.wait(0.1):
             self._resolve()
-        for k, held in self._held.held().items():
-            norm = self._held.drop(k)
-            self.io.log(
-                f"peer {k} never told whether it used what we swapped of {held.net} in round "
-                f"{held.t.round + 1}; if it did, the peers' mean is off by "
-                f"{norm / self.peer.peers:.3g}"
-            )
+        for k in self._held.held():
+            self._drop(k)
+
+    def _drop(self, neighbour: int) -> None:
+        """Give up what is in doubt with a neighbour, and tell what that may mean."""
+        held = self._held.held()[neighbour]
+        norm = self._held.drop(neighbour)
+        self.io.log(
+            f"peer {neighbour} never told whether it used what we swapped of {held.net} in round "
+            f"{held.t.round + 1}; if it did, the peers' mean is off by "
+            f"{norm / self.peer.peers:.3g}"
+        )
 
     def _hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
         t = effect.moments[neighbour]
@@ -198,7 +243,7 @@ class ZmqDriver:
     def _listen(self, effect: Combine) -> frozenset[int]:
         """Take the mean of the neighbours' values; returns those that sent none."""
         state, net = self.peer.state, effect.net
-        self.io.begin({k: Part(effect.moments[k], net, None) for k in effect.weights})
+        self.io.begin({k: self._part(effect.moments[k], net) for k in effect.weights})
         outcome = self._wait()
         if state.codec is None:
             received = {k: _floats(value) for k, value in outcome.received.items()}
@@ -247,7 +292,7 @@ class ZmqDriver:
             self._buffers.release(self.io.released.get())
         moments = {k: effect.moments[k] for k in effect.weights}
         own = self._buffers.next(effect.net, len(w), moments)
-        parts = {k: Part(t, effect.net, own) for k, t in moments.items()}
+        parts = {k: self._part(t, effect.net, own) for k, t in moments.items()}
         if len(w) <= own.STEP:  # copied in one go, it costs the I/O thread one turn less
             own.fill(w, _nobody)
             self.io.begin(parts, in_pieces)
@@ -264,7 +309,7 @@ class ZmqDriver:
         """The same with encoded values; as for letters, links hold their memory."""
         state = self.peer.state
         sent = compress(state, effect.net, effect.weights)
-        self.io.begin({k: Part(effect.moments[k], effect.net, sent[k]) for k in sent})
+        self.io.begin({k: self._part(effect.moments[k], effect.net, sent[k]) for k in sent})
         step = self._meanwhile(effect)
         outcome = self._wait()
         for k, value in outcome.in_doubt.items():
@@ -289,7 +334,7 @@ class ZmqDriver:
             ours = effect.letters.get(neighbour)
             name = PREFIX + (effect.name if ours is None else ours.name)
             payload = None if ours is None else packed[id(ours)]
-            parts[neighbour] = Part(t, name, payload, neighbour in effect.senders)
+            parts[neighbour] = self._part(t, name, payload, neighbour in effect.senders)
         self.io.begin(parts)
         outcome = self._wait()
         device = self.peer.state.device

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peer.data import Description
 from peer.data.agreement import MOST_PEERS, Agreement
 from peer.experiment import Experiment
 from peer.net.keys import curve_secret, public_key
+from peer.net.members.newcomers import Contact, contacts_of
 from peer.net.session import Identity
 from peer.net.sockets import Security
 from peer.state import PeerState
@@ -55,15 +56,23 @@ def is_open(experiment: Experiment, own: Description) -> bool:
     return own.classes > 0 and not is_listed and experiment.peers <= MOST_PEERS
 
 
-def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | None:
+def security_of(
+    experiment: Experiment, peer: int, keys: Path, links: Mapping[int, Contact] | None = None
+) -> Security | None:
     """The keys of a peer's links; None for plain text.
+
+    Args:
+        experiment: the same at every peer.
+        peer: whose links.
+        keys: the folder of secret keys.
+        links: where the peer and its neighbours are, and their keys; as the file says, if None.
 
     Raises:
         UserError: keys are needed and missing, or do not fit.
     """
-    secret = curve_secret(experiment, peer, keys)
+    links = contacts_of(experiment, peer) if links is None else links
+    secret = curve_secret(experiment, peer, keys, links)
     if secret is None:
         return None
-    neighbours = experiment.graph_of_peers.neighbors(peer)
-    allowed = {k: experiment.keys[k].encode() for k in neighbours}
+    allowed = {k: each.key.encode() for k, each in links.items() if k != peer and each.key}
     return Security(secret, public_key(secret).encode(), allowed)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,14 @@ from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import keys_folder
+from peer.net.members.newcomers import (
+    as_listed,
+    check_newcomer,
+    contacts_of,
+    read_admitted,
+)
+from peer.net.members.roster import forgotten
+from peer.net.members.taking_part import known_members
 from peer.net.sockets import Sockets
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
@@ -42,6 +49,7 @@ from peer.state.flight.recorder import FlightRecorder, flight_path
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import Isolation, UserError
+from topology.membership import FAR
 
 Log = Callable[[str], None]
 
@@ -57,6 +65,9 @@ class Options:
         resume_anyway: from another experiment's, too, if the state fits.
         agrees_on_classes: peers with images of their own agree on their classes before they begin;
             otherwise the program has no use for them.
+        join: ask to take part, where the others have begun.
+        links: neighbours beyond those that the file names.
+        address: of a peer that the file does not list.
     """
 
     keys: Path | None = None
@@ -64,6 +75,9 @@ class Options:
     resume_at: int | None = None
     resume_anyway: bool = False
     agrees_on_classes: bool = True
+    join: bool = False
+    links: tuple[int, ...] = ()
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +89,14 @@ class Ending:
         round: rounds completed.
         saved: the round of the newest state on the disk; None where there is none.
         problem: why what it ends with is not on the disk; empty where it is.
+        has_left: it was told to leave.
     """
 
     completed: bool
     round: int
     saved: int | None
     problem: str = ""
+    has_left: bool = False
 
 
 class PeerProcess:
@@ -109,16 +125,14 @@ class PeerProcess:
         options: Options,
         stop: Stop | None = None,
     ) -> None:
-        if not 0 <= peer < experiment.peers:
-            raise UserError(
-                f"--id {peer}: the experiment has peers 0 to {experiment.peers - 1}; choose one"
-            )
+        check_newcomer(experiment, program, peer, options.join, options.links)
         self.experiment = experiment
         self.program = program
         self.run_dir = run_dir
         self.folder = run_dir / f"peer-{peer}"
         self.log = log
-        self.state, self._source = load_peer(experiment, peer, program)
+        own = as_listed(experiment, peer)
+        self.state, self._source = load_peer(own, peer, program)
         self._traits = traits(experiment, shard_digest(self.state))
         self._totals: dict[str, Any] = {"seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self._records: dict[str, Any] = {"missed": {}, "participants": []}
@@ -132,7 +146,12 @@ class PeerProcess:
             self.quality = QualityLog(experiment, program, path, time.monotonic, log)
         self.state.recall = lambda: recalled(self.folder, self.flight.recalled)
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
-        self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
+        self.admitted = read_admitted(self.folder)
+        more = options.links, self.admitted, options.address
+        self._contacts = contacts_of(experiment, peer, *more)
+        self.neighbours = sorted(self._contacts.keys() - {peer})
+        takes_part = self.peer.round > 0 and known_members(self.state).departure(peer, FAR) is None
+        self._join = options.links if options.join and not takes_part else None
         self.stop = stop or Stop()
         self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
         self.course = Course(self.stop.asked, self.state.round)
@@ -185,9 +204,10 @@ class PeerProcess:
     def _io_thread(self, options: Options, is_resumed: bool) -> IoThread:
         experiment, state = self.experiment, self.state
         neighbours = self.neighbours
-        security = security_of(experiment, state.peer, keys_folder(options.keys))
-        addresses = {k: experiment.address(k) for k in neighbours}
-        listen = experiment.listening_address(state.peer)
+        contacts = self._contacts
+        security = security_of(experiment, state.peer, keys_folder(options.keys), contacts)
+        addresses = {k: contacts[k].address for k in neighbours}
+        listen = experiment.listening_address(state.peer, contacts[state.peer].address)
         if experiment.listen is None:
             listen, note = where_to_listen(listen)
             if note:
@@ -200,16 +220,21 @@ class PeerProcess:
             raise
         now = time.monotonic()
         workers = self.program.workers(experiment.peers)
+        workers += [state.peer] if state.peer >= experiment.peers else []
         agreed = state.class_names if is_resumed else None
         me = identify(experiment, state, self._source, workers, agreed, now)
         self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
-        links = make_links(experiment, state, me, neighbours, checksum, now)
+        self.make_links = partial(make_links, experiment, state, me, checksum=checksum)
+        links = self.make_links(neighbours, now=now)
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
-        endpoint = Endpoint(links, addresses, now, isolation, patience)
+        members = known_members(state)
+        endpoint = Endpoint(
+            links, addresses, now, isolation, patience, experiment.graph_of_peers, members
+        )
         return IoThread(sockets, endpoint, self.log, self._isolated)
 
     def _open_agreement(self, agreement: Agreement | None) -> Agreement | None:
@@ -242,7 +267,8 @@ class PeerProcess:
     def _isolated(self, isolated: Isolated, reasons: dict[int, str]) -> None:
         """No neighbour is reached: what the peer ends with, instead of success."""
         why = "; ".join(
-            f"peer {k} at {self.experiment.address(k)}: {reason}" for k, reason in reasons.items()
+            f"peer {k} at {self.io.endpoint.addresses[k]}: {reason}"
+            for k, reason in reasons.items()
         )
         problem = Isolation(
             f"no neighbour {'was' if isolated.never else 'has been'} reached in "
@@ -304,7 +330,8 @@ class PeerProcess:
             pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
-            goes_on = self.course.goes_on(effect.round)
+            is_there = self.peer.schedule.takes_part(state.peer, effect.round)
+            goes_on = self.course.goes_on(effect.round) and is_there
             due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
             if due or not goes_on or effect.round >= last:
                 recorder.sync()  # records of rounds that are not made again
@@ -312,7 +339,7 @@ class PeerProcess:
                     self.quality.sync()
                 totals = self._totals | recorder.totals(state.peer)
                 self.saver.save(totals | {"session": self.session})
-            return goes_on
+            return goes_on or not is_there  # its program ends by itself
 
         quality = self.quality or contextlib.nullcontext()
         with recorder, contextlib.closing(flown), loggers, quality:
@@ -321,9 +348,8 @@ class PeerProcess:
                 self.peer, self.io, report, self.stop.asked, agree, experiment.catch_up, self.flight
             )
             try:
-                completed = driver.run(
-                    self.program, experiment.threads, experiment.longest_deadline
-                )
+                patience = experiment.longest_deadline
+                completed = driver.run(self.program, experiment.threads, patience, self._join)
             except Stopped:
                 # the round at hand is given up: what is on the disk is where this process began
                 if self.isolation is not None:
@@ -332,9 +358,13 @@ class PeerProcess:
             count()
             unwritten = self._leave_what_it_made(recorder)
         self.finished.set()
+        gone = driver.taking_part.departure() if state.round < last else None
+        if gone is not None and gone.kind == "forget":
+            self.isolation, completed = forgotten(gone), False
         if self.isolation is not None and not completed:
             raise self.isolation
-        return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+        lost = self.saver.problem or unwritten
+        return Ending(completed, state.round, self.saver.newest, lost, gone is not None)
 
     def _score(self, round: int, loggers: Loggers) -> None:
         """Score what was learned, if it is time to, and show it."""
@@ -364,22 +394,3 @@ class PeerProcess:
         except OSError as problem:
             return problem.strerror or str(problem)
         return ""
-
-    def listen_to_parent(self) -> None:
-        """Do as whoever started this peer says on standard input; stop when that ends.
-
-        ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`Course`); ``stop after R``
-        tells what all peers agreed on.
-        """
-
-        def listen() -> None:
-            with os.fdopen(os.dup(0), encoding="utf-8", errors="replace") as orders:
-                for order in orders:
-                    match order.split():
-                        case ["promise"]:
-                            self.log(json.dumps({"promise": self.course.promise()}))
-                        case ["stop", "after", round]:
-                            self.course.last(int(round))
-            self.stop.ask("whoever started this peer is gone")
-
-        threading.Thread(target=listen, name="parent", daemon=True).start()

@@ -44,9 +44,16 @@ class Stop:
         self._has_begun = False
         self._asked_at = 0.0
         self._before: dict[signal.Signals, Any] = {}
+        self._reload: Callable[[], None] | None = None
+        self._has_terminal = has_terminal()
 
     def obey_signals(self) -> None:
-        """From now on, by the main thread. Where SIGHUP is ignored (nohup), it stays so."""
+        """From now on, by the main thread. Where SIGHUP is ignored (nohup), it stays so.
+
+        SIGHUP stops a peer that was started in a terminal: it says that the terminal is gone, and
+        with it whoever looked on. Without one nothing of the kind can have happened, and it means
+        what it means to daemons: read again what may have changed.
+        """
         for number in SIGNALS:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 # as process 1, which has no default handlers, there is no other way to be stopped
@@ -59,9 +66,19 @@ class Stop:
             signal.signal(number, before)
         self._before.clear()
 
-    def begun(self, tell: Callable[[str], None], at_once: Callable[[], str]) -> None:
-        """There is something to be saved from now on; ``tell`` gets a line for the user."""
+    def begun(
+        self,
+        tell: Callable[[str], None],
+        at_once: Callable[[], str],
+        reload: Callable[[], None] | None = None,
+    ) -> None:
+        """There is something to be saved from now on; ``tell`` gets a line for the user.
+
+        Without a terminal, SIGHUP lets ``reload`` be called from now on, by a thread of its own;
+        it stops whoever has nothing to read again.
+        """
         self.tell, self.at_once = tell, at_once
+        self._reload = reload
         self._has_begun = True
 
     def ask(self, why: str) -> None:
@@ -73,6 +90,12 @@ class Stop:
 
     def _signalled(self, number: int, frame: object) -> None:
         name = signal.Signals(number).name
+        if number == signal.SIGHUP and not self._has_terminal:
+            if not self._has_begun:
+                return  # all is about to be read
+            if self._reload is not None:
+                threading.Thread(target=self._reload, name="reload", daemon=True).start()
+                return
         if not self._has_begun:
             _end(f"{name}: stopped before anything was trained")
         if not self.asked.is_set():
@@ -80,6 +103,15 @@ class Stop:
             threading.Thread(target=self.ask, args=(name,), daemon=True).start()
         elif number != signal.SIGHUP and time.monotonic() - self._asked_at > IMPATIENT:
             _end(f"{name} again: ended at once; {self.at_once()}")
+
+
+def has_terminal() -> bool:
+    """Whether this process was started in a terminal, which may be closed."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _end(line: str) -> None:

@@ -191,6 +191,7 @@ class Replay:
             self._differences.append(Difference(round, process.peer, flight.number, words))
             return
         self.compared += 1
+        process.take_members(round)
         if self.each is not None:
             self.each(state, flight, effect)
         if (process.session, round) in self._wanted:

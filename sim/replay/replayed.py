@@ -12,6 +12,8 @@ from peer.compute.compressed_combine import change_by
 from peer.compute.held_transfers import HeldTransfers
 from peer.effects import Combine, Moment
 from peer.experiment import from_mapping
+from peer.net.members.newcomers import as_listed
+from peer.net.members.taking_part import TakingPart
 from peer.peer import Peer
 from peer.runtime.loading import load_peer
 from peer.state import SavedState
@@ -84,13 +86,19 @@ class Replayed:
         """
         experiment = from_mapping(self.flight.experiment, overrides)
         program = algorithms.find(experiment)
-        state, _ = load_peer(experiment, self.peer, program)
+        state, _ = load_peer(as_listed(experiment, self.peer), self.peer, program)
         if saved is not None:
             state.load(saved)
         if self.flight.classes:
             state.take_classes(self.flight.classes)
         state.recall = lambda: self._recalled(recall)
         facade = Peer(state, experiment.schedule, experiment.weights)
+        self._taking_part = TakingPart(facade)
+        joins_in = self.flight.skips.get(self.flight.begins)
+        if joins_in is not None:  # before any round: the others had begun
+            self.take_members(self.flight.begins + 1)
+            facade.go_on_in(joins_in)
+            self.round = joins_in
         self.simulated = SimulatedPeer(facade, program.start(facade))
 
     def _recalled(self, recall: Recall) -> Iterator[SavedState]:
@@ -99,6 +107,11 @@ class Replayed:
             saved = recall(*self._recalls.popleft())
             if saved is not None:
                 yield saved
+
+    def take_members(self, round: int) -> None:
+        """``round`` is completed: let count, from the next on, what it had heard by then."""
+        if round in self.flight.members:
+            self._taking_part.take(self.flight.members[round])
 
     def may_use(self, t: Moment) -> bool:
         """Whether a value that a neighbour sends for exchange ``t`` may still be used."""

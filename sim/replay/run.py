@@ -13,6 +13,7 @@ from peer.state.recorder import arena_digest
 from sim.records.reader import PeerResult, peer_folders, read_run
 from sim.replay.replay import Difference, Each, Replay
 from topology.errors import UserError
+from topology.membership import NEWCOMERS
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def replay_run(
         UserError: no run of real peers, or its data are not here.
     """
     recorded = read_run(folder)
-    folders = peer_folders(Path(folder), recorded.experiment.peers)
+    folders = peer_folders(Path(folder), recorded.experiment.peers + NEWCOMERS)
     paths = {k: flight_path(of) for k, of in folders.items() if flight_path(of).exists()}
     if not paths:
         raise UserError(

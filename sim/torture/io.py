@@ -81,6 +81,7 @@ class SimulatedIo:
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         self.furthest = -1
+        self.members = endpoint.roster.members
         self.thread: ComputeThread | None = None
         self.is_frozen = False
         self.has_left = False

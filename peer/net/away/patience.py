@@ -133,6 +133,10 @@ class Patience:
         self._since: dict[int, float] = {}  # from when on a neighbour's time is on its account
         self._is_all = False  # nothing would be left of the exchange
 
+    def meet(self, neighbour: int, now: float) -> None:
+        """There is another neighbour; with one that it knows, nothing changes."""
+        self._buckets.setdefault(neighbour, Bucket(at=now))
+
     def begin(
         self, kind: str, moments: Mapping[int, Moment], now: float, is_all: bool = False
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from peer.experiment.addresses import name_in
 from peer.net.reach.resolver import Found, NotFound, Resolver
@@ -31,7 +31,7 @@ class Dialler:
         self.sockets = sockets
         self.log = log
         self.unknown: dict[int, str] = {}  # neighbours whose names are not known, and why
-        self.names: Mapping[int, tuple[str, int]] = {
+        self.names: dict[int, tuple[str, int]] = {
             k: named
             for k, address in sockets.addresses.items()
             if (named := name_in(address)) is not None
@@ -47,6 +47,15 @@ class Dialler:
         """Ask for all names."""
         for neighbour in self.names:
             self.dial(neighbour, 0.0)
+
+    def meet(self, neighbour: int, now: float) -> None:
+        """There is another neighbour, or one at another address: dial it."""
+        named = name_in(self.sockets.addresses[neighbour])
+        self.names.pop(neighbour, None)
+        if named is not None:
+            self.names[neighbour] = named
+        self._numbers.pop(neighbour, None)
+        self.dial(neighbour, now)
 
     def dial(self, neighbour: int, now: float) -> None:
         """Make the connection to a neighbour anew; by name, as soon as that is known."""

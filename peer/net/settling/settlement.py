@@ -18,6 +18,7 @@ from peer.net.transfer.sender import Sender
 from peer.net.wire import Ack, Message
 
 GAVE_UP = "it gave this exchange up"
+UNHEARD = "one of us has not heard yet who takes part"
 
 Tell = Callable[[Settled | Delivered | Decided], None]
 
@@ -66,6 +67,9 @@ class Settlement:
         offered = self.receiver.buffers.net_of(t)
         if offered != self.exchange.net:
             return f"it sent '{offered}' where '{self.exchange.net}' is exchanged"
+        if self.receiver.buffers.epoch_of(t) != self.exchange.epoch:
+            self.give_up(UNHEARD)  # weights of two graphs would not be those of both ends
+            return ""
         if not self.exchange.is_mutual or self.commit.agreed(t, self.session.number or 0, now):
             self._with_value()
         elif not self.exchange.holds(t):

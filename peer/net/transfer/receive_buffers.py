@@ -94,6 +94,10 @@ class ReceiveBuffers:
         """Of which net the value for ``t`` is, where one is coming."""
         return self._coming[t].offer.net if t in self._coming else ""
 
+    def epoch_of(self, t: Moment) -> int:
+        """Of which epoch the sender of the value for ``t`` is, where one is coming."""
+        return self._coming[t].offer.epoch if t in self._coming else 0
+
     def lend(self, t: Moment) -> memoryview:
         """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
         self._lent = self._coming.pop(t)

@@ -46,10 +46,16 @@ class Sender:
         return t in self._sending
 
     def add(
-        self, t: Moment, net: str, codec: str, payload: Payload, checksums: Checksums | None
+        self,
+        t: Moment,
+        net: str,
+        codec: str,
+        payload: Payload,
+        checksums: Checksums | None,
+        epoch: int = 0,
     ) -> Outgoing:
         """A value that is to be sent; it is not offered yet."""
-        offer = Offer(t, net, len(payload), chunk_size(self._speed), codec)
+        offer = Offer(t, net, len(payload), chunk_size(self._speed), codec, epoch)
         self._sending[t] = Outgoing(offer, payload, self.retry, checksums)
         return self._sending[t]
 

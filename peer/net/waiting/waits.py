@@ -69,6 +69,11 @@ class Waits:
         if self._patience is not None and self._parts:
             self._patience.end(now)
 
+    def meet(self, neighbour: int, now: float) -> None:
+        """There is another neighbour."""
+        if self._patience is not None:
+            self._patience.meet(neighbour, now)
+
     def hurry(self, until: float) -> None:
         """Let no exchange wait after that, nor for who is silent."""
         self._hurry_until = until
@@ -101,7 +106,7 @@ class Waits:
             if not self._is_in_touch(k, now):
                 continue
             part = self._parts[k]
-            if part.wants and self._offered[k] == part.t:
+            if part.wants and self._offered.get(k) == part.t:
                 patience.come(k, now)
             elif self.links[k].session.their_at == patience.came_to(k):
                 silence = self.links[k].session.detector.silence(now)

@@ -13,6 +13,7 @@ import msgpack
 from peer.effects import Moment
 from peer.state.flight.frames import read_frames
 from topology.errors import UserError
+from topology.membership import Membership
 
 VERSION = 1
 """Of the records. Each process writes its own."""
@@ -29,6 +30,7 @@ class Kind(Enum):
     LATE = "late"  # effects, neighbour, its moment: what was held of that is used
     COMPLETED = "round"  # rounds completed, checksum of all nets
     SKIPPED = "skip"  # the round gone on in, after the one just completed
+    MEMBERS = "members"  # changes of who takes part: from the round to come on, these count
     TIME = "time"  # seconds
     RECALLED = "recall"  # session, round: of a checkpoint
     ENDED = "end"  # rounds completed, reason
@@ -71,6 +73,7 @@ class Incarnation:
         senders: whose value it used, by neighbour, from that exchange on.
         seconds: what its algorithm was told of the time, in order.
         skips: by rounds completed, the round that it went on in.
+        members: by rounds completed, the changes of who takes part that count from then on.
         recalls: the checkpoints that its nets could go back to, by session and round, in order.
         checksums: by rounds completed, of all its nets.
         ending: rounds completed and the reason; None where it was killed, or runs.
@@ -89,6 +92,7 @@ class Incarnation:
     senders: dict[Place, dict[int, int]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     skips: dict[int, int] = field(default_factory=dict)
+    members: dict[int, Membership] = field(default_factory=dict)
     recalls: list[tuple[int | None, int]] = field(default_factory=list)
     checksums: dict[int, int] = field(default_factory=dict)
     ending: tuple[int, str] | None = None
@@ -120,6 +124,8 @@ class Incarnation:
                 self.checksums[round] = checksum
             case Kind.SKIPPED, [int(round)]:
                 self.skips[self.completed] = round
+            case Kind.MEMBERS, [list(words)]:
+                self.members[self.completed + 1] = Membership.from_words(words)
             case Kind.TIME, [float(seconds)]:
                 self.seconds.append(seconds)
             case Kind.RECALLED, [int() | None as session, int(round)]:

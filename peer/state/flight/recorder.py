@@ -16,6 +16,7 @@ from peer.state.flight.checksum import checksum
 from peer.state.flight.frames import FrameFile
 from peer.state.flight.reader import VERSION, Kind, read_records
 from peer.state.peer_state import PeerState
+from topology.membership import Membership
 
 FILE = "flight.msgpack"
 """In the peer's own folder."""
@@ -132,6 +133,10 @@ class FlightRecorder:
     def skipped(self, round: int) -> None:
         """After the round that was just completed, the peer goes on in that one."""
         self._write(Kind.SKIPPED, round)
+
+    def members_changed(self, members: Membership) -> None:
+        """From the round to come on, the peer counts on these changes of who takes part."""
+        self._write(Kind.MEMBERS, members.to_words())
 
     def told_time(self, seconds: float) -> None:
         """The algorithm asked for the time, and may decide by it."""
