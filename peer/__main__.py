@@ -44,6 +44,8 @@ from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
+from peer.standby.command import stand_by, voter_of
+from peer.standby.host import is_host
 from peer.starter.command import new
 from peer.state.checkpoint import saved_rounds
 from peer.state.device import usable_device
@@ -112,9 +114,14 @@ def one(
     program = algorithms.find(experiment)
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
     options = Options(keys, resume or resume_at is not None, resume_at, resume_anyway)
+    command = _command(context, peer, file, changes, folder, device, keys)
+    if is_host(experiment, program, peer):
+        make_run_dir(folder)
+        stand_by(experiment, peer, program, folder, output, options, STOP, command, status)
+        return
     process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
     make_run_dir(folder)  # now that nothing can be refused any more
-    command = _command(context, peer, file, changes, folder, device, keys)
+    voter = voter_of(experiment, process, options, output)
     STOP.begun(output.say, lambda: _how_to_go_on(process.saver.newest, command))
     if status:
         process.listen_to_parent()
@@ -126,6 +133,8 @@ def one(
     telling.start()
     try:
         ending = process.run()
+        if voter is not None and ending.completed:
+            voter.stay(program.rounds, STOP.asked)
     except Isolation as alone:
         if status or process.saver.newest is None:
             raise
@@ -142,6 +151,8 @@ def one(
         output.say(f"crashed in round {at + 1}{why}; {_how_to_go_on(saved, command)}")
         sys.exit(1)
     finally:
+        if voter is not None:
+            voter.end()
         process.finished.set()
         telling.join(timeout=5)
         output.end()
@@ -239,7 +250,8 @@ def up_command(
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
-    at = common_round(folder, experiment.peers, console.print)
+    moving = program.server if experiment.backups else None  # its state is where it was elected
+    at = common_round(folder, experiment.peers, console.print, moving)
     extra = ["--keys", str(keys)] if keys else []
     extra += ["--resume-anyway"] * resume_anyway
     if at is not None:
@@ -271,7 +283,7 @@ def up_command(
         for option, value in (("--device", device), ("--keys", keys)):
             words += [option, str(value)] if value is not None else []
         again = shlex.join([*words, "--run-dir", str(folder)])
-        at = common_round(folder, experiment.peers, console.print)
+        at = common_round(folder, experiment.peers, console.print, moving)
         console.print(
             f"stopped before a round was complete; begin again with: {again}"
             if at is None

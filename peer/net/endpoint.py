@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Reseat
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.link import Link, Twice
@@ -115,6 +115,14 @@ class Endpoint:
         for link in self.links.values():
             link.session.rejoin(go_on.round)
 
+    def reseat(self, reseat: Reseat, now: float) -> None:
+        """Hear nobody but the process that has been elected in that neighbour's place."""
+        link = self.links[reseat.neighbour]
+        link.seat.session = reseat.session
+        link.session.begin_anew("another process has its place", now)
+        link.events.append(Reconnect())
+        self._listen(reseat.neighbour, link, now)
+
     @property
     def furthest(self) -> int:
         """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
@@ -152,6 +160,9 @@ class Endpoint:
             self.admission.probed(connection, authenticated, envelope, envelope.message)
             return
         if isinstance(envelope.message, Hello):
+            of = self.links.get(envelope.message.peer)
+            if of is not None and not of.seat.hears(envelope.session):
+                return
             link = self.admission.greeted(connection, authenticated, envelope, now)
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)

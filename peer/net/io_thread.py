@@ -31,7 +31,7 @@ import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
 from peer.net.admission import Answer, Note
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Reseat
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.reach.diagnosis import why_not_reached
@@ -102,7 +102,9 @@ class IoThread(threading.Thread):
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry | Reseat] = (
+            queue.SimpleQueue()
+        )
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -123,6 +125,11 @@ class IoThread(threading.Thread):
     def go_on(self, round: int) -> None:
         """We were left behind, and go on in that round."""
         self._commands.put(GoOn(round))
+        self.wake()
+
+    def reseat(self, reseat: Reseat) -> None:
+        """Another process is that neighbour from now on."""
+        self._commands.put(reseat)
         self.wake()
 
     def hurry(self, seconds: float) -> None:
@@ -211,6 +218,10 @@ class IoThread(threading.Thread):
                     self.endpoint.begin(command, now)
                 case Finish():
                     self.endpoint.finish(command, now)
+                case Reseat(neighbour, _, address, key):
+                    self.sockets.reseat(neighbour, key)
+                    self.dialler.move(neighbour, address)
+                    self.endpoint.reseat(command, now)
                 case GoOn():
                     self.endpoint.go_on(command)
                 case Hurry():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import zmq
@@ -105,15 +106,18 @@ def public_key(secret: bytes) -> str:
         raise UserError("keys: that is no CURVE secret key; run 'peer keys' again") from None
 
 
-def curve_secret(experiment: Experiment, peer: int, folder: Path) -> bytes | None:
+def curve_secret(
+    experiment: Experiment, peer: int, folder: Path, others: Iterable[int] | None = None
+) -> bytes | None:
     """The secret key that ``peer`` is to use; None for plain text.
 
-    Plain text is for loopback only, unless the experiment says ``insecure``.
+    Plain text is for loopback only, unless the experiment says ``insecure``. ``others`` are those
+    to whom it talks; its neighbours by default.
 
     Raises:
         UserError: keys are needed and missing, or do not fit.
     """
-    links = [peer, *experiment.graph_of_peers.neighbors(peer)]
+    links = [peer, *(experiment.graph_of_peers.neighbors(peer) if others is None else others)]
     if not experiment.keys:
         addresses = [(k, experiment.address(k)) for k in links]
         addresses.append((peer, experiment.listening_address(peer)))

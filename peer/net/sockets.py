@@ -36,7 +36,7 @@ class Security:
 
     secret: bytes
     public: bytes
-    allowed: Mapping[int, bytes]  # Z85 public keys by neighbour
+    allowed: dict[int, bytes]  # Z85 public keys by neighbour
 
 
 class Arrival(NamedTuple):
@@ -100,6 +100,7 @@ class Sockets:
         self.bytes_out = 0
         self._more = False  # frames of the message that is being received
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
+        self._allow_list = _AllowList(set(self._peers))
         self._authenticator = self._guard() if security else None
         self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
@@ -176,6 +177,16 @@ class Sockets:
                 dealer.disable_monitor()
                 monitor.close(0)
             dealer.close(linger)
+
+    def reseat(self, neighbour: int, key: bytes) -> None:
+        """That neighbour is whoever holds ``key`` (Z85) from now on; the key before means nobody.
+
+        In plain text, nothing changes.
+        """
+        if self.security is not None:
+            self.security.allowed[neighbour] = key
+            self._peers = {k: p for p, k in self.security.allowed.items()}
+            self._allow_list.keys = set(self._peers)
 
     def redial(self, neighbour: int, address: str) -> None:
         """Make the connection to a neighbour anew: a refused or dead one does not mend itself.
@@ -315,8 +326,7 @@ class Sockets:
         assert self.security is not None
         guard = zmq.auth.thread.ThreadAuthenticator(self.context)
         guard.start()
-        allowed = set(self.security.allowed.values())
-        guard.configure_curve_callback(ZAP_DOMAIN.decode(), _AllowList(allowed))
+        guard.configure_curve_callback(ZAP_DOMAIN.decode(), self._allow_list)
         return guard
 
     def prove_that_strangers_are_refused(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from peer.data import Description
@@ -55,15 +55,18 @@ def is_open(experiment: Experiment, own: Description) -> bool:
     return own.classes > 0 and not is_listed and experiment.peers <= MOST_PEERS
 
 
-def security_of(experiment: Experiment, peer: int, keys: Path) -> Security | None:
-    """The keys of a peer's links; None for plain text.
+def security_of(
+    experiment: Experiment, peer: int, keys: Path, others: Iterable[int] | None = None
+) -> Security | None:
+    """The keys of a process's links, those to its neighbours by default; None for plain text.
 
     Raises:
         UserError: keys are needed and missing, or do not fit.
     """
-    secret = curve_secret(experiment, peer, keys)
+    others = experiment.graph_of_peers.neighbors(peer) if others is None else others
+    others = list(others)
+    secret = curve_secret(experiment, peer, keys, others)
     if secret is None:
         return None
-    neighbours = experiment.graph_of_peers.neighbors(peer)
-    allowed = {k: experiment.keys[k].encode() for k in neighbours}
+    allowed = {k: experiment.keys[k].encode() for k in others}
     return Security(secret, public_key(secret).encode(), allowed)

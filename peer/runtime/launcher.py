@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peer.experiment import Experiment, from_mapping
+from peer.experiment.reaching import ELECTION_PORT
 from peer.runtime.output import stamp
 from peer.runtime.progress import PROGRESS, REACHABLE, Pace, describe
 from peer.runtime.signals import STOPPED, Stop
@@ -64,9 +65,11 @@ class Child:
             self.process.stdin.flush()
 
 
-def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
-    """The newest round that every peer has saved soundly; None where there is none."""
-    folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
+def common_round(
+    run_dir: Path, peers: int, tell: Callable[[str], None], but: int | None = None
+) -> int | None:
+    """The newest round that every peer ``but`` one has saved soundly; None where there is none."""
+    folders = [run_dir / f"peer-{peer}" for peer in range(peers) if peer != but]
     while True:
         rounds = [set(saved_rounds(folder)) for folder in folders]
         common = set.intersection(*rounds)
@@ -79,11 +82,18 @@ def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int 
 
 def with_free_ports(experiment: Experiment) -> Experiment:
     """The experiment with an address a peer, on loopback ports that are free now."""
-    sockets = [socket.socket() for _ in range(experiment.peers)]
+    sockets: list[socket.socket] = []
+    addresses: list[str] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        addresses = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+        while len(addresses) < experiment.peers + experiment.backups:
+            pair = socket.socket(), socket.socket()  # for elections there is another
+            sockets += pair
+            pair[0].bind(("127.0.0.1", 0))
+            port = pair[0].getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                if experiment.backups:
+                    pair[1].bind(("127.0.0.1", port + ELECTION_PORT))
+                addresses.append(f"tcp://127.0.0.1:{port}")
     finally:
         for each in sockets:
             each.close()
@@ -127,7 +137,8 @@ def up(
             console.print(line, highlight=False, soft_wrap=True)
 
     stop.tell = say
-    children = [_start(peer, run_dir, extra) for peer in range(experiment.peers)]
+    processes = range(experiment.peers + experiment.backups)
+    children = [_start(each, run_dir, extra) for each in processes]
     readers = [threading.Thread(target=_read, args=(child, say), daemon=True) for child in children]
     for reader in readers:
         reader.start()

@@ -35,7 +35,7 @@ from peer.runtime.links import make_links
 from peer.runtime.loading import load_peer
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
-from peer.state.checkpoint import load_state, recalled
+from peer.state.checkpoint import content_of, load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.flight.frames import FrameFile
 from peer.state.flight.recorder import FlightRecorder, flight_path
@@ -57,6 +57,9 @@ class Options:
         resume_anyway: from another experiment's, too, if the state fits.
         agrees_on_classes: peers with images of their own agree on their classes before they begin;
             otherwise the program has no use for them.
+        host: whose address and keys these are, where a backup is the server; the peer's if None.
+        acknowledge: is given each round and its state, in a checkpoint's bytes, and returns when
+            the next may begin.
     """
 
     keys: Path | None = None
@@ -64,6 +67,8 @@ class Options:
     resume_at: int | None = None
     resume_anyway: bool = False
     agrees_on_classes: bool = True
+    host: int | None = None
+    acknowledge: Callable[[int, bytes], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class PeerProcess:
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
+        self._acknowledge = options.acknowledge
         self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
         self.course = Course(self.stop.asked, self.state.round)
         self.saver = Saver(self.state, self.folder, self._traits, log)
@@ -185,9 +191,10 @@ class PeerProcess:
     def _io_thread(self, options: Options, is_resumed: bool) -> IoThread:
         experiment, state = self.experiment, self.state
         neighbours = self.neighbours
-        security = security_of(experiment, state.peer, keys_folder(options.keys))
+        here = state.peer if options.host is None else options.host
+        security = security_of(experiment, here, keys_folder(options.keys), neighbours)
         addresses = {k: experiment.address(k) for k in neighbours}
-        listen = experiment.listening_address(state.peer)
+        listen = experiment.listening_address(here)
         if experiment.listen is None:
             listen, note = where_to_listen(listen)
             if note:
@@ -206,6 +213,8 @@ class PeerProcess:
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
         links = make_links(experiment, state, me, neighbours, checksum, now)
+        if experiment.backups and self.program.server in links:
+            links[self.program.server].empty_seat()
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
@@ -310,8 +319,10 @@ class PeerProcess:
                 recorder.sync()  # records of rounds that are not made again
                 if self.quality is not None:
                     self.quality.sync()
-                totals = self._totals | recorder.totals(state.peer)
-                self.saver.save(totals | {"session": self.session})
+                self.saver.save(self._all_totals(recorder))
+            if self._acknowledge is not None:
+                content = content_of(state, self._traits, self._all_totals(recorder))
+                self._acknowledge(effect.round, content)
             return goes_on
 
         quality = self.quality or contextlib.nullcontext()
@@ -335,6 +346,10 @@ class PeerProcess:
         if self.isolation is not None and not completed:
             raise self.isolation
         return Ending(completed, state.round, self.saver.newest, self.saver.problem or unwritten)
+
+    def _all_totals(self, recorder: Recorder) -> dict[str, Any]:
+        """What a checkpoint says of this run, beside the state."""
+        return self._totals | recorder.totals(self.state.peer) | {"session": self.session}
 
     def _score(self, round: int, loggers: Loggers) -> None:
         """Score what was learned, if it is time to, and show it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from peer.experiment.addresses import name_in
 from peer.net.reach.resolver import Found, NotFound, Resolver
@@ -31,7 +31,7 @@ class Dialler:
         self.sockets = sockets
         self.log = log
         self.unknown: dict[int, str] = {}  # neighbours whose names are not known, and why
-        self.names: Mapping[int, tuple[str, int]] = {
+        self.names: dict[int, tuple[str, int]] = {
             k: named
             for k, address in sockets.addresses.items()
             if (named := name_in(address)) is not None
@@ -54,6 +54,15 @@ class Dialler:
             self._resolver.ask(neighbour, *self.names[neighbour])
         else:
             self._redial(neighbour, self.sockets.addresses[neighbour], now)
+
+    def move(self, neighbour: int, address: str) -> None:
+        """That neighbour is reached elsewhere, from the next :meth:`dial` on."""
+        self.sockets.addresses[neighbour] = address
+        self.names.pop(neighbour, None)
+        self._numbers.pop(neighbour, None)
+        named = name_in(address)
+        if named is not None:
+            self.names[neighbour] = named
 
     def look(self, now: float) -> None:
         """Take up what has been found, and try on where nothing answers."""
