@@ -109,6 +109,11 @@ def _check_server(server: int | None, experiment: Experiment) -> None:
         raise UserError(
             f"algorithm.server: there is no peer {server}; ids are 0 to {experiment.peers - 1}"
         )
+    if server is None and experiment.backups:
+        raise UserError(
+            f"backups: they stand by for a server, and {experiment.algorithm.name} has none; leave "
+            "backups out"
+        )
     if server is not None and experiment.peers < 2:
         raise UserError("peers: 1 is the server alone; an algorithm with a server needs workers")
 

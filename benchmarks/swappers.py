@@ -24,7 +24,8 @@ from peer.experiment import from_mapping
 from peer.net.wire import CHUNK_LARGEST
 from peer.peer import Peer
 from peer.program import Program
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.options import Options
+from peer.runtime.process import PeerProcess
 
 VALUES = (1.0, 4.0)
 """What each end's vector is full of before a swap."""

@@ -37,19 +37,23 @@ from peer.console import (
 )
 from peer.control.command import Keys, admit, forget, keys, leave, reload
 from peer.control.door import Door
+from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
 from peer.live.command import Live, steered
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder
+from peer.profiler import measure, write_profile
 from peer.runtime.launcher import up, with_free_ports
+from peer.runtime.options import Options
 from peer.runtime.output import Output, speak_any_encoding, tolerant
 from peer.runtime.preflight import check_data, check_everything
-from peer.runtime.process import Ending, Options, PeerProcess
-from peer.runtime.profiler import measure, write_profile
+from peer.runtime.process import PeerProcess
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
+from peer.standby.command import stand_by, voter_of
+from peer.standby.host import is_host
 from peer.starter.command import new
 from peer.state.checkpoint import common_round, saved_rounds
 from peer.state.device import usable_device
@@ -135,15 +139,20 @@ def one(
         links=_ids(links),
         address=address,
     )
-    process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
-    make_run_dir(folder)  # now that nothing can be refused any more
     joining = ["--join"] * join + ["--links", links or ""] * bool(links)
     joining += ["--address", address or ""] * bool(address)
     command = _command(peer, file, changes, folder, device, keys, joining)
+    if is_host(experiment, program, peer):
+        make_run_dir(folder)
+        stand_by(experiment, peer, program, folder, output, options, STOP, command, status)
+        return
+    process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
+    make_run_dir(folder)  # now that nothing can be refused any more
+    voter = voter_of(experiment, process, options, output)
     reloading = Reloading(
         process, keys_folder(keys), lambda: load_experiment(file, changes, device)
     )
-    again = lambda: _how_to_go_on(process.saver.newest, command)  # noqa: E731
+    again = lambda: how_to_go_on(process.saver.newest, command)  # noqa: E731
     STOP.begun(output.say, again, reloading.at_signal)
     if status:
         listen_to_parent(process)
@@ -156,10 +165,12 @@ def one(
     door = Door(process.folder, Orders(process, reloading).obey, output.say)
     try:
         ending = process.run()
+        if voter is not None and ending.completed:
+            voter.stay(program.rounds, STOP.asked)
     except Isolation as alone:
         if status or process.saver.newest is None:
             raise
-        words = f"{alone}; {_how_to_go_on(process.saver.newest, command)}"
+        words = f"{alone}; {how_to_go_on(process.saver.newest, command)}"
         raise Isolation(words) from None
     except UserError:
         raise
@@ -169,16 +180,18 @@ def one(
             traceback.print_exc()
         at, saved = process.state.round, process.saver.newest
         why = f" ({one_line(lacking)})" if lacking else ""
-        output.say(f"crashed in round {at + 1}{why}; {_how_to_go_on(saved, command)}")
+        output.say(f"crashed in round {at + 1}{why}; {how_to_go_on(saved, command)}")
         sys.exit(1)
     finally:
         door.close()
+        if voter is not None:
+            voter.end()
         process.finished.set()
         telling.join(timeout=5)
         output.end()
     if status:
         output.put(json.dumps(asdict(process.status)))
-    last = _last_line(ending, process, command)
+    last = last_line(ending, process, command)
     output.say(last.partition("; go on with: ")[0] if status else last)  # others are to go on, too
     if not ending.completed:
         sys.exit(STOPPED)
@@ -226,33 +239,6 @@ def _command(
     return shlex.join([*words, "--run-dir", str(folder), "--resume"])
 
 
-def _last_line(ending: Ending, process: PeerProcess, command: str) -> str:
-    """What has become of the peer, and of what it learned."""
-    if ending.completed:
-        if ending.problem:
-            how = _how_to_go_on(ending.saved, command)
-            return (
-                f"finished after round {ending.round}, but what it made could not be written "
-                f"({ending.problem}); {how}"
-            )
-        done = "left" if ending.has_left else "finished"
-        return f"{done} after round {ending.round}; its generator is in {process.folder}"
-    if ending.saved == ending.round:
-        return f"stopped after round {ending.round}; go on with: {command}"
-    if ending.round == 0:
-        again = command.removesuffix(" --resume")
-        return f"stopped before its first round was complete; begin again with: {again}"
-    lost = f" ({ending.problem})" if ending.problem else ""
-    how = _how_to_go_on(ending.saved, command)
-    return f"stopped after round {ending.round}, which could not be saved{lost}; {how}"
-
-
-def _how_to_go_on(saved: int | None, command: str) -> str:
-    if saved is None:
-        return f"nothing is saved yet; begin again with: {command.removesuffix(' --resume')}"
-    return f"round {saved} is saved; go on with: {command}"
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -280,7 +266,8 @@ def up_command(
     if "addresses" not in experiment.model_fields_set:
         experiment = with_free_ports(experiment)
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
-    at = common_round(folder, experiment.peers, console.print)
+    moving = program.server if experiment.backups else None  # its state is where it was elected
+    at = common_round(folder, experiment.peers, console.print, moving)
     extra = ["--resume-anyway"] * resume_anyway
     if at is not None:
         extra += ["--resume-at", str(at)]
@@ -313,7 +300,7 @@ def up_command(
         for option, value in (("--device", device), ("--keys", keys)):
             words += [option, str(value)] if value is not None else []
         again = shlex.join([*words, "--run-dir", str(folder)])
-        at = common_round(folder, experiment.peers, console.print)
+        at = common_round(folder, experiment.peers, console.print, moving)
         console.print(
             f"stopped before a round was complete; begin again with: {again}"
             if at is None

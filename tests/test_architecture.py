@@ -198,7 +198,7 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     drivers |= {"sim.sharding.collectives"}  # a timedelta: how long to wait
     # names and answers that are waited for, by threads of their own
     drivers |= {"peer.net.reach.resolver", "peer.net.reach.probe"}
-    drivers |= {"peer.runtime.profiler"}  # peer profile: a measurement
+    drivers |= {"peer.profiler"}  # peer profile: a measurement
     drivers |= {"peer.runtime.signals"}  # whether a second signal is another one
     drivers |= {"peer.runtime.output"}  # the time of day before a line
     drivers |= {"peer.runtime.progress"}  # rounds a second

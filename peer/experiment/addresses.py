@@ -36,6 +36,14 @@ def split(address: str) -> tuple[str, str | None, int | None]:
         ) from None
 
 
+def beside(address: str, ports: int) -> str:
+    """The address so many ports above another; a file's with ``-election`` at its end."""
+    if is_ipc(address):
+        return f"{address}-election"
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + ports}" if port.isdigit() else address
+
+
 def is_number(host: str) -> bool:
     """Whether a host needs no looking up: ``192.168.0.13``, ``fe80::1%eth0``, ``*``."""
     if host == "*":

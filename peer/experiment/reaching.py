@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from peer.experiment.addresses import beside
 from peer.settings import Settings
+
+ELECTION_PORT = 1000
+"""How much the port at which a process takes part in elections is above its own."""
 
 LONGEST = 60.0
 """Seconds that a silent neighbour is waited for, unless the file says otherwise."""
@@ -43,6 +47,14 @@ class Reaching(Settings):
         "trained since the last checkpoint. none: one end may use it alone, which moves the "
         "peers' mean.",
     )
+    backups: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Processes that stand by for the server of a star: its state is with them "
+        "before a round counts, and one of them takes its place where it dies. Their ids follow "
+        "the peers'.",
+    )
     isolation: float | None = Field(
         None,
         gt=0,
@@ -60,6 +72,11 @@ class Reaching(Settings):
     def longest_deadline(self) -> float:
         """Seconds that a silent neighbour is waited for at most."""
         return LONGEST if isinstance(self.deadline, str) else self.deadline
+
+    def election_address(self, process: int, *, to_listen: bool = False) -> str:
+        """Where a process takes part in elections: next to where it is reached as a peer."""
+        of_peer = self.listening_address(process) if to_listen else self.address(process)
+        return beside(of_peer, ELECTION_PORT)
 
     def address(self, peer: int) -> str:
         """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""

@@ -139,6 +139,10 @@ class Experiment(Reaching):
         """All links that ever occur, on nodes 0 to peers - 1; connected."""
         return self.schedule.union()
 
+    def hosts(self, server: int) -> tuple[int, ...]:
+        """Ids of the processes that can run the server's program: its own, and its backups."""
+        return (server, *range(self.peers, self.peers + self.backups))
+
     def loss_functions(self) -> Loss:
         """The pair of losses that ``loss`` names, with its penalties."""
         of = self.loss
@@ -224,6 +228,8 @@ class Experiment(Reaching):
             ],
         }
         parts |= self.extras
+        if self.backups:
+            parts["backups"] = self.backups  # how many a majority is, all must agree on
         if self.metrics.quality_every and self.data.partition.name == "own":
             metrics = self.metrics
             scored = metrics.inception is None, metrics.judge, metrics.quality_every
@@ -329,13 +335,14 @@ def _check(experiment: Experiment) -> None:
             "metrics.judge: is for private images (partition: own); where all come from one "
             "source, a judge is trained on that, if it has labels"
         )
-    if not isinstance(experiment.addresses, str) and len(experiment.addresses) < experiment.peers:
+    processes = range(experiment.peers + experiment.backups)
+    if not isinstance(experiment.addresses, str) and len(experiment.addresses) < processes.stop:
         raise UserError(
-            f"addresses: {len(experiment.addresses)} for {experiment.peers} peers; "
+            f"addresses: {len(experiment.addresses)} for {processes.stop} peers; "
             "give one a peer, or a template with {id} and {port}"
         )
     try:
-        given = [experiment.address(peer) for peer in peers]
+        given = [experiment.address(peer) for peer in processes]
     except (KeyError, IndexError, ValueError) as problem:
         raise UserError(
             f"addresses: '{experiment.addresses}' has the unknown field {problem}; "
@@ -349,7 +356,7 @@ def _check(experiment: Experiment) -> None:
         raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")
     network = experiment.network
     named: dict[str, Iterable[int | str]] = {
-        "keys": experiment.keys,
+        "keys": experiment.keys.keys() - processes[experiment.peers :],
         "faults": [fault.peer for fault in experiment.faults],
         "devices": experiment.devices.keys() - {"default"},
         "network.ends": [end.peer for end in network.ends],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from peer.data import label_counts, load_source, partition
 from peer.experiment import Experiment
 from peer.live.facts import Network
+from peer.live.layout import lay_out
 from peer.program import Program
 from topology.errors import UserError
-from topology.layout import lay_out
 
 
 def network_of(experiment: Experiment, program: Program, clock: str) -> Network:

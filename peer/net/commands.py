@@ -51,6 +51,23 @@ class Hurry:
 
 
 @dataclass(frozen=True)
+class Reseat:
+    """That neighbour's place is taken by another process.
+
+    Attributes:
+        neighbour: the server.
+        session: of the process that has been elected; nobody else is heard.
+        address: where it is.
+        key: its public key (Z85); empty in plain text.
+    """
+
+    neighbour: int
+    session: int
+    address: str
+    key: bytes = b""
+
+
+@dataclass(frozen=True)
 class GoOn:
     """We were left behind, and go on in ``round`` with the others."""
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
 import networkx as nx
 
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
-from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose
+from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Reseat
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
 from peer.net.link import Link, Twice
@@ -29,6 +28,7 @@ from peer.net.members.roster import Roster
 from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
+from peer.net.waiting.farewell import GRACE, Farewell
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.waits import Waits
 from peer.net.wire import (
@@ -45,19 +45,6 @@ from peer.net.wire import (
 )
 from topology.errors import UserError
 from topology.membership import Membership
-
-GRACE = 1.0
-"""Seconds in which what was said last may leave: a refusal, a farewell."""
-
-
-@dataclass
-class _Farewell:
-    """How far we are in taking leave."""
-
-    round: int
-    reason: str
-    until: float
-    is_said: bool = False
 
 
 class Endpoint:
@@ -97,7 +84,7 @@ class Endpoint:
         self._without: set[int] = set()  # neighbours that the last exchange went on without
         self._has_exchanged = False  # the first exchange is over
         self._failure: tuple[float, UserError] | None = None  # to be told, and from when on
-        self._farewell: _Farewell | None = None
+        self._farewell = Farewell(self.links)
         self._watch = IsolationWatch(self.links, now, isolation)
         self._agreement = next((link.me.data for link in links.values()), None)  # on classes
         self._waits = Waits(self.links, patience)
@@ -135,7 +122,7 @@ class Endpoint:
 
     def finish(self, finish: Finish, now: float) -> None:
         """Begin to take leave."""
-        self._farewell = _Farewell(finish.round, finish.reason, now + finish.patience)
+        self._farewell.begin(finish.round, finish.reason, now + finish.patience)
         self._take_leave(now)
 
     def go_on(self, go_on: GoOn) -> None:
@@ -157,6 +144,14 @@ class Endpoint:
             self.links.clear()  # which all parts share
             self.links.update(links)
             self._waits.meet(neighbour, now)
+
+    def reseat(self, reseat: Reseat, now: float) -> None:
+        """Hear nobody but the process that has been elected in that neighbour's place."""
+        link = self.links[reseat.neighbour]
+        link.seat.session = reseat.session
+        link.session.begin_anew("another process has its place", now)
+        link.events.append(Reconnect())
+        self._listen(reseat.neighbour, link, now)
 
     @property
     def furthest(self) -> int:
@@ -195,6 +190,9 @@ class Endpoint:
             self.admission.probed(connection, authenticated, envelope, envelope.message)
             return
         if isinstance(envelope.message, Hello):
+            of = self.links.get(envelope.message.peer)
+            if of is not None and not of.seat.hears(envelope.session):
+                return
             link = self.admission.greeted(connection, authenticated, envelope, now)
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)
@@ -244,7 +242,7 @@ class Endpoint:
         """Let time pass."""
         for link in self.links.values():
             link.tick(now)
-        if self._farewell is None and (isolated := self._watch.look(now)) is not None:
+        if not self._farewell.has_begun and (isolated := self._watch.look(now)) is not None:
             self.events.append(isolated)
         if self._agreement is not None and not self._watch.is_hopeless:
             self.events.extend(filter(None, [self._agreement.look(now)]))
@@ -340,7 +338,7 @@ class Endpoint:
                     self.events.append(InPhase(neighbour, phase))
                     if phase is Phase.UP:
                         self.roster.connected(neighbour, now)
-                    if phase is not Phase.LEFT or self._farewell is None:
+                    if phase is not Phase.LEFT or not self._farewell.has_begun:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
                     link.outbox.clear()  # what was meant for the old connection
@@ -380,20 +378,9 @@ class Endpoint:
     # --- taking leave -----------------------------------------------------------------------------
 
     def _take_leave(self, now: float) -> None:
-        """Once what is owed has been sent, or patience is at its end, say that we leave."""
-        farewell = self._farewell
-        if farewell is None or farewell.is_said:
-            return
-        if now >= farewell.until or all(link.idle for link in self.links.values()):
-            for link in self.links.values():
-                link.abandon()
-                if link.phase in (Phase.UP, Phase.SUSPECT):
-                    link.leave(farewell.round, farewell.reason)
-            self._farewell = replace(farewell, until=now + GRACE, is_said=True)
+        if self._farewell.look(now):
             self._listen_to_all(now)  # what was given up is released
 
     def has_left(self, now: float) -> bool:
         """Whether our farewell has left, or had the time to."""
-        if self._farewell is None or not self._farewell.is_said:
-            return False
-        return now >= self._farewell.until or all(not link.outbox for link in self.links.values())
+        return self._farewell.has_left(now)

@@ -41,6 +41,7 @@ from peer.net.commands import (
     Part,
     Propose,
     Release,
+    Reseat,
     TakeKeys,
     Wish,
 )
@@ -74,7 +75,9 @@ _FINAL_WORDS = {
 
 Log = Callable[[str], None]
 
-Command = Admit | Begin | Expect | Finish | GoOn | Hurry | Propose | Release | TakeKeys | Wish
+Command = (
+    Admit | Begin | Expect | Finish | GoOn | Hurry | Propose | Release | Reseat | TakeKeys | Wish
+)
 
 
 @dataclass
@@ -142,6 +145,11 @@ class IoThread(threading.Thread):
     def go_on(self, round: int) -> None:
         """We were left behind, and go on in that round."""
         self._commands.put(GoOn(round))
+        self.wake()
+
+    def reseat(self, reseat: Reseat) -> None:
+        """Another process is that neighbour from now on."""
+        self._commands.put(reseat)
         self.wake()
 
     def hurry(self, seconds: float) -> None:
@@ -274,6 +282,10 @@ class IoThread(threading.Thread):
                     self.endpoint.begin(command, now)
                 case Finish():
                     self.endpoint.finish(command, now)
+                case Reseat(neighbour, _, address, key):
+                    self.sockets.reseat(neighbour, key)
+                    self.dialler.move(neighbour, address)
+                    self.endpoint.reseat(command, now)
                 case GoOn():
                     self.endpoint.go_on(command)
                 case Hurry():

@@ -41,6 +41,10 @@ class KeyRing:
         used = self._keys.get(neighbour, ())[:1]
         self._set(neighbour, used if used == (key,) else (*used, key))
 
+    def replace(self, neighbour: int, key: bytes) -> None:
+        """That neighbour is whoever holds that key, and nobody else."""
+        self._set(neighbour, (key,))
+
     def came(self, neighbour: int, key: bytes) -> bool:
         """The neighbour has come by that key; returns whether it is another than before."""
         if self._keys.get(neighbour, ())[:1] == (key,):

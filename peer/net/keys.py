@@ -180,7 +180,8 @@ def curve_secret(
 ) -> bytes | None:
     """The secret key that ``peer`` is to use; None for plain text.
 
-    Plain text is for loopback only, unless the experiment says ``insecure``.
+    Plain text is for loopback only, unless the experiment says ``insecure``. ``others`` are those
+    to whom it talks; its neighbours by default.
 
     Args:
         experiment: says whether there are keys.

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peer.compute.compressed_combine import Coding
 from peer.effects import BEFORE_ALL, Moment
@@ -35,7 +35,9 @@ from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
+from peer.net.waiting.seat import Seat
 from peer.net.wire import (
+    REASONS,
     Ack,
     Chunk,
     Hello,
@@ -112,6 +114,7 @@ class Link:
         self.commit = Commit(
             me.peer < neighbour, timing.retry, self._say, self.events.append, used, doubt
         )
+        self.seat = Seat()
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
         self._sender = Sender(timing.retry, checksum, self._say)
@@ -194,7 +197,8 @@ class Link:
             return "its value was corrupt"
         if self.commit.doubt is not None:
             return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
-        if not self.session.reachable and not self._receiver.buffers.has_whole(t):
+        is_waited_for = self.session.reachable or (self.seat.moves and self.phase not in FINAL)
+        if not is_waited_for and not self._receiver.buffers.has_whole(t):
             return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
         return self.session.left_behind(t)
 
@@ -210,6 +214,11 @@ class Link:
         """Tell the neighbour that another process says that it is the neighbour."""
         if self.session.number is not None:
             self._say(Reject(self.session.number, TWICE, []))
+
+    def empty_seat(self) -> None:
+        """An election says who the neighbour is: nobody yet, and it is waited for all the same."""
+        self.seat.empty()
+        self.session.timing = replace(self.timing, deadline=float("inf"))
 
     def leave(self, round: int, reason: str) -> None:
         """We go after so many rounds; ``reason`` is one of :data:`peer.net.wire.REASONS`."""
@@ -275,6 +284,8 @@ class Link:
 
         ``body`` is what came with a CHUNK; its memory is not written to any more.
         """
+        if not self.seat.hears(session):
+            return  # of a server that is one no more
         known = session == self.session.number and self.phase not in FINAL
         if known:
             if seq != self._their_seq:
@@ -306,6 +317,8 @@ class Link:
             case Rejoin():
                 self.session.rejoined(message)
                 self._settlement.give_up_in_time(now)
+            case Leave(_, reason) if self.seat.moves and reason != REASONS[0]:
+                pass  # another process takes its place
             case Leave(round, reason):
                 self._farewell = f"it has {reason}"
                 self.session.change(Phase.LEFT, f"{reason} after round {round}")

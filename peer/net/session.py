@@ -161,8 +161,7 @@ class Session:
         self._welcomed = False  # it knows us
         self._hello_at = now
         self._hello_after = timing.hello
-        self._told = ""  # what our last HELLO told of our data, as a mark
-        self._heard = ""  # and what of that has been welcomed
+        self._told = self._heard = ""  # what our last HELLO told of our data; what was welcomed
         self._dialled_at = now
         self._question: tuple[float, int] | None = None  # to a neighbour whose id is claimed twice
 
@@ -229,8 +228,7 @@ class Session:
         if self.phase in FINAL and not new:
             return False  # all has been said
         restarted = new and (self.number is not None or self.phase in FINAL)
-        self.number = session
-        self._heard = "" if new else self._heard
+        self.number, self._heard = session, "" if new else self._heard
         if new or not self._welcomed:
             self.greet(now)  # so that the first thing it hears from us is who we are
         differing = self.me.differing(hello)
@@ -238,19 +236,23 @@ class Session:
             self._reject(session, differing, hello, now)
             return False
         self.detector.hear(now)
-        if restarted:  # it knows nothing of us
-            self._welcomed = False
-            self.detector.begin_anew(now)
-            self._hello_after = self.timing.hello
-            self._began = now
-            self.their_at, self.listens_in = BEFORE_ALL, -1
-            self.change(Phase.UNKNOWN, "restarted")
+        if restarted:
+            self.begin_anew("restarted", now)
         self.their_at = max(self.their_at, beginning_of(hello.round))
         self._say(Welcome(session, max(0, self.at.round), mark_of(hello.data)))
         if self.me.data is not None and hello.data:
             self.me.data.learn(Statement.from_words(hello.data))
         self._up_if_mutual()
         return restarted
+
+    def begin_anew(self, reason: str, now: float) -> None:
+        """The neighbour is another process from now on, which knows nothing of us."""
+        self._welcomed = False
+        self.detector.begin_anew(now)
+        self._hello_after = self.timing.hello
+        self._began = now
+        self.their_at, self.listens_in = BEFORE_ALL, -1
+        self.change(Phase.UNKNOWN, reason)
 
     def _reject(self, session: int, differing: tuple[str, ...], hello: Hello, now: float) -> None:
         """Do without the neighbour, and have it know why."""
@@ -273,8 +275,7 @@ class Session:
     def welcomed(self, now: float, heard: str = "") -> bool:
         """The neighbour accepts our HELLO; returns whether it did not know us before."""
         self._heard = heard
-        first = not self._welcomed
-        self._welcomed = True
+        first, self._welcomed = not self._welcomed, True
         self.detector.begin_anew(now)
         self.alive(now)
         self._up_if_mutual()

@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import NamedTuple
 
 import zmq
@@ -25,6 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
 from peer.machine.descriptors import Strangers, require_descriptors
+from peer.net.events import Contact
 from peer.net.key_ring import KeyRing
 from peer.net.keys import is_let_in
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
@@ -39,7 +39,7 @@ class Security:
 
     secret: bytes
     public: bytes
-    allowed: Mapping[int, bytes]  # Z85 public keys by neighbour
+    allowed: dict[int, bytes]  # Z85 public keys by neighbour
 
 
 class Arrival(NamedTuple):
@@ -58,16 +58,6 @@ class Arrival(NamedTuple):
 
 class NoDescriptors(OSError):
     """The process has no file descriptors left for another connection."""
-
-
-class Contact(Enum):
-    """How far the connection to a neighbour has got, as ZeroMQ tells."""
-
-    NONE = "not connected"
-    CONNECTED = "connected, but not yet through the handshake"
-    REFUSED = "our key is refused"
-    FAILED = "the handshake fails"
-    THROUGH = "through the handshake"
 
 
 _CONTACTS = {
@@ -202,6 +192,14 @@ class Sockets:
         self.contacts.setdefault(neighbour, Contact.NONE)
         if key is not None:
             self.keys.expect(neighbour, key)
+
+    def reseat(self, neighbour: int, key: bytes) -> None:
+        """That neighbour is whoever holds ``key`` (Z85) from now on; the key before means nobody.
+
+        In plain text, nothing changes.
+        """
+        if self.security is not None:
+            self.keys.replace(neighbour, key)
 
     def redial(self, neighbour: int, address: str) -> None:
         """Make the connection to a neighbour anew: a refused or dead one does not mend itself.

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peer.experiment import Experiment, from_mapping
+from peer.experiment.reaching import ELECTION_PORT
 from peer.runtime.output import stamp
 from peer.runtime.progress import PROGRESS, REACHABLE, Pace, describe
 from peer.runtime.signals import STOPPED, Stop
@@ -78,11 +79,18 @@ class Watch(Protocol):
 
 def with_free_ports(experiment: Experiment) -> Experiment:
     """The experiment with an address a peer, on loopback ports that are free now."""
-    sockets = [socket.socket() for _ in range(experiment.peers)]
+    sockets: list[socket.socket] = []
+    addresses: list[str] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        addresses = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+        while len(addresses) < experiment.peers + experiment.backups:
+            pair = socket.socket(), socket.socket()  # for elections there is another
+            sockets += pair
+            pair[0].bind(("127.0.0.1", 0))
+            port = pair[0].getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                if experiment.backups:
+                    pair[1].bind(("127.0.0.1", port + ELECTION_PORT))
+                addresses.append(f"tcp://127.0.0.1:{port}")
     finally:
         for each in sockets:
             each.close()
@@ -151,7 +159,8 @@ def up(
         child.process, child.status = _start(child.peer, run_dir, keys), {}
         follow(child)
 
-    children = [Child(k, _start(k, run_dir, [*keys, *extra])) for k in range(experiment.peers)]
+    processes = range(experiment.peers + experiment.backups)
+    children = [Child(k, _start(k, run_dir, [*keys, *extra])) for k in processes]
     for child in children:
         follow(child)
     if watch is not None:

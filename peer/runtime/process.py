@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from peer.net.members.newcomers import (
     as_listed,
     check_newcomer,
     contacts_of,
+    listed_contacts,
     read_admitted,
 )
 from peer.net.members.roster import forgotten
@@ -40,9 +40,10 @@ from peer.runtime.course import Course
 from peer.runtime.identity import identify, security_of
 from peer.runtime.links import make_links
 from peer.runtime.loading import load_peer
+from peer.runtime.options import Ending, Options
 from peer.runtime.saver import Saver
 from peer.runtime.signals import Stop
-from peer.state.checkpoint import load_state, recalled
+from peer.state.checkpoint import content_of, load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.flight.frames import FrameFile
 from peer.state.flight.recorder import FlightRecorder, flight_path
@@ -52,51 +53,6 @@ from topology.errors import Isolation, UserError
 from topology.membership import FAR
 
 Log = Callable[[str], None]
-
-
-@dataclass
-class Options:
-    """How one process is to run, beside what the experiment says.
-
-    Attributes:
-        keys: the folder of secret keys.
-        resume: there must be a checkpoint to go on from; otherwise there may be.
-        resume_at: its round, where it is not to be the newest.
-        resume_anyway: from another experiment's, too, if the state fits.
-        agrees_on_classes: peers with images of their own agree on their classes before they begin;
-            otherwise the program has no use for them.
-        join: ask to take part, where the others have begun.
-        links: neighbours beyond those that the file names.
-        address: of a peer that the file does not list.
-    """
-
-    keys: Path | None = None
-    resume: bool = False
-    resume_at: int | None = None
-    resume_anyway: bool = False
-    agrees_on_classes: bool = True
-    join: bool = False
-    links: tuple[int, ...] = ()
-    address: str | None = None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a peer's run ended.
-
-    Attributes:
-        completed: it got to the last round.
-        round: rounds completed.
-        saved: the round of the newest state on the disk; None where there is none.
-        problem: why what it ends with is not on the disk; empty where it is.
-        has_left: it was told to leave.
-    """
-
-    completed: bool
-    round: int
-    saved: int | None
-    problem: str = ""
-    has_left: bool = False
 
 
 class PeerProcess:
@@ -153,6 +109,7 @@ class PeerProcess:
         takes_part = self.peer.round > 0 and known_members(self.state).departure(peer, FAR) is None
         self._join = options.links if options.join and not takes_part else None
         self.stop = stop or Stop()
+        self._acknowledge = options.acknowledge
         self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
         self.course = Course(self.stop.asked, self.state.round)
         self.saver = Saver(self.state, self.folder, self._traits, log)
@@ -204,10 +161,14 @@ class PeerProcess:
     def _io_thread(self, options: Options, is_resumed: bool) -> IoThread:
         experiment, state = self.experiment, self.state
         neighbours = self.neighbours
-        contacts = self._contacts
-        security = security_of(experiment, state.peer, keys_folder(options.keys), contacts)
+        here = state.peer if options.host is None else options.host
+        contacts = {k: of for k, of in self._contacts.items() if k != state.peer}
+        contacts[here] = self._contacts[state.peer]
+        if options.host is not None:
+            contacts |= listed_contacts(experiment, [here])
+        security = security_of(experiment, here, keys_folder(options.keys), contacts)
         addresses = {k: contacts[k].address for k in neighbours}
-        listen = experiment.listening_address(state.peer, contacts[state.peer].address)
+        listen = experiment.listening_address(here, contacts[here].address)
         if experiment.listen is None:
             listen, note = where_to_listen(listen)
             if note:
@@ -228,6 +189,8 @@ class PeerProcess:
         checksum = experiment.checksum and security is None
         self.make_links = partial(make_links, experiment, state, me, checksum=checksum)
         links = self.make_links(neighbours, now=now)
+        if experiment.backups and self.program.server in links:
+            links[self.program.server].empty_seat()
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
@@ -337,8 +300,10 @@ class PeerProcess:
                 recorder.sync()  # records of rounds that are not made again
                 if self.quality is not None:
                     self.quality.sync()
-                totals = self._totals | recorder.totals(state.peer)
-                self.saver.save(totals | {"session": self.session})
+                self.saver.save(self._all_totals(recorder))
+            if self._acknowledge is not None:
+                content = content_of(state, self._traits, self._all_totals(recorder))
+                self._acknowledge(effect.round, content)
             return goes_on or not is_there  # its program ends by itself
 
         quality = self.quality or contextlib.nullcontext()
@@ -365,6 +330,10 @@ class PeerProcess:
             raise self.isolation
         lost = self.saver.problem or unwritten
         return Ending(completed, state.round, self.saver.newest, lost, gone is not None)
+
+    def _all_totals(self, recorder: Recorder) -> dict[str, Any]:
+        """What a checkpoint says of this run, beside the state."""
+        return self._totals | recorder.totals(self.state.peer) | {"session": self.session}
 
     def _score(self, round: int, loggers: Loggers) -> None:
         """Score what was learned, if it is time to, and show it."""

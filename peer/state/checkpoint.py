@@ -97,16 +97,8 @@ def save_state(
     Raises:
         OSError: it could not be written; the older ones are still there.
     """
-    saved = state.dump()
     path = checkpoint_path(folder, state.round)
-    metadata = {
-        "facts": saved.facts.hex(),
-        "traits": json.dumps(traits or {}),
-        "totals": json.dumps(totals or {}),
-    }
-    metadata["blake2b"] = _digest(saved, metadata)
-    content = safetensors.torch.save(saved.tensors, metadata)
-    write_whole(path, content, durable=durable, disk=disk)
+    write_whole(path, content_of(state, traits, totals), durable=durable, disk=disk)
     found = saved_rounds(folder, disk)
     kept = [round for round in found if round <= state.round][:KEPT]
     for round in found:
@@ -115,6 +107,20 @@ def save_state(
     if durable and any(round > state.round for round in found):
         disk.sync_folder(folder)  # a power cut must not bring back what was given up as the newest
     return path
+
+
+def content_of(
+    state: PeerState, traits: Mapping[str, Any] | None, totals: Mapping[str, Any] | None
+) -> bytes:
+    """The bytes of a checkpoint of ``state``."""
+    saved = state.dump()
+    metadata = {
+        "facts": saved.facts.hex(),
+        "traits": json.dumps(traits or {}),
+        "totals": json.dumps(totals or {}),
+    }
+    metadata["blake2b"] = _digest(saved, metadata)
+    return safetensors.torch.save(saved.tensors, metadata)
 
 
 def load_state(
@@ -250,9 +256,11 @@ def _digest(saved: SavedState, metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def common_round(run_dir: Path, peers: int, tell: Callable[[str], None]) -> int | None:
-    """The newest round that every peer has saved soundly; None where there is none."""
-    folders = [run_dir / f"peer-{peer}" for peer in range(peers)]
+def common_round(
+    run_dir: Path, peers: int, tell: Callable[[str], None], but: int | None = None
+) -> int | None:
+    """The newest round that every peer ``but`` one has saved soundly; None where there is none."""
+    folders = [run_dir / f"peer-{peer}" for peer in range(peers) if peer != but]
     while True:
         rounds = [set(saved_rounds(folder)) for folder in folders]
         common = set.intersection(*rounds)

@@ -14,12 +14,12 @@ import numpy as np
 
 from peer.live.facts import Fact, Network, finite
 from peer.live.follow import score_fact
+from peer.live.layout import lay_out
 from peer.loggers.pictures import FOLDER
 from peer.quality.quality_log import read_records
 from peer.quality.scorer import Score
 from sim.records.quality_log import quality_logs
 from sim.records.reader import Record, RecordedRun
-from topology.layout import lay_out
 
 MOST_FACTS = 20_000
 """Of rounds, in all: some three megabytes of the page."""

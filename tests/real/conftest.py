@@ -12,7 +12,8 @@ import pytest
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.options import Options
+from peer.runtime.process import PeerProcess
 from peer.state.recorder import arena_digest
 from tests.support.processes import Processes
 

@@ -15,7 +15,8 @@ import pytest
 import algorithms
 import sim
 from peer.experiment import Experiment
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.options import Options
+from peer.runtime.process import PeerProcess
 from peer.state.recorder import arena_digest
 from tests.support.codec_settings import CODECS
 from topology.errors import UserError

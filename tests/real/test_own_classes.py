@@ -15,7 +15,7 @@ from PIL import Image
 
 import sim
 from peer.experiment import Experiment
-from peer.runtime.profiler import time_link
+from peer.profiler import time_link
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import Processes, until
 from tests.support.systems import keys_of

@@ -10,7 +10,8 @@ from typing import Any
 
 import algorithms
 from peer.experiment import from_mapping
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.options import Options
+from peer.runtime.process import PeerProcess
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import ForkedPeer, Processes
 

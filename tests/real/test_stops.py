@@ -17,7 +17,8 @@ import pytest
 import algorithms
 import sim
 from peer.experiment import Experiment
-from peer.runtime.process import Ending, Options, PeerProcess
+from peer.runtime.options import Ending, Options
+from peer.runtime.process import PeerProcess
 from peer.state.checkpoint import common_round, saved_rounds
 from peer.state.recorder import arena_digest
 from tests.real.conftest import SMALL, free_addresses

@@ -66,6 +66,11 @@ def contacts_of(
     return found
 
 
+def listed_contacts(experiment: Experiment, ids: Iterable[int]) -> dict[int, Contact]:
+    """Where those processes are, and their public keys, as the file says."""
+    return {k: Contact(experiment.address(k), experiment.keys.get(k)) for k in ids}
+
+
 def address_of(experiment: Experiment, peer: int, given: str | None = None) -> str:
     """Where ``peer`` is reached: as is ``given``, or as the file's template says.
 

@@ -6,8 +6,9 @@ import queue
 from collections.abc import Callable
 
 from peer.experiment.addresses import name_in
+from peer.net.events import Contact
 from peer.net.reach.resolver import Found, NotFound, Resolver
-from peer.net.sockets import Contact, NoDescriptors, Sockets
+from peer.net.sockets import NoDescriptors, Sockets
 
 NEXT = 3.0
 """Seconds without a connection after which a name's next number is tried."""
@@ -63,6 +64,15 @@ class Dialler:
             self._resolver.ask(neighbour, *self.names[neighbour])
         else:
             self._redial(neighbour, self.sockets.addresses[neighbour], now)
+
+    def move(self, neighbour: int, address: str) -> None:
+        """That neighbour is reached elsewhere, from the next :meth:`dial` on."""
+        self.sockets.addresses[neighbour] = address
+        self.names.pop(neighbour, None)
+        self._numbers.pop(neighbour, None)
+        named = name_in(address)
+        if named is not None:
+            self.names[neighbour] = named
 
     def look(self, now: float) -> None:
         """Take up what has been found, and try on where nothing answers."""

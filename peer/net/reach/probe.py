@@ -7,10 +7,11 @@ from collections import deque
 from dataclasses import replace
 
 from peer.experiment.addresses import name_in
+from peer.net.events import Contact
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.resolver import Found, NotFound, Resolver
 from peer.net.session import MISMATCH, Identity, remedy
-from peer.net.sockets import Contact, Security, Sockets
+from peer.net.sockets import Security, Sockets
 from peer.net.wire import Probe, Reject, Welcome, WireError, decode, encode
 
 PATIENCE = 5.0

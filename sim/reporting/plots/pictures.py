@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from peer.live.layout import Place, lay_out
 from sim.reporting.plots.style import (
     CLASS_COLOURS,
     DPI,
@@ -27,7 +28,6 @@ from sim.reporting.plots.style import (
     styled,
 )
 from sim.reporting.tables import name_classes
-from topology.layout import Place, lay_out
 
 Images = npt.NDArray[np.float32]
 

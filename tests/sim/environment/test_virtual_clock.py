@@ -13,7 +13,7 @@ import sim
 from peer.experiment import Experiment, from_mapping, load
 from peer.experiment.cost_models import DEVICES, Cost, DeviceSpec, LinkProfile, Profile, Seconds
 from peer.experiment.profiles import read_profile, seconds_on, with_profiles
-from peer.runtime.profiler import line, write_profile
+from peer.profiler import line, write_profile
 from peer.state.recorder import arena_digest
 from sim.environment.channels import Channel
 from sim.events.driver import EventDriver

@@ -15,11 +15,12 @@ import zmq
 
 from peer.experiment import addresses
 from peer.experiment.addresses import is_number, name_in, numeric, to_bind, where_to_listen
+from peer.net.events import Contact
 from peer.net.reach import dialler as dialler_module
 from peer.net.reach import resolver as resolver_module
 from peer.net.reach.dialler import Dialler
 from peer.net.reach.resolver import Found, NotFound, Resolver
-from peer.net.sockets import Contact, Sockets
+from peer.net.sockets import Sockets
 from topology.errors import UserError
 
 pytestmark = pytest.mark.timeout(60)

@@ -22,7 +22,8 @@ from peer.peer import PAIR, Peer
 from peer.program import Program
 from peer.runtime.launcher import with_free_ports
 from peer.runtime.loading import load_peer
-from peer.runtime.process import Options, PeerProcess
+from peer.runtime.options import Options
+from peer.runtime.process import PeerProcess
 from peer.state import PeerState
 from peer.state.checkpoint import write_whole
 from topology.errors import UserError
