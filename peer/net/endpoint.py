@@ -23,12 +23,12 @@ from peer.net.away.patience import Patience
 from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Reseat
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled
+from peer.net.farewell import GRACE, Farewell
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
 from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
-from peer.net.waiting.farewell import GRACE, Farewell
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.waits import Waits
 from peer.net.wire import (
