@@ -175,8 +175,8 @@ def _measured_apart(task: Task, folder: Path) -> Measured:
 
 
 def _place(task: Task, folder: Path) -> Path:
-    """The folder of its run, named by what the module says: a key that hearsay learns later, and
-    the folder in which it is started, change nothing."""
+    """The folder of its run, named by what the module says, in which is the folder of real images:
+    a key that hearsay learns later changes nothing."""
     reproduction = find(task.name)
     kind = reproduction.engine if reproduction.carry_out is None else task.name
     return folder / _digest(json.dumps([task.keys(), kind], sort_keys=True).encode())
