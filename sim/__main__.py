@@ -30,6 +30,7 @@ from sim.api import run
 from sim.commands import compare_command, evaluate, partition, plot, sample, theory
 from sim.export.command import export
 from sim.replay.command import replay
+from sim.replay.whatif import whatif
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
@@ -185,6 +186,7 @@ app.command("evaluate")(evaluate)
 app.command("sample")(sample)
 app.command("export")(export)
 app.command("replay")(replay)
+app.command("whatif")(whatif)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)
