@@ -32,6 +32,7 @@ from sim.commands import compare_command, evaluate, partition, plot, sample, the
 from sim.export.command import export
 from sim.page.command import page_command
 from sim.replay.command import replay
+from sim.replay.whatif import whatif
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
 from sim.runs.simulate import Run
@@ -193,6 +194,7 @@ app.command("sample")(sample)
 app.command("export")(export)
 app.command("page")(page_command)
 app.command("replay")(replay)
+app.command("whatif")(whatif)
 app.command("compare")(compare_command)
 app.command("partition")(partition)
 app.command("theory")(theory)

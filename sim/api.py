@@ -25,6 +25,7 @@ from sim.runs.checkpoints import (
     sound_rounds,
 )
 from sim.runs.observer import LocalDisagreement, RoundCallback, RunObserver
+from sim.runs.origin import Origin
 from sim.runs.simulate import Run, make_driver, make_engine, make_states, quality_log, resolve
 from sim.runs.writer import describe, write_engine, write_peers
 from topology.errors import UserError
@@ -43,6 +44,7 @@ def run(
     resume: bool = False,
     stops: Stops | None = None,
     loggers: Iterable[Logger] = (),
+    origin: Origin | None = None,
 ) -> Run:
     """Simulate an experiment: every peer of it, in this process.
 
@@ -60,6 +62,7 @@ def run(
         resume: go on with the run in ``run_dir`` from its last checkpoint.
         stops: when to make checkpoints, and whether to stop; by default never.
         loggers: get what is measured, beside those that the experiment names.
+        origin: a round of another run, which this one goes on from in a folder of its own.
 
     Raises:
         UserError: the experiment says something that cannot be, or there is nothing to go on from.
@@ -81,12 +84,16 @@ def run(
             raise UserError(nothing_to_go_on_from(folder))
         start = go_on(folder, experiment, states, rounds[0], engine, stops.every)
         stops.every = stops.every or start.every
+    elif origin is not None:
+        start = origin.enter(states)
     check_loggers(experiment)
     quality = quality_log(experiment, program, folder / "quality.jsonl")
     began = time.monotonic()
     make_run_dir(folder)  # now that nothing can be refused any more
     if resume:
         cut_records_back(folder, start.round)
+    elif origin is not None:
+        origin.write(folder)
     write_experiment(experiment, folder)
     with (
         Recorder(folder / "metrics.jsonl", experiment.metrics.every, program.rounds) as recorder,

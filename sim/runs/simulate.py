@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +170,7 @@ def make_states(
 
     ``program`` is the experiment's, if it has been found already.
     """
+    _collect_former_runs()
     program = program or algorithms.find(experiment)
     device = usable_device(experiment.device)
     peers = range(experiment.peers) if only is None else sorted(only)
@@ -186,10 +189,27 @@ def make_states(
         W = torch.zeros(len(holders), lengths[NetName.parse(name).role], device=device)
         for k, row in zip(holders, W, strict=True):
             rows[k][name] = row.data  # autograd must not take a write to one row for one to all
-    return {
+    states = {
         k: make_state(experiment, k, images, indices, rows[k], names[k], shared)
         for k, (images, indices) in zip(peers, sources, strict=True)
     }
+    _former.extend(map(weakref.ref, states.values()))
+    return states
+
+
+_former: list[weakref.ref[PeerState]] = []
+"""The peers that this process has made, as far as somebody still refers to them."""
+
+
+def _collect_former_runs() -> None:
+    """Free the peers of runs that are over.
+
+    A peer, its coroutine and its driver refer to each other in circles. Python looks for those
+    when many *objects* have been made; a run leaves few, and gigabytes in their tensors.
+    """
+    if any(former() is not None for former in _former):
+        gc.collect()
+    _former[:] = [former for former in _former if former() is not None]
 
 
 def check_states(experiment: Experiment, program: Program) -> None:

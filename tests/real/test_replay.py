@@ -28,6 +28,8 @@ KEYS: dict[str, Any] = SMALL | {
     "batch": 8,
     "deadline": 2.0,
     "checkpoint": 10,
+    "start_timeout": 40.0,
+    "alone": True,  # who comes back when all others have finished goes on by itself
     "algorithm": {"name": "diffusion", "rounds": ROUNDS},
 }
 
