@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, eigsh
+
+if TYPE_CHECKING:  # a peer asks for no spectrum, and loads no scipy
+    from scipy.sparse import csr_array
 
 FloatArray = NDArray[np.float64]
-Weights = FloatArray | csr_array[np.float64]
+Weights: TypeAlias = "FloatArray | csr_array[np.float64]"
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -46,6 +48,9 @@ def second_eigenvalue(weights: Weights) -> float:
         RuntimeError: where ARPACK does not converge and K is above 5,000 (weights that are not
             symmetric, on a graph so long that lambda_2 all but touches 1).
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import ArpackError
+
     if len(weights.shape) != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights must be square, not {weights.shape}")
     peers = weights.shape[0]
@@ -84,6 +89,8 @@ def schedule_eigenvalue(weights: Iterable[Weights]) -> float:
     Raises:
         ValueError, RuntimeError: as :func:`second_eigenvalue`.
     """
+    from scipy.sparse import csr_array
+
     product: csr_array[np.float64] | None = None
     for matrix in weights:
         factor = csr_array(matrix)
@@ -171,6 +178,8 @@ def _by_whole_spectrum(weights: csr_array[np.float64]) -> float:
 
 
 def _by_arpack(weights: csr_array[np.float64]) -> float:
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
+
     peers = weights.shape[0]
 
     def deflated(x: FloatArray) -> FloatArray:
@@ -200,6 +209,8 @@ def _by_arpack(weights: csr_array[np.float64]) -> float:
 
 
 def _next_to_one(weights: csr_array[np.float64], start: FloatArray) -> float:
+    from scipy.sparse.linalg import ArpackError, eigsh
+
     # On long thin graphs eigenvalues crowd beneath 1: inverting about a point just above 1 spreads
     # them out, and thin graphs factorise cheaply.
     found = eigsh(weights.tocsc(), k=2, sigma=1.001, v0=start, return_eigenvectors=False)

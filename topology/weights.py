@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
 
 from topology.errors import UserError
 from topology.laplacian import best_constant, largest_degree
 from topology.matrix import EXACT, given_matrix, refuse_off_links
 from topology.settings import kind_and_settings, known_name, number, refuse_unknown
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -131,6 +133,8 @@ def sparse_weights(graph: nx.Graph[int], rule: RuleSpec = "metropolis") -> csr_a
     Raises:
         UserError: where there is no such rule, or it does not fit the graph.
     """
+    from scipy.sparse import coo_array  # a peer weighs its own links alone, and loads no scipy
+
     weigh = _rule(rule)
     nodes = sorted(graph)
     place = {node: index for index, node in enumerate(nodes)}
@@ -219,6 +223,8 @@ def kind_of_weights(
     stochastic`` (rows sum to 1, too): it keeps the mean while all links are up. ``left
     stochastic``: the mean drifts towards the peers that others weigh more.
     """
+    from scipy.sparse import csr_array
+
     matrix = weights if isinstance(weights, csr_array) else csr_array(weights)
     if abs(matrix - matrix.T).max() <= EXACT:
         return "symmetric"

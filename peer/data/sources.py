@@ -26,6 +26,7 @@ from peer.data.classes import (
 )
 from peer.data.description import refuse_mixture
 from peer.data.formats.arrays import find_cifar10, find_npz, in_range, reader
+from peer.data.formats.digits import read_digits
 from peer.data.formats.folder import find_pictures
 from peer.data.formats.hub import find_on_hub
 from peer.data.formats.idx import PREFIXES, find_file, read_idx
@@ -150,9 +151,7 @@ def resolve_path(path: str, peer_id: int | None = None, folder: Path | None = No
 
 def public_digits(height: int, width: int) -> NDArray[np.float64]:
     """The embedded digits, which anybody may know, resized: (1797, height, width) in [0, 1]."""
-    from sklearn.datasets import load_digits
-
-    digits = torch.from_numpy(load_digits().images / 16)  # (n, 8, 8)
+    digits = torch.from_numpy(read_digits()[0] / 16)  # (n, 8, 8)
     resized = torch.nn.functional.interpolate(
         digits[:, None], size=(height, width), mode="bilinear"
     )
@@ -200,11 +199,9 @@ def _recolour(pixels: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
 
 def _find_digits(_spec: DataSpec, _path: Path | None, _peer: int | None) -> Found:
     """The 1,797 handwritten 8x8 digits that come with scikit-learn (values 0 to 16)."""
-    from sklearn.datasets import load_digits  # a second to import, and only this source needs it
-
-    digits = load_digits()
-    pixels = digits.images.astype(np.uint8)[:, None]
-    return Found(len(pixels), reader(pixels), "digits", "data", digits.target, unit=8.0)
+    images, labels = read_digits()
+    pixels = images.astype(np.uint8)[:, None]
+    return Found(len(pixels), reader(pixels), "digits", "data", labels, unit=8.0)
 
 
 def _find_idx(spec: DataSpec, path: Path | None, _peer: int | None) -> Found:

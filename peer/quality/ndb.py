@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +35,8 @@ def z_test(p1: npt.ArrayLike, n1: float, p2: npt.ArrayLike, n2: float) -> tuple[
 
     Where no bin has anything in it the standard error is zero: not different.
     """
+    from scipy.special import ndtr  # a peer that does not judge loads no scipy
+
     p1, p2 = np.atleast_1d(np.asarray(p1, float)), np.atleast_1d(np.asarray(p2, float))
     pooled = (p1 * n1 + p2 * n2) / (n1 + n2)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))

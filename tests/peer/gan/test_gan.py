@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from peer.gan import LOSSES, Arena, Layout, make_gan, make_optimizer
+from peer.gan import LOSSES, OPTIMIZERS, Arena, Layout, make_gan, make_optimizer
 from peer.state.checkpoint import save_generator
 from topology import UserError
 
@@ -116,6 +116,25 @@ def test_an_optimizer_moves_parameters_and_no_buffer() -> None:
     trained = arena.layout.trained
     assert torch.allclose(arena.vector[:trained], before[:trained] - 0.5)
     assert torch.equal(arena.vector[trained:], before[trained:])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_steps_as_torchs_own(name: str) -> None:
+    kind, implementation = OPTIMIZERS[name]
+    start = torch.linspace(-1, 1, 33)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizer = make_optimizer(name, {"lr": 0.01}, [ours])
+    torchs = getattr(torch.optim, kind.__name__)([theirs], lr=0.01, **implementation)
+    assert isinstance(optimizer, type(torchs))
+    for step in range(3):
+        ours.grad = (ours * (step + 1)).detach()
+        theirs.grad = (theirs * (step + 1)).detach()
+        optimizer.step()
+        torchs.step()
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, start)
+    assert ours.requires_grad
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adafactor", "muon"])
