@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
+from peer.net.keys import is_let_in, make_keys, public_key, read_secret
 from sim.replay.run import replay_run
 from tests.real.conftest import SMALL, free_addresses
 from tests.support.processes import ForkedPeer, Processes, until
 
-LONG = SMALL | {"batch": 8, "deadline": 10.0, "algorithm": {"name": "diffusion", "rounds": 600}}
+LONG = SMALL | {"batch": 8, "deadline": 10.0, "algorithm": {"name": "diffusion", "rounds": 300}}
 
 
 def records(run: Path, peer: int) -> list[dict[str, Any]]:
@@ -79,10 +81,51 @@ def test_one_leaves_others_are_forgotten_and_nobody_waits(processes: Processes) 
     for k in (0, 2):
         assert peers[k].wait(timeout=120) == 0, peers[k].communicate()[0]
         missing = {each["round"]: each["missing"] for each in records(run, k)}
-        assert max(missing) == 600
+        assert max(missing) == 300
         gone = [(round, away) for round, away in missing.items() if away]
         assert all(away == [1] and round < first for round, away in gone)
     assert "is forgotten from round" in peers[2].communicate()[0]
+
+
+def test_keys_change_while_all_train(processes: Processes) -> None:
+    """Peer 1 is told first, and uses its old key until both neighbours let the new one in."""
+    run, secrets = processes.folder / "run", processes.folder / "keys"
+    folder = ("--keys", str(secrets))
+    keys = {k: make_keys(k, secrets) for k in range(3)}
+    addresses = free_addresses(3)
+    what = LONG | {"peers": 3, "addresses": addresses}
+    what |= {"algorithm": {"name": "diffusion", "rounds": 10**6}, "metrics": {"sketch": False}}
+    file = processes.write(what | {"keys": keys})
+    peers = {k: processes.peer(file, k, *folder) for k in range(3)}
+    wait_for_round(run, 1, 10, peers[1])
+    old = read_secret(1, secrets)
+    assert "no key is another one" in told(processes, "reload", "--id", "1", "--run-dir", str(run))
+
+    said = told(processes, "keys", "--id", "1", "--rotate", *folder)
+    new = said.splitlines()[-1].split('"')[1]
+    assert new != keys[1]
+    processes.write(what | {"keys": keys | {1: new}})
+    peers[1].send_signal(signal.SIGHUP)
+    until(peers[1], "new key: not let in yet by peers 0, 2; using the old one")
+    for k in (0, 2):
+        peers[k].send_signal(signal.SIGHUP)
+        until(peers[k], "SIGHUP: peer 1 may come by a new key")
+    until(peers[1], "new key: all neighbours let it in; it is used from now on")
+    for k in (0, 2):
+        until(peers[k], "peer 1 has a new key; its old one opens nothing here any more")
+    server = keys[0].encode()
+    assert is_let_in(addresses[0], server, keys[1].encode(), old) is False
+    assert is_let_in(addresses[1], new.encode(), keys[0].encode(), read_secret(0, secrets))
+    assert public_key(read_secret(1, secrets)) == new
+    assert not (secrets / "peer-1.secret.next").exists()
+
+    now = records(run, 1)[-1]["round"]
+    wait_for_round(run, 1, now + 20, peers[1])
+    for k in range(3):
+        assert all(each["missing"] == [] for each in records(run, k))  # no exchange was lost
+        peers[k].send_signal(signal.SIGTERM)
+    for k in range(3):
+        assert peers[k].wait(timeout=60) == 130
 
 
 def test_a_sixth_joins_trains_and_leaves(processes: Processes) -> None:
@@ -113,7 +156,7 @@ def test_a_sixth_joins_trains_and_leaves(processes: Processes) -> None:
     for process in peers.values():
         assert process.wait(timeout=120) == 0, process.communicate()[0]
     last = records(run, 5)[-1]["round"]
-    assert first + 30 <= last < 600
+    assert first + 30 <= last < 300
     assert all(each["missing"] == [] for each in records(run, 5)[1:])
     for k in range(5):
         missing = {each["round"] - 1: each["missing"] for each in records(run, k)}
@@ -123,4 +166,4 @@ def test_a_sixth_joins_trains_and_leaves(processes: Processes) -> None:
     replayed = replay_run(run)
     assert not replayed.differences
     assert replayed.ends_compared == 5
-    assert replayed.compared == 5 * 600 + last - first
+    assert replayed.compared == 5 * 300 + last - first

@@ -177,7 +177,7 @@ def test_sigterm_while_a_neighbour_is_silent(processes: Processes) -> None:
     peers[0].send_signal(signal.SIGTERM)
     said = peers[0].communicate(timeout=60)[0]
     peers[1].send_signal(signal.SIGCONT)
-    peers[1].send_signal(signal.SIGHUP)
+    peers[1].send_signal(signal.SIGINT)
     other = peers[1].communicate(timeout=60)[0]
     assert [process.returncode for process in peers] == [130, 130]
     for k, words in ((0, said), (1, other)):

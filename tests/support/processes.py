@@ -96,8 +96,9 @@ def _run_peer(
 
 
 def _hear_hangups() -> None:
-    """A process under test hears SIGHUP, though the tests may run under nohup."""
+    """A process under test hears SIGHUP, though the tests may run under nohup, or in a terminal."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.setsid()  # without a terminal
 
 
 class Processes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +27,20 @@ stop = signals.Stop()
 stop.obey_signals()
 assert not {"torch", "numpy", "networkx"} & sys.modules.keys()
 if "begun" in sys.argv:
-    stop.begun(lambda line: print(line + "\\n", end="", flush=True), lambda: "round 100 is saved")
+    def say(line):
+        print(line + "\\n", end="", flush=True)
+
+    reload = (lambda: say("read again")) if "reloads" in sys.argv else None
+    stop.begun(say, lambda: "round 100 is saved", reload)
 print("ready", flush=True)
 while not stop.asked.wait(0.01):
     pass
 print(f"asked: {stop.why}\\n", end="", flush=True)
 time.sleep(20)
 """
+
+
+TERMINALS: list[int] = []
 
 
 @pytest.fixture
@@ -43,16 +53,32 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+    while TERMINALS:
+        os.close(TERMINALS.pop())
 
 
-def start(started: list, *words: str, before: str = "") -> subprocess.Popen[str]:
+def start(
+    started: list, *words: str, before: str = "", terminal: bool = True
+) -> subprocess.Popen[str]:
+    """In a terminal of its own, which nobody closes, or in none."""
+    master, slave = pty.openpty()
+
+    def enter() -> None:
+        os.setsid()
+        if terminal:
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
     process = subprocess.Popen(
         [sys.executable, "-c", (before or UNHINDERED) + WAITING, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=enter,
+        pass_fds=(slave,),
     )
+    os.close(slave)
+    TERMINALS.append(master)
     started.append(process)
     assert line(process) == "ready"
     return process
@@ -90,6 +116,37 @@ def test_while_it_trains_it_is_asked(number: signal.Signals, started: list) -> N
     process.send_signal(signal.SIGTERM)
     assert line(process) == "SIGTERM again: ended at once; round 100 is saved"
     assert process.wait(timeout=20) == 130
+
+
+def test_without_a_terminal_sighup_lets_it_read_again(started: list) -> None:
+    """No terminal can have been closed: it means what it means to daemons."""
+    process = start(started, "begun", "reloads", terminal=False)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+        assert line(process) == "read again"
+    process.send_signal(signal.SIGTERM)
+    assert "SIGTERM" in line(process)
+
+
+def test_without_a_terminal_sighup_at_the_start_changes_nothing(started: list) -> None:
+    process = start(started, terminal=False)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert line(process) == "SIGTERM: stopped before anything was trained"
+
+
+@pytest.mark.parametrize(("words", "terminal"), [(("begun", "reloads"), True), (("begun",), False)])
+def test_sighup_stops_where_a_terminal_was_closed_or_nothing_can_be_read_again(
+    words: tuple[str, ...], terminal: bool, started: list
+) -> None:
+    process = start(started, *words, terminal=terminal)
+    process.send_signal(signal.SIGHUP)
+    assert {line(process), line(process)} == {
+        "SIGHUP: stopping at the end of this round",
+        "asked: SIGHUP",
+    }
 
 
 def test_what_nohup_ignores_stays_ignored(started: list) -> None:
