@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from peer.compute.compressed_combine import Coding
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
+from peer.net.away.seat import Seat
 from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
 from peer.net.settling.commit import Commit
@@ -35,7 +36,6 @@ from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
-from peer.net.waiting.seat import Seat
 from peer.net.wire import (
     REASONS,
     Ack,
