@@ -65,7 +65,7 @@ def verdict(found: Found) -> Verdict:
         for each in found[CRASH]
     )
     pause = max(column(found, CRASH, "pause"), default=math.nan)
-    calm, crash = ((median(column(found, name, "late")) for name in (CALM, CRASH)),)
+    calm, crash = (median(column(found, name, "late")) for name in (CALM, CRASH))
     return Verdict(
         Holds.by(is_whole, pause <= STALL, crash <= 1.25 * calm),
         f"the longest time between two rounds is {spread(found, CRASH, 'pause')} s where the "
