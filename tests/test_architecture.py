@@ -30,6 +30,7 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 PURE = ["peer.net.wire", "peer.net.link", "peer.net.endpoint", "peer.data.agreement"]
+PURE += ["peer.standby.wire", "peer.standby.election.election"]
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -141,8 +142,9 @@ def test_only_the_sockets_import_zmq() -> None:
         for name, path in MODULES.items()
         if any(m.split(".")[0] == "zmq" for m, _ in imports(path))
     }
-    # the I/O thread polls, keys are made and derived by libzmq's own functions
-    assert users == {"peer.net.sockets", "peer.net.io_thread", "peer.net.keys"}
+    # the I/O threads poll, keys are made and derived by libzmq's own functions
+    threads = {"peer.net.io_thread", "peer.standby.election_thread"}
+    assert users == {"peer.net.sockets", "peer.net.keys"} | threads
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -161,7 +163,12 @@ def test_the_protocol_is_pure(name: str) -> None:
     }
     reached = {name}
     while (
-        waiting := {m for n in reached for m in own_imports(n) if m.startswith("peer.net")}
+        waiting := {
+            m
+            for n in reached
+            for m in own_imports(n)
+            if m.startswith(("peer.net", "peer.standby.election"))
+        }
         - reached
     ):
         reached |= waiting
@@ -202,6 +209,8 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     drivers |= {"peer.runtime.signals"}  # whether a second signal is another one
     drivers |= {"peer.runtime.output"}  # the time of day before a line
     drivers |= {"peer.runtime.progress"}  # rounds a second
+    drivers |= {"peer.standby.election_thread", "peer.standby.host", "peer.standby.voter"}
+    drivers |= {"peer.standby.command"}  # progress of a host
     assert not clocks or name in drivers
 
 

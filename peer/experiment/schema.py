@@ -139,6 +139,11 @@ class Experiment(Reaching):
         """All links that ever occur, on nodes 0 to peers - 1; connected."""
         return self.schedule.union()
 
+    @property
+    def server(self) -> int:
+        """The peer that plays the server, with an algorithm that has one."""
+        return int(self.algorithm.settings.get("server", 0))
+
     def hosts(self, server: int) -> tuple[int, ...]:
         """Ids of the processes that can run the server's program: its own, and its backups."""
         return (server, *range(self.peers, self.peers + self.backups))

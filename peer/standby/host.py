@@ -20,6 +20,7 @@ from peer.net.keys import keys_folder
 from peer.net.members.newcomers import listed_contacts
 from peer.program import Program
 from peer.runtime.identity import security_of
+from peer.runtime.loading import load_peer
 from peer.runtime.options import Ending, Options
 from peer.runtime.process import PeerProcess
 from peer.runtime.signals import Stop
@@ -91,6 +92,8 @@ class Host:
             me, experiment, self.server, self.run_dir / "election", security, log, self._told
         )
         self._go_on_from_checkpoint()
+        # What would be refused is refused now; and what is loaded once is loaded quickly later.
+        load_peer(experiment, self.server, program)
 
     def _go_on_from_checkpoint(self) -> None:
         """What a run without backups has left is as good as what a round of theirs would have."""
@@ -192,6 +195,8 @@ class Host:
         process = PeerProcess(
             self.experiment, self.server, self.program, self.run_dir, self.log, options, own
         )
+        if term > 1:
+            process.peer.note(term=term)  # in the record of its first round
         with self._acknowledged:
             self.process = process
             if self._term != term:

@@ -54,8 +54,7 @@ class Store:
         """Have it on the disk, unless what is there is newer. Raises OSError as above."""
         with self._lock:
             if held > self.held:
-                digest = hashlib.blake2b(content, digest_size=32).digest()
-                head = _HEAD.pack(*held, digest)
+                head = _HEAD.pack(*held, _digest(held, content))
                 write_whole(self._state_path, head + content, disk=self.disk)
                 self.held, self.content = held, content
 
@@ -91,7 +90,13 @@ class Store:
         content = found[_HEAD.size :]
         if len(found) >= _HEAD.size:
             term, round, digest = _HEAD.unpack(found[: _HEAD.size])
-            if hashlib.blake2b(content, digest_size=32).digest() == digest:
+            if _digest(Position(term, round), content) == digest:
                 return Position(term, round), content
         tell(f"{self._state_path} is damaged, and left out: the server's state comes from others")
         return BEGINNING, b""
+
+
+def _digest(held: Position, content: bytes) -> bytes:
+    digest = hashlib.blake2b(_HEAD.pack(*held, b""), digest_size=32)
+    digest.update(content)
+    return digest.digest()

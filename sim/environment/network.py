@@ -81,6 +81,8 @@ class NetworkModel:
         self._directions: dict[tuple[int, int], Channel | None] = {}  # of links
         self.absences: dict[int, list[tuple[float, float]]] = {}
         for fault in experiment.faults:
+            if experiment.backups and fault.peer == experiment.server:
+                continue  # its place is taken by another (sim.failover)
             until = math.inf if fault.up is None else fault.up
             self.absences.setdefault(fault.peer, []).append((fault.down, until))
 
@@ -155,6 +157,13 @@ class NetworkModel:
         if not jitter:
             return delay
         return delay + jitter * stream(self.seed, "delay", sender, receiver, *t).random()
+
+    def crossing(self, nbytes: int) -> float:
+        """Seconds that so many bytes take from one process to another, where nothing else does."""
+        seconds = self._default.delay or 0.0
+        if self._default.bandwidth:
+            seconds += 8e-6 * nbytes / self._default.bandwidth
+        return seconds
 
     def loses(self, one: int, other: int, t: Moment) -> bool:
         """Whether the link's exchange at ``t`` is lost, and so for both of its ends."""

@@ -25,6 +25,7 @@ from sim.events.exchanges import Exchanges
 from sim.events.pauses import Pauses
 from sim.events.settling import combine_received, outgoing, post
 from sim.events.synchroniser import SingleProcess, Synchroniser
+from sim.failover.succession import Succession
 from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer
 
 
@@ -48,6 +49,7 @@ class EventDriver:
         synchroniser: runs events and delivers messages; by default, all peers are in this process.
         catch_up: rounds; a peer that was away, and is further behind, leaves them out.
         adapts: whether slow peers are waited for within limits only (``deadline: auto``).
+        succession: of a server that has backups.
 
     Attributes:
         peers: the same peers, as they are simulated.
@@ -67,7 +69,10 @@ class EventDriver:
         synchroniser: Synchroniser | None = None,
         catch_up: int = 10,
         adapts: bool = False,
+        succession: Succession | None = None,
     ) -> None:
+        self.program = program
+        self.succession = succession
         self.engine: Engine = engine or OneByOne()
         self.network = network
         self.observer = observer
@@ -90,6 +95,9 @@ class EventDriver:
         Args:
             paused: takes the round, and returns the round of the next pause, if there is one.
         """
+        if self.succession is not None:
+            server = self.peers[self.succession.server]
+            self.succession.begin(server.state, server.now)
         for peer in self.peers.values():
             if not peer.is_gone:
                 self._resume_at(peer, peer.now)
@@ -138,9 +146,30 @@ class EventDriver:
         other peers. If the peer never returns, nothing is submitted.
         """
         time = self.network.back_at(peer.id, time)
-        if time < math.inf:
+        if self.succession is not None and self.succession.strikes(peer.id, time):
+            self._take_over(peer, self.succession, time)
+        elif time < math.inf:
             result = submit()
             self.queue.schedule(time, lambda: self._resume(peer, time, result()))
+
+    def _take_over(self, peer: SimulatedPeer, succession: Succession, time: float) -> None:
+        """The server has died before ``time``: another goes on from the acknowledged round.
+
+        What its processes know of each other's exchanges is settled here, when the dead one would
+        have gone on; nobody has learned anything else of it meanwhile.
+        """
+        takeover = succession.next()
+        self.engine.flush(peer)
+        peer.running.close()
+        peer.snapshots.before_write()
+        before = peer.facade
+        succession.go_back(peer.state)
+        peer.facade = Peer(peer.state, before.schedule, before.rule)
+        peer.running = self.program.start(peer.facade)
+        peer.facade.note(term=succession.term)
+        peer.term += 1
+        self.exchanges.go_back(peer, takeover.down)
+        self._resume_at(peer, max(time, takeover.up))
 
     def _resume(self, peer: SimulatedPeer, time: float, result: Any) -> None:
         """Run the coroutine until it has to wait for something."""
@@ -159,17 +188,10 @@ class EventDriver:
                     self._exchange(peer, effect)
                     return
                 case Report():
-                    if self.observer:
-                        self.observer.reported(peer, effect)
-                    self.exchanges.announce(peer, time)
-                    self.pauses.completed(effect.round)
-                    self.synchroniser.round_completed(self.pauses)
-                    if effect.round == self.pauses.after:
-                        self.pauses.held.append(peer)
+                    if self.succession is None or self.succession.server != peer.id:
+                        self._completed(peer, effect, time)
                     else:
-                        # As an event of its own: all that are as far report before one goes on.
-                        until = min(self.rounds, self.pauses.after or self.rounds)
-                        self._resume_at(peer, time, self.exchanges.go_on_in(peer, until))
+                        self._acknowledge(peer, effect, self.succession)
                     return
                 case Now():
                     result = time
@@ -179,6 +201,34 @@ class EventDriver:
                 case _:
                     self._compute(peer, effect)
                     return
+
+    def _completed(self, peer: SimulatedPeer, effect: Report, time: float) -> None:
+        """A peer has completed a round: it goes on, or waits for the others."""
+        if self.observer:
+            self.observer.reported(peer, effect)
+        self.exchanges.announce(peer, time)
+        self.pauses.completed(effect.round)
+        self.synchroniser.round_completed(self.pauses)
+        if effect.round == self.pauses.after:
+            self.pauses.held.append(peer)
+        else:
+            # As an event of its own: all that are as far report before one goes on.
+            until = min(self.rounds, self.pauses.after or self.rounds)
+            self._resume_at(peer, time, self.exchanges.go_on_in(peer, until))
+
+    def _acknowledge(self, peer: SimulatedPeer, effect: Report, succession: Succession) -> None:
+        """The server's round is completed once it cannot be lost any more."""
+        time = peer.now + succession.acknowledgement()
+        if succession.strikes(peer.id, time):
+            self._take_over(peer, succession, time)
+            return
+
+        def completed() -> None:
+            peer.now = time
+            succession.acknowledged(peer.state)
+            self._completed(peer, effect, time)
+
+        self.queue.schedule(time, completed)
 
     def _compute(self, peer: SimulatedPeer, effect: Effect) -> None:
         """Submit a local effect; its result is there when its virtual time has passed."""

@@ -166,6 +166,27 @@ class Exchanges:
         update = ProgressUpdate(peer.id, at, peer.facade.round, peer.finished, -1, settled or {})
         self._batch.updates.append(update)
 
+    def _announce_settled(self, peer: SimulatedPeer, term: int, pending: PendingExchange) -> None:
+        if peer.term == term:
+            self.announce(peer, pending.ready, pending.moments)
+
+    def go_back(self, peer: SimulatedPeer, died_at: float) -> None:
+        """Another process is the peer, and makes the exchanges of its round anew.
+
+        What had arrived is lost with the one that died; what comes later, comes to the next.
+        """
+        arrived = {key: each for key, each in peer.inbox.items() if each[0] > died_at}
+        last = peer.settled
+        for k, value in last.received.items() if last is not None else ():
+            assert last is not None
+            if last.arrivals[k] > died_at:
+                arrived[k, last.moments[k]] = last.arrivals[k], value
+        peer.inbox = arrived
+        peer.pending = peer.settled = None
+        progress = self._progress[peer.id]
+        round = progress.round = peer.facade.round
+        progress.settled = {k: t for k, t in progress.settled.items() if t.round < round}
+
     def collect_batch(self) -> Batch:
         """The messages since the last call, for :meth:`deliver` here and on other ranks."""
         batch, self._batch = self._batch, Batch()
@@ -350,11 +371,11 @@ class Exchanges:
         """Where the peer's exchange is settled with every neighbour, announce it and go on."""
         pending = peer.pending
         if pending is not None and pending.is_settled:
-            peer.pending = None
+            peer.pending, peer.settled = None, pending
             if self.impatience is not None:
                 self.impatience.end(peer.id, pending)
             if pending.missing or self._apart.get(peer.id):
                 self._swapped(peer, pending)
-            announce = partial(self.announce, peer, pending.ready, pending.moments)
+            announce = partial(self._announce_settled, peer, peer.term, pending)
             self._queue.schedule(pending.ready, announce)
             self._settled(peer, pending)

@@ -30,6 +30,7 @@ from sim.engines.stacked import Stacked
 from sim.environment.network import NetworkModel
 from sim.events.driver import EventDriver, Observer
 from sim.events.synchroniser import Synchroniser
+from sim.failover.succession import Succession
 from sim.machine.cpu_affinity import cores
 from sim.records.reader import read_run
 from topology.errors import UserError
@@ -111,6 +112,10 @@ def make_driver(
     schedule, rule = experiment.schedule, experiment.weights
     peers = {k: Peer(state, schedule, rule) for k, state in states.items()}
     network = network or NetworkModel(experiment)
+    server = program.server
+    succession = None
+    if experiment.backups and server is not None and server in states:
+        succession = Succession(experiment, server, network)
     return EventDriver(
         peers,
         program,
@@ -121,6 +126,7 @@ def make_driver(
         synchroniser,
         experiment.catch_up,
         experiment.deadline_adapts,
+        succession,
     )
 
 

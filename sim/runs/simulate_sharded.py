@@ -275,9 +275,14 @@ def _fitting(experiment: Experiment, ranks: int) -> Experiment:
     """The experiment with its devices' profiles.
 
     Raises:
-        UserError: there are fewer peers than ranks.
+        UserError: there are fewer peers than ranks, or a server has backups.
     """
     if ranks > experiment.peers:
         peers = f"there are {experiment.peers} peers"
         raise UserError(f"--processes {ranks}: {peers}, and each process needs one")
+    if experiment.backups and ranks > 1:
+        raise UserError(
+            f"--processes {ranks}: a server with backups is simulated in one process; leave "
+            "--processes or backups out"
+        )
     return with_profiles(experiment)

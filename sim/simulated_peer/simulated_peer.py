@@ -24,6 +24,7 @@ class PendingExchange:
         outgoing: the value for each neighbour to whom one is sent.
         ready: virtual time at which the last of what has arrived so far arrived.
         received: values that arrived, by sender.
+        arrivals: when the values that arrived did, by sender.
         missing: neighbours whose value is not waited for any more, or who will not use ours.
         says_all: whether a net's value, as it is coded, says all of the net.
         meanwhile: gives the result of local steps that are taken while values are on their way.
@@ -39,6 +40,7 @@ class PendingExchange:
     missing: set[int] = field(default_factory=set)
     meanwhile: Callable[[], Any] | None = None
     says_all: bool = True
+    arrivals: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         effect = self.effect
@@ -60,6 +62,7 @@ class PendingExchange:
         """Add a neighbour's value, which arrives at ``arrival``."""
         self.awaited.discard(sender)
         self.received[sender] = value
+        self.arrivals[sender] = arrival
         self.ready = max(self.ready, arrival)
 
     @property
@@ -89,6 +92,8 @@ class SimulatedPeer:
         running: the coroutine.
         now: virtual time, in seconds, at which the coroutine was last resumed.
         pending: the exchange that it waits in.
+        settled: the one that was settled last.
+        term: counts the processes that have been this peer: what an earlier one began is over.
         inbox: values that arrived before this peer began their exchange, with their arrival, by
             sender and moment.
         snapshots: values of its nets that are still on their way somewhere.
@@ -102,6 +107,8 @@ class SimulatedPeer:
     running: Running
     now: float = 0.0
     pending: PendingExchange | None = None
+    settled: PendingExchange | None = None
+    term: int = 0
     inbox: dict[tuple[int, Moment], tuple[float, Value]] = field(default_factory=dict)
     snapshots: Snapshots = field(default_factory=Snapshots)
     finished: bool = False

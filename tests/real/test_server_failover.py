@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from peer.experiment import from_mapping
+from peer.net.keys import make_keys
 from peer.runtime.launcher import with_free_ports
 from tests.real.conftest import SMALL
 from tests.support.processes import ForkedPeer, Processes, until
 
-ROUNDS = 300
+ROUNDS = 150
 STAR: dict[str, Any] = SMALL | {
     "peers": 4,
     "backups": 2,
@@ -29,11 +30,16 @@ TERM_WITHIN = 10.0
 """Seconds from the server's death to the next one's first round, at most."""
 
 
-@pytest.fixture
-def network(processes: Processes) -> dict[int, ForkedPeer]:
-    experiment = with_free_ports(from_mapping(STAR))
-    file = processes.write(experiment.resolved())
-    return {k: processes.peer(file, k) for k in range(6)}
+@pytest.fixture(params=["plain text", "keys"])
+def network(processes: Processes, request: pytest.FixtureRequest) -> dict[int, ForkedPeer]:
+    keys = with_free_ports(from_mapping(STAR)).resolved()
+    more = []
+    if request.param == "keys":
+        folder = processes.folder / "keys"
+        keys["keys"] = {k: make_keys(k, folder) for k in range(6)}
+        more = ["--keys", str(folder)]
+    file = processes.write(keys)
+    return {k: processes.peer(file, k, *more) for k in range(6)}
 
 
 def rounds_of(folder: Path) -> list[int]:

@@ -1,0 +1,1 @@
+"""A server that dies in a simulation, and the backup that takes its place."""
