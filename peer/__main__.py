@@ -37,6 +37,7 @@ from peer.console import (
 )
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
+from peer.runtime.course import listen_to_parent
 from peer.runtime.launcher import common_round, up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
 from peer.runtime.preflight import check_data, check_everything
@@ -117,7 +118,7 @@ def one(
     command = _command(context, peer, file, changes, folder, device, keys)
     STOP.begun(output.say, lambda: _how_to_go_on(process.saver.newest, command))
     if status:
-        process.listen_to_parent()
+        listen_to_parent(process.course, process.log, process.stop)
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")

@@ -10,13 +10,29 @@ from peer.net.transfer.chunks import Payload
 
 
 @dataclass(frozen=True)
+class Held:
+    """A neighbour's ``value``, whole and sound, that came before this process began.
+
+    It was offered as ``net``, by the process of session ``sender``.
+    """
+
+    net: str
+    value: memoryview
+    sender: int
+
+
+@dataclass(frozen=True)
 class Part:
-    """One link's part in an exchange: what goes out, if anything, and whether anything comes in."""
+    """One link's part in an exchange: what goes out, if anything, and whether anything comes in.
+
+    What comes in may be ``held`` already.
+    """
 
     t: Moment
     net: str
     payload: Payload | None
     wants: bool = True
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,13 @@ class Finish:
     round: int
     patience: float
     reason: str = "finished"  # one of peer.net.wire.REASONS
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """These values, each a neighbour's for an exchange, are on the disk."""
+
+    values: tuple[tuple[int, Moment], ...]
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,18 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
+from peer.effects import Moment
 from peer.net.admission import Answer, Note
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Recorded
 from peer.net.endpoint import Endpoint
-from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL, Phase
@@ -57,6 +58,8 @@ _FINAL_WORDS = {
 }
 
 Log = Callable[[str], None]
+Command = Begin | Finish | GoOn | Hurry | Recorded
+Result = Arrived | Arriving | Outcome | Agreed | Exception
 
 
 @dataclass
@@ -92,9 +95,7 @@ class IoThread(threading.Thread):
         self.sockets = sockets
         self.endpoint = endpoint
         self.log = log
-        self.results: queue.SimpleQueue[Arriving | Outcome | Agreed | Exception] = (
-            queue.SimpleQueue()
-        )
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
@@ -102,7 +103,7 @@ class IoThread(threading.Thread):
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
-        self._commands: queue.SimpleQueue[Begin | Finish | GoOn | Hurry] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -112,6 +113,11 @@ class IoThread(threading.Thread):
     def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
         """Begin an exchange with the neighbours in ``parts``; what comes of it, by ``results``."""
         self._commands.put(Begin(parts, in_pieces))
+        self.wake()
+
+    def recorded(self, values: Iterable[tuple[int, Moment]]) -> None:
+        """What these neighbours sent for these exchanges is on the disk."""
+        self._commands.put(Recorded(tuple(values)))
         self.wake()
 
     def finish(self, round: int, patience: float, reason: str = "finished") -> None:
@@ -213,6 +219,8 @@ class IoThread(threading.Thread):
                     self.endpoint.finish(command, now)
                 case GoOn():
                     self.endpoint.go_on(command)
+                case Recorded():
+                    self.endpoint.recorded(command, now)
                 case Hurry():
                     self.endpoint.hurry(command, now)
 
@@ -221,7 +229,7 @@ class IoThread(threading.Thread):
         events = self.endpoint.events
         while events:
             match events.popleft():
-                case Arriving() | Outcome() | Agreed() as result:
+                case Arrived() | Arriving() | Outcome() | Agreed() as result:
                     self.results.put(result)
                 case Failed(problem):
                     self.results.put(problem)

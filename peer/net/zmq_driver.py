@@ -26,7 +26,7 @@ from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.commands import Part
 from peer.net.events import Arriving, Outcome
-from peer.net.io_thread import IoThread
+from peer.net.io_thread import IoThread, Result
 from peer.net.transfer.letters import PREFIX, pack, unpack
 from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
@@ -58,6 +58,7 @@ class ZmqDriver:
         catch_up: rounds; who is further behind than that leaves them out.
         flight: records what shapes the run.
         clock: tells the time, in seconds; a simulator gives its own.
+        is_exact: what this peer has used is told again to its next process.
 
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
@@ -73,6 +74,7 @@ class ZmqDriver:
         catch_up: int = Timing.catch_up,
         flight: FlightRecorder | None = None,
         clock: Callable[[], float] = time.monotonic,
+        is_exact: bool = False,
     ) -> None:
         self.peer = peer
         self.io = io
@@ -81,6 +83,7 @@ class ZmqDriver:
         self.agree = agree
         self.flight = flight or FlightRecorder()
         self.clock = clock
+        self.is_exact = is_exact
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
@@ -121,7 +124,8 @@ class ZmqDriver:
                 except StopIteration:
                     self._wait_for_what_is_held()
                     return True
-                self._resolve()
+                if isinstance(effect, Combine | Exchange):  # a place that can be found again
+                    self._resolve()
                 match effect:
                     case Combine():
                         result = self._combine(effect)
@@ -291,6 +295,8 @@ class ZmqDriver:
         outcome = self._wait()
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
+        if self.is_exact:
+            self._held.note_taken({k: effect.moments[k] for k in letters})
         return Post(letters, frozenset(outcome.missing))
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
@@ -318,7 +324,7 @@ class ZmqDriver:
                 case Exception() as problem:
                     raise problem
 
-    def _result(self) -> Arriving | Outcome | Agreed | Exception:
+    def _result(self) -> Result:
         """What the I/O thread says next."""
         while True:
             try:

@@ -8,7 +8,12 @@ waits.
 
 from __future__ import annotations
 
+import json
+import os
 import threading
+from collections.abc import Callable
+
+from peer.runtime.signals import Stop
 
 
 class Course:
@@ -48,3 +53,23 @@ class Course:
                     return False
                 self._changed.wait(0.1)
             return not self.stop.is_set() and (self._last is None or round < self._last)
+
+
+def listen_to_parent(course: Course, log: Callable[[str], None], stop: Stop) -> None:
+    """Do as whoever started this peer says on standard input; stop when that ends.
+
+    ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`Course`); ``stop after R`` tells
+    what all peers agreed on.
+    """
+
+    def listen() -> None:
+        with os.fdopen(os.dup(0), encoding="utf-8", errors="replace") as orders:
+            for order in orders:
+                match order.split():
+                    case ["promise"]:
+                        log(json.dumps({"promise": course.promise()}))
+                    case ["stop", "after", round]:
+                        course.last(int(round))
+        stop.ask("whoever started this peer is gone")
+
+    threading.Thread(target=listen, name="parent", daemon=True).start()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import keys_folder
+from peer.net.recorded.io import with_journal
 from peer.net.sockets import Sockets
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
@@ -39,6 +38,7 @@ from peer.state.checkpoint import load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.flight.frames import FrameFile
 from peer.state.flight.recorder import FlightRecorder, flight_path
+from peer.state.journal.journal import open_journal
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import Isolation, UserError
@@ -134,9 +134,11 @@ class PeerProcess:
         self.peer = Peer(self.state, experiment.schedule, experiment.weights)
         self.neighbours = sorted(experiment.graph_of_peers.neighbors(peer))
         self.stop = stop or Stop()
+        is_exact, is_anew = experiment.durability == "exact", options.resume_at is not None
+        self.journal = open_journal(self.folder, self.state.round, is_exact, is_anew)
         self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
         self.course = Course(self.stop.asked, self.state.round)
-        self.saver = Saver(self.state, self.folder, self._traits, log)
+        self.saver = Saver(self.state, self.folder, self._traits, log, journal=self.journal)
         self.finished = threading.Event()
         self.io = self._io_thread(options, is_resumed)
         self.status.round = self.state.round
@@ -205,7 +207,7 @@ class PeerProcess:
         self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
-        links = make_links(experiment, state, me, neighbours, checksum, now)
+        links = make_links(experiment, state, me, neighbours, checksum, now, self.journal)
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
@@ -267,6 +269,8 @@ class PeerProcess:
             write_experiment(experiment, self.run_dir)
             recorder = Recorder(self.folder / "metrics.jsonl", every, last, self.log)
             flown = FrameFile(flight_path(self.folder), self.log)
+            if self.journal is not None:
+                self.journal.begin(self.session)
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
@@ -304,21 +308,43 @@ class PeerProcess:
             pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
+            if self.saver.is_telling_again:
+                return True  # of these rounds, the process before has saved what was due
             goes_on = self.course.goes_on(effect.round)
             due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
-            if due or not goes_on or effect.round >= last:
-                recorder.sync()  # records of rounds that are not made again
-                if self.quality is not None:
-                    self.quality.sync()
-                totals = self._totals | recorder.totals(state.peer)
-                self.saver.save(totals | {"session": self.session})
+            if due or not goes_on or effect.round >= last or self.saver.is_due:
+                save()
             return goes_on
 
+        def save() -> None:
+            recorder.sync()  # records of rounds that are not made again
+            if self.quality is not None:
+                self.quality.sync()
+            totals = self._totals | recorder.totals(state.peer)
+            self.saver.save(totals | {"session": self.session})
+
+        def agreed(classes: Agreed) -> None:
+            self._take_classes(classes)
+            if self.saver.has_to_begin:
+                save()
+
         quality = self.quality or contextlib.nullcontext()
-        with recorder, contextlib.closing(flown), loggers, quality:
-            agree = None if self._agreement is None else self._take_classes
+        journal = contextlib.closing(self.journal) if self.journal else contextlib.nullcontext()
+        with recorder, contextlib.closing(flown), journal, loggers, quality:
+            agree = None if self._agreement is None else agreed
+            if agree is None and self.saver.has_to_begin:
+                save()
+            io, clock = with_journal(self.io, self.journal, state)
             driver = ZmqDriver(
-                self.peer, self.io, report, self.stop.asked, agree, experiment.catch_up, self.flight
+                self.peer,
+                io,
+                report,
+                self.stop.asked,
+                agree,
+                experiment.catch_up,
+                self.flight,
+                clock,
+                self.journal is not None,
             )
             try:
                 completed = driver.run(
@@ -364,22 +390,3 @@ class PeerProcess:
         except OSError as problem:
             return problem.strerror or str(problem)
         return ""
-
-    def listen_to_parent(self) -> None:
-        """Do as whoever started this peer says on standard input; stop when that ends.
-
-        ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`Course`); ``stop after R``
-        tells what all peers agreed on.
-        """
-
-        def listen() -> None:
-            with os.fdopen(os.dup(0), encoding="utf-8", errors="replace") as orders:
-                for order in orders:
-                    match order.split():
-                        case ["promise"]:
-                            self.log(json.dumps({"promise": self.course.promise()}))
-                        case ["stop", "after", round]:
-                            self.course.last(int(round))
-            self.stop.ask("whoever started this peer is gone")
-
-        threading.Thread(target=listen, name="parent", daemon=True).start()

@@ -11,7 +11,7 @@ from peer.effects import Moment
 from peer.net.transfer.chunks import FLOATS, LETTER, is_letter
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.letters import ALIGNMENT
-from peer.net.wire import Ack, Offer
+from peer.net.wire import CHUNK_SMALLEST, Ack, Offer
 
 LETTER_LIMIT = 64 * 2**20
 """Bytes of a letter that are given room where the nets are small; else, four times the nets."""
@@ -94,6 +94,17 @@ class ReceiveBuffers:
         """Of which net the value for ``t`` is, where one is coming."""
         return self._coming[t].offer.net if t in self._coming else ""
 
+    def sender_of(self, t: Moment) -> int:
+        """The session of the process that sent the value for ``t``; 0 where none has come."""
+        return self._coming[t].sender if t in self._coming else 0
+
+    def put(self, t: Moment, net: str, value: memoryview, sender: int) -> None:
+        """Have the value for ``t``, which came to a process of ours before this one."""
+        offer = Offer(t, net, len(value), CHUNK_SMALLEST, self.codec_of(net))
+        incoming = Incoming(offer, value, sender=sender, is_recorded=True)
+        incoming.received = incoming.count
+        self._coming[t] = incoming
+
     def lend(self, t: Moment) -> memoryview:
         """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
         self._lent = self._coming.pop(t)
@@ -111,9 +122,9 @@ class ReceiveBuffers:
             self._keep(incoming)
 
     def _keep(self, incoming: Incoming) -> None:
-        """An arena's memory is used again."""
+        """An arena's memory is used again, unless it is being read."""
         offer = incoming.offer
-        if not is_letter(offer.net):
+        if not (is_letter(offer.net) or incoming.is_written or incoming.buffer.readonly):
             self._spare.setdefault((offer.net, offer.nbytes), []).append(incoming.buffer)
 
     def drop_unfinished(self) -> None:
