@@ -185,9 +185,9 @@ class Peer:
             self._exchanges.clear()
             later = await Report(self.state.round, self._record.tell(self.state))
             if later is not None:
-                self._go_on_in(later)
+                self.go_on_in(later)
 
-    def _go_on_in(self, round: int) -> None:
+    def go_on_in(self, round: int) -> None:
         """Leave out the rounds until that one: the others went on without this peer."""
         self.note(rejoined={"after": self.state.round})
         self.state.round = round

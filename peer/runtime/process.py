@@ -334,7 +334,7 @@ class PeerProcess:
             agree = None if self._agreement is None else agreed
             if agree is None and self.saver.has_to_begin:
                 save()
-            io, clock = with_journal(self.io, self.journal, state)
+            io, clock = with_journal(self.io, self.journal, state, time.monotonic)
             driver = ZmqDriver(
                 self.peer,
                 io,
@@ -344,7 +344,7 @@ class PeerProcess:
                 experiment.catch_up,
                 self.flight,
                 clock,
-                self.journal is not None,
+                self.journal,
             )
             try:
                 completed = driver.run(

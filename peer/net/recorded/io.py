@@ -8,7 +8,6 @@ written before it counts; nothing leaves the peer that depends on what is not on
 from __future__ import annotations
 
 import queue
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -101,9 +100,9 @@ class RecordedIo:
 
     def go_on(self, round: int) -> None:
         """We were left behind, and go on in that round."""
-        if not self.is_telling_again:
-            self._start()
-            self.io.go_on(round)
+        self.journal.add(Number("skip", round))
+        self._start()
+        self.io.go_on(round)
 
     def finish(self, round: int, patience: float, reason: str = "finished") -> None:
         """Send what is still owed, say that we leave and why, and end the thread."""
@@ -115,15 +114,7 @@ class RecordedIo:
     @property
     def furthest(self) -> int:
         """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
-        match self.journal.events[0] if self.is_telling_again else None:
-            case Number("ahead", _):
-                return int(self.journal.tell_again(Number).value)
-            case None:
-                ahead = self.io.furthest
-                if ahead >= 0:
-                    self.journal.add(Number("ahead", ahead))
-                return ahead
-        return -1
+        return self.io.furthest
 
     def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
         """A clock that tells again what it told, then what ``clock`` tells."""
@@ -186,13 +177,13 @@ class RecordedIo:
 
 
 def with_journal(
-    io: IoThread, journal: Journal | None, state: PeerState
+    io: IoThread, journal: Journal | None, state: PeerState, clock: Callable[[], float]
 ) -> tuple[IoThread, Callable[[], float]]:
     """What a driver of the peer takes for its I/O thread and its clock."""
     if journal is None:
-        return io, time.monotonic
+        return io, clock
     recorded = RecordedIo(io, journal, state)
-    return cast(IoThread, recorded), recorded.clock(time.monotonic)
+    return cast(IoThread, recorded), recorded.clock(clock)
 
 
 class _Results:

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import msgpack
 
+from peer.machine.memory import aligned
 from peer.state.disk import REAL, Disk, make_folders
 
 _HEAD = struct.Struct("<IQI")
@@ -37,7 +38,7 @@ def journal_rounds(folder: Path, disk: Disk = REAL) -> list[int]:
     return sorted(int(name[1]) for name in found if name)
 
 
-def sound_records(content: bytes) -> Iterator[tuple[Record, int]]:
+def _sound_records(content: bytes) -> Iterator[tuple[Record, int]]:
     """The records up to the first that is not sound, each with the place where it ends."""
     view, place = memoryview(content), 0
     while place + _HEAD.size <= len(view):
@@ -53,7 +54,9 @@ def sound_records(content: bytes) -> Iterator[tuple[Record, int]]:
             return
         if type(header) is not list:
             return
-        yield (header, view[start + length : place]), place
+        body = aligned(nbytes)
+        body[:] = view[start + length : place]
+        yield (header, body), place
 
 
 def read_records(path: Path, disk: Disk = REAL) -> list[Record]:
@@ -64,7 +67,7 @@ def read_records(path: Path, disk: Disk = REAL) -> list[Record]:
     """
     with disk.open(path) as file:
         content = file.read()
-    return [record for record, _ in sound_records(content)]
+    return [record for record, _ in _sound_records(content)]
 
 
 class JournalFile:
@@ -90,7 +93,7 @@ class JournalFile:
             disk.sync_folder(path.parent)
         with disk.open(path) as file:
             content = file.read()
-        self.nbytes = max((end for _, end in sound_records(content)), default=0)
+        self.nbytes = max((end for _, end in _sound_records(content)), default=0)
         if self.nbytes < len(content):
             self._file.truncate(self.nbytes)
             self._file.seek(0, os.SEEK_END)

@@ -60,7 +60,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Number:
-    """A number that was told, and what it is of: ``time`` or ``ahead``."""
+    """A number that was told, and what it is of.
+
+    ``time``, in seconds; ``skip``: the round gone on in, with all before it left out.
+    """
 
     name: str
     value: float
@@ -167,6 +170,12 @@ class Journal:
                 "was changed, start from the checkpoint alone, by --resume-at ROUND"
             )
         return event
+
+    def skip_again(self) -> int | None:
+        """The round gone on in from here, if rounds were left out."""
+        if self.events and isinstance(self.events[0], Number) and self.events[0].name == "skip":
+            return int(self.tell_again(Number).value)
+        return None
 
     def values_of(self, moments: Mapping[int, Moment]) -> dict[int, Value]:
         """The values of an exchange, which are used now, and no more.
