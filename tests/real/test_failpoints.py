@@ -23,12 +23,13 @@ from tests.support.failpoints import PLACES, SELDOM, Failpoint
 from tests.support.processes import ForkedPeer, Processes
 
 EXACT: dict[str, Any] = SMALL | {
+    "peers": 3,
     "algorithm": {"name": "diffusion", "rounds": 12},
     "checkpoint": 4,
     "durability": "exact",
     "start_timeout": 60.0,
 }
-PEERS = 5
+PEERS = 3
 
 KILLS = int(os.environ.get("HEARSAY_KILLS", "20"))
 """At each failpoint, in the slow part; `HEARSAY_KILLS=100 pytest tests/real/test_failpoints.py`."""
@@ -55,7 +56,7 @@ def run_with_kills(
 
     for k in range(PEERS):
         start(k)
-    limit = time.monotonic() + 100
+    limit = time.monotonic() + 240
     while running:
         assert time.monotonic() < limit, f"peers {sorted(running)} hang"
         for k, process in list(running.items()):
@@ -101,7 +102,7 @@ def test_peers_killed_anywhere_end_with_the_bits_of_peers_that_were_not(
     names = list(PLACES)[part::4]
     bits = undisturbed(EXACT, processes.folder / "sim")
     waves = waves_of(names, np.random.default_rng(part), 2)
-    assert run_with_kills(processes, EXACT, waves, "run") >= 6
+    assert run_with_kills(processes, EXACT, waves, "run") >= 4
     assert_as_if_nothing_had_been(processes, "run", bits)
 
 

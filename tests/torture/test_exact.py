@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -27,12 +28,15 @@ from peer.runtime.links import make_links
 from peer.state import PeerState
 from peer.state.journal.journal import Journal
 from sim.environment.disk import PowerCut, SimulatedDisk
+from sim.torture.audit import imbalance
 from sim.torture.chaos import draw_scenario
 from sim.torture.compute_thread import ComputeThread
 from sim.torture.io import SimulatedIo, SimulatedStop
 from sim.torture.ledger import Ledger
+from sim.torture.network import Rates
 from sim.torture.process import Process, WatchedDriver, WatchedTransfers
 from sim.torture.programs import state_of
+from sim.torture.scenario import Fault
 from sim.torture.trial import Trial, Verdict, _no_collection
 
 FOLDER = Path("/run/peer")
@@ -204,3 +208,36 @@ def test_crashes_and_power_cuts_take_nothing_back(block: int) -> None:
         assert verdict.failures == [], f"seed {seed}"
         cuts += trial.cuts
     assert cuts > 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_sum_over_peers_stays_for_ten_thousand_rounds() -> None:
+    """Crashes, power cuts, losses and cut connections all the time: 1e-6 of the sum, in float64."""
+    rates = Rates(loss=0.01, twice=0.02, late=0.02)
+    fixed = {
+        "durability": "exact",
+        "catch_up": 10**6,
+        "rounds": 10_000,
+        "checkpoint": 8,
+        "heals_at": 3000.0,
+        "jitter": 0.0,
+        "compute": (0.2,) * 4,
+        "rates": rates,
+        "graph": "ring",
+    }
+    scenario = replace(draw_scenario(0, 4), peers=4, deadline=4.0, **fixed)
+    draw = np.random.default_rng(0)
+    faults = []
+    for at in np.arange(5.0, 2900.0, 15.0):
+        k = int(draw.integers(4))
+        kind = str(draw.choice(["crash", "freeze", "cut"]))
+        faults.append(Fault(kind, float(at), float(draw.choice([0.3, 3.0])), k, (k + 1) % 4))
+    with _no_collection():
+        trial = ExactTrial(replace(scenario, faults=tuple(faults)))
+        verdict = trial.run()
+    drift = imbalance(trial.ledger, trial.edges)
+    crashes = sum(fault.kind == "crash" for fault in faults)
+    print(f"drift {drift:.2g} of the sum, {crashes} crashes, {trial.cuts} power cuts")
+    assert verdict.failures == []
+    assert drift <= 1e-6
