@@ -57,6 +57,18 @@ class HeldTransfers:
             if k > self.state.peer:
                 self._facts()["used"][k] = list(moments[k])
 
+    # --- letters ----------------------------------------------------------------------------------
+
+    def taken(self, neighbour: int) -> Moment:
+        """The exchange of the last letter that was taken of ``neighbour``, where that is noted."""
+        known = self.state.facts.get(_KEY, {}).get("taken", {})
+        return Moment(*known[neighbour]) if neighbour in known else BEFORE_ALL
+
+    def note_taken(self, moments: Mapping[int, Moment]) -> None:
+        """Letters were taken in these exchanges, by sender, who may ask for that again."""
+        taken = self._facts().setdefault("taken", {})
+        taken.update({k: list(t) for k, t in moments.items()})
+
     # --- who is told ------------------------------------------------------------------------------
 
     def held(self) -> dict[int, Held]:

@@ -38,9 +38,14 @@ class Orders:
         Raises:
             UserError: it cannot be done.
         """
+        if order.get("order") == "reload":
+            return f"peer {self.me}: {self.reloading.reload()}"
+        if self.process.experiment.durability == "exact":
+            raise UserError(
+                "durability: exact: what a peer has seen is told to it again after a crash, and that "
+                "is of the peers that the file lists; who takes part can change with 'interval'"
+            )
         match order:
-            case {"order": "reload"}:
-                return f"peer {self.me}: {self.reloading.reload()}"
             case {"order": "leave"}:
                 return self._leave()
             case {"order": "forget", "peer": int(peer)}:

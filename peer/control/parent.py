@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 
-from peer.runtime.process import PeerProcess
+from peer.runtime.course import Course
+from peer.runtime.signals import Stop
 
 
-def listen_to_parent(process: PeerProcess) -> None:
+def listen_to_parent(course: Course, log: Callable[[str], None], stop: Stop) -> None:
     """Do as whoever started this peer says on standard input; stop when that ends.
 
-    ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`peer.runtime.course.Course`);
+    ``promise`` is answered by ``{"promise": ROUND}`` (see :class:`~peer.runtime.course.Course`);
     ``stop after R`` tells what all peers agreed on.
     """
 
@@ -21,9 +23,9 @@ def listen_to_parent(process: PeerProcess) -> None:
             for order in orders:
                 match order.split():
                     case ["promise"]:
-                        process.log(json.dumps({"promise": process.course.promise()}))
+                        log(json.dumps({"promise": course.promise()}))
                     case ["stop", "after", round]:
-                        process.course.last(int(round))
-        process.stop.ask("whoever started this peer is gone")
+                        course.last(int(round))
+        stop.ask("whoever started this peer is gone")
 
     threading.Thread(target=listen, name="parent", daemon=True).start()

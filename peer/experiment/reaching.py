@@ -40,12 +40,13 @@ class Reaching(Settings):
         description="Rounds that a peer which was away makes up by itself; with more missing it "
         "is not waited for, and joins the others where they are.",
     )
-    durability: Literal["none", "interval"] = Field(
+    durability: Literal["none", "interval", "exact"] = Field(
         "interval",
         description="What a lost connection may cost. interval: both ends of a link use what they "
         "swap, or neither does, and what is not known yet is held apart; a crash loses what was "
-        "trained since the last checkpoint. none: one end may use it alone, which moves the "
-        "peers' mean.",
+        "trained since the last checkpoint. exact: a crash loses nothing that a neighbour has "
+        "used, as what comes is on the disk before it counts; costs one or two fsync an exchange. "
+        "none: one end may use it alone, which moves the peers' mean.",
     )
     backups: int = Field(
         0,

@@ -12,14 +12,30 @@ from topology.membership import Change, Kind
 
 
 @dataclass(frozen=True)
+class Held:
+    """A neighbour's ``value``, whole and sound, that came before this process began.
+
+    It was offered as ``net``, by the process of session ``sender``.
+    """
+
+    net: str
+    value: memoryview
+    sender: int
+
+
+@dataclass(frozen=True)
 class Part:
-    """One link's part in an exchange: what goes out, if anything, and whether anything comes in."""
+    """One link's part in an exchange: what goes out, if anything, and whether anything comes in.
+
+    What comes in may be ``held`` already.
+    """
 
     t: Moment
     net: str
     payload: Payload | None
     wants: bool = True
     epoch: int = 0  # of who takes part in that round, as we know it
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,13 @@ class Finish:
     round: int
     patience: float
     reason: str = "finished"  # one of peer.net.wire.REASONS
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """These values, each a neighbour's for an exchange, are on the disk."""
+
+    values: tuple[tuple[int, Moment], ...]
 
 
 @dataclass(frozen=True)

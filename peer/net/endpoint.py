@@ -20,13 +20,13 @@ import networkx as nx
 
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
-from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Reseat
-from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
-from peer.net.exchange import Decided, Delivered, Piece, Settled
+from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Recorded, Reseat
+from peer.net.events import Arrived, Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.exchange import Decided, Delivered, Piece, Settled, Unrecorded
 from peer.net.farewell import GRACE, Farewell
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
-from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
+from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginning_of, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
@@ -110,10 +110,18 @@ class Endpoint:
                 continue
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
-            link.begin(part.t, part.net, part.payload, now, part.wants, known, part.epoch)
+            link.begin(
+                part.t, part.net, part.payload, now, part.wants, known, part.epoch, part.held
+            )
         self._hand_over(now)
         self._listen_to_all(now)
         self._give_up(now)
+
+    def recorded(self, recorded: Recorded, now: float) -> None:
+        """What neighbours sent is on the disk (:class:`~peer.net.events.Arrived`)."""
+        for neighbour, t in recorded.values:
+            self.links[neighbour].recorded(t, now)
+        self._listen_to_all(now)
 
     def resume(self) -> None:
         """More of a payload that is sent while it is written is there."""
@@ -124,6 +132,11 @@ class Endpoint:
         """Begin to take leave."""
         self._farewell.begin(finish.round, finish.reason, now + finish.patience)
         self._take_leave(now)
+
+    def start_at(self, round: int) -> None:
+        """We have completed so many rounds already, before anything is said."""
+        for link in self.links.values():
+            link.session.at = beginning_of(round)
 
     def go_on(self, go_on: GoOn) -> None:
         """Leave out all rounds before that one."""
@@ -330,6 +343,8 @@ class Endpoint:
                     self._arriving(neighbour, piece)
                 case Settled() as settled:
                     self._settled(neighbour, settled, now)
+                case Unrecorded() as what:
+                    self.events.append(Arrived(neighbour, what))
                 case Decided(t, is_used):
                     self.events.append(Resolved(neighbour, t, is_used))
                 case Delivered(t, in_flight):

@@ -9,7 +9,7 @@ from enum import Enum
 from peer.data.agreement import News
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
-from peer.net.exchange import Piece
+from peer.net.exchange import Piece, Unrecorded
 from peer.net.members.roster import Known
 from peer.net.session import Phase
 from peer.net.transfer.send_buffers import Released
@@ -56,6 +56,14 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """A neighbour's value, which counts once it is on the disk: answered by ``Recorded``."""
+
+    neighbour: int
+    what: Unrecorded
+
+
+@dataclass(frozen=True)
 class Failed:
     """The run cannot go on."""
 
@@ -81,6 +89,7 @@ Event = (
     Outcome
     | Arriving
     | Resolved
+    | Arrived
     | Failed
     | Released
     | Redial

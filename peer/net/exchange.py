@@ -205,6 +205,20 @@ class Decided:
 
 
 @dataclass(frozen=True)
+class Unrecorded:
+    """The neighbour's ``value`` for ``t`` is here, and counts once it is on our disk.
+
+    ``net`` is what it was offered as, ``sender`` the session of the process that sent it. Its
+    memory is good until that is told.
+    """
+
+    t: Moment
+    net: str
+    value: memoryview
+    sender: int
+
+
+@dataclass(frozen=True)
 class Delivered:
     """Our value for ``t`` is needed no more: it arrived, or it is not wanted.
 

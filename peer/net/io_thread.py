@@ -23,13 +23,14 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
 from peer.data.agreement import Agreed, Waiting, in_words
+from peer.effects import Moment
 from peer.net.admission import Answer, Note
 from peer.net.commands import (
     Admit,
@@ -40,13 +41,14 @@ from peer.net.commands import (
     Hurry,
     Part,
     Propose,
+    Recorded,
     Release,
     Reseat,
     TakeKeys,
     Wish,
 )
 from peer.net.endpoint import Endpoint
-from peer.net.events import Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.link import Link
 from peer.net.members import roster
 from peer.net.members.roster import Known
@@ -74,9 +76,21 @@ _FINAL_WORDS = {
 }
 
 Log = Callable[[str], None]
+Result = Arrived | Arriving | Outcome | Agreed | Exception
 
 Command = (
-    Admit | Begin | Expect | Finish | GoOn | Hurry | Propose | Release | Reseat | TakeKeys | Wish
+    Admit
+    | Begin
+    | Expect
+    | Finish
+    | GoOn
+    | Hurry
+    | Propose
+    | Recorded
+    | Release
+    | Reseat
+    | TakeKeys
+    | Wish
 )
 
 
@@ -113,9 +127,7 @@ class IoThread(threading.Thread):
         self.sockets = sockets
         self.endpoint = endpoint
         self.log = log
-        self.results: queue.SimpleQueue[Arriving | Outcome | Agreed | Exception] = (
-            queue.SimpleQueue()
-        )
+        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
@@ -134,6 +146,11 @@ class IoThread(threading.Thread):
     def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
         """Begin an exchange with the neighbours in ``parts``; what comes of it, by ``results``."""
         self._commands.put(Begin(parts, in_pieces))
+        self.wake()
+
+    def recorded(self, values: Iterable[tuple[int, Moment]]) -> None:
+        """What these neighbours sent for these exchanges is on the disk."""
+        self._commands.put(Recorded(tuple(values)))
         self.wake()
 
     def finish(self, round: int, patience: float, reason: str = "finished") -> None:
@@ -288,6 +305,8 @@ class IoThread(threading.Thread):
                     self.endpoint.reseat(command, now)
                 case GoOn():
                     self.endpoint.go_on(command)
+                case Recorded():
+                    self.endpoint.recorded(command, now)
                 case Hurry():
                     self.endpoint.hurry(command, now)
                 case Propose():
@@ -312,7 +331,7 @@ class IoThread(threading.Thread):
         events = self.endpoint.events
         while events:
             match events.popleft():
-                case Arriving() | Outcome() | Agreed() as result:
+                case Arrived() | Arriving() | Outcome() | Agreed() as result:
                     self.results.put(result)
                 case Failed(problem):
                     self.results.put(problem)

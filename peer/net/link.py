@@ -25,12 +25,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import BEFORE_ALL, Moment
+from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.away.seat import Seat
-from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled
+from peer.net.commands import Held
+from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled, Unrecorded
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
-from peer.net.settling.commit import Commit
+from peer.net.settling.commit import Commit, Past
 from peer.net.settling.settlement import Settlement
 from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outgoing import CREDIT
@@ -70,7 +71,7 @@ class Twice:
     """The neighbour was greeted by another process that has our id."""
 
 
-Event = Piece | Settled | Decided | Delivered | Changed | Reconnect | Mismatch | Twice
+Event = Piece | Settled | Decided | Delivered | Unrecorded | Changed | Reconnect | Mismatch | Twice
 
 
 class Link:
@@ -86,8 +87,8 @@ class Link:
         coding: how nets are encoded on their way; None: as their arenas' floats.
         round: rounds that this peer had completed when this process began.
         agrees: what both ends swap of nets is used by both, or by neither.
-        used: the last exchange that both used, as far as this end's state goes back.
-        doubt: the exchange whose value this end's state holds apart, if there is one.
+        past: what this end's state says of the link.
+        records: what the neighbour sends counts once it is on our disk, and that is told.
     """
 
     def __init__(
@@ -101,8 +102,8 @@ class Link:
         coding: Coding | None = None,
         round: int = 0,
         agrees: bool = False,
-        used: Moment = BEFORE_ALL,
-        doubt: Moment | None = None,
+        past: Past = Past(),  # noqa: B008
+        records: bool = False,
     ) -> None:
         self.me = me
         self.neighbour = neighbour
@@ -111,20 +112,27 @@ class Link:
         self.events: deque[Event] = deque()
         self.session = Session(me, timing, now, self._say, self.events.append, round)
         self.agrees = agrees
+        self.records = records
         self.commit = Commit(
-            me.peer < neighbour, timing.retry, self._say, self.events.append, used, doubt
+            me.peer < neighbour, timing.retry, self._say, self.events.append, past, records
         )
         self.seat = Seat()
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
         self._sender = Sender(timing.retry, checksum, self._say)
         self._receiver = Receiver(
-            sizes, coding, checksum, timing.retry, self._say, self.events.append, self._confirm
+            sizes,
+            coding,
+            checksum,
+            timing.retry,
+            self._say,
+            self.events.append,
+            self._confirm,
+            records,
+            past.taken,
         )
-        halves = self._sender, self._receiver
-        self._settlement = Settlement(
-            self.session, *halves, self.commit, self._say, self.events.append
-        )
+        halves, tell = (self._sender, self._receiver), self.events.append
+        self._settlement = Settlement(self.session, *halves, self.commit, self._say, tell)
         self._seq = 0
         self._their_seq = 0
         self._farewell = ""  # what became of the neighbour, once it has left
@@ -155,14 +163,19 @@ class Link:
         wants: bool = True,
         checksums: Checksums | None = None,
         epoch: int = 0,
+        held: Held | None = None,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
         which one payload goes out share its ``checksums``; with another ``epoch`` than ours, the
-        neighbour's value is not used. The exchange before must be settled.
+        neighbour's value is not used. It may be ``held`` since before this process began. The
+        exchange before must be settled.
         """
         self._receiver.begin(t)
+        if held is not None:
+            self._receiver.buffers.put(t, held.net, held.value, held.sender)
+            self.commit.recorded = t
         self.session.at = t
         # It may be past t already: then it has sent its value, or never will. Who only listens has
         # to know at once.
@@ -171,7 +184,8 @@ class Link:
         is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
         times = now, ask_after, self.timing.retry
         self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual, epoch)
-        reason = self._why_not(t)
+        is_waited_for = self.seat.moves and self.phase not in FINAL
+        reason = self._settlement.why_not(t, self._farewell, is_waited_for)
         if reason:
             if self.commit.doubt is not None:
                 self._settlement.tell_that_we_gave_up(t)
@@ -191,16 +205,14 @@ class Link:
         if self.phase is Phase.LEFT:
             self._settlement.end_sending(t, self._farewell)
 
-    def _why_not(self, t: Moment) -> str:
-        """Why the neighbour is done without from the beginning, if it is."""
-        if self._receiver.refused == t:
-            return "its value was corrupt"
-        if self.commit.doubt is not None:
-            return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
-        is_waited_for = self.session.reachable or (self.seat.moves and self.phase not in FINAL)
-        if not is_waited_for and not self._receiver.buffers.has_whole(t):
-            return self._farewell if self.phase is Phase.LEFT else f"it is {self.phase.value}"
-        return self.session.left_behind(t)
+    def recorded(self, t: Moment, now: float) -> None:
+        """The neighbour's value for ``t`` is on our disk (:class:`Unrecorded`)."""
+        is_awaited = self._receiver.awaits_disk(t)
+        self._receiver.recorded(t)
+        if is_awaited:
+            self._use(t, now)
+        else:
+            self._settlement.recorded(t, now)
 
     def say(self, message: Message, body: memoryview | None = None) -> None:
         """Say something that is no part of an exchange."""
@@ -230,8 +242,7 @@ class Link:
 
     def abandon(self) -> None:
         """Stop sending what is still on its way."""
-        for t in self._sender.moments:
-            self._settlement.end_sending(t, f"it is {self.phase.value}")
+        self._settlement.abandon()
 
     def stream(self) -> Piece | None:
         """From now on, the awaited value is handed on as it comes, and not kept.
@@ -239,7 +250,7 @@ class Link:
         Returns what has come of it already, if anything; the rest follows as events.
         """
         is_told = self.exchange.is_mutual and not self.commit.decides  # may have to hold it apart
-        if is_told or not self.exchange.can(Cause.STREAM):
+        if is_told or self.records or not self.exchange.can(Cause.STREAM):
             return None
         self.exchange.advance(Cause.STREAM)
         return self._receiver.stream(self.exchange)
@@ -301,10 +312,12 @@ class Link:
         match message:
             case Offer():
                 self._judge(self._receiver.offered(message, self.exchange, now, session), now)
+                if self.records and self.exchange.holds(message.t):
+                    self.commit.reconnected()  # it has got to where our vote counts
             case Chunk():
                 self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
             case Vote(t, of):
-                self.commit.voted(t, self.exchange, is_of_us=of == self.me.session)
+                self.commit.voted(t, self.exchange, of == self.me.session, of)
                 self._use(t, now)
             case Ack():
                 self._acknowledged(message, now)
@@ -346,6 +359,8 @@ class Link:
     def _judge(self, verdict: Whole | Unusable | None, now: float) -> None:
         """What an offer or a chunk means for the neighbour's value."""
         match verdict:
+            case Whole(t) if self._receiver.awaits_disk(t):
+                self.events.append(self._receiver.unrecorded(t))
             case Whole(t):
                 self._use(t, now)
             case Unusable(t, what):
@@ -359,7 +374,10 @@ class Link:
                 self._sender.hold(ack.t)
             case "whole":
                 self._sender.arrived(ack.t, now)
-                self._settlement.end_sending(ack.t, arrived=True)
+                if self.records and self.exchange.is_mutual and self.exchange.awaits(ack.t):
+                    self._sender.keep(ack.t)  # for another process of it, until this one uses it
+                else:
+                    self._settlement.end_sending(ack.t, arrived=True)
             case "late":
                 self._settlement.undone(ack.t, "it went on without us")
             case "abort" | "commit":
@@ -397,7 +415,7 @@ class Link:
 
     def _end(self, reason: str) -> None:
         """Nothing more will come on this link."""
-        if self.phase in FINAL:
+        if self.phase in FINAL and not self._settlement.waits_for_disk:
             self._receiver.buffers.clear()
         self._settlement.do_without(reason)
         self.abandon()

@@ -26,7 +26,7 @@ from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.commands import Part
 from peer.net.events import Arriving, Outcome
-from peer.net.io_thread import IoThread
+from peer.net.io_thread import IoThread, Result
 from peer.net.members.taking_part import TakingPart
 from peer.net.transfer.chunks import Payload
 from peer.net.transfer.letters import PREFIX, pack, unpack
@@ -34,6 +34,7 @@ from peer.net.transfer.send_buffers import SendBuffer, SendBuffers
 from peer.peer import Peer
 from peer.program import Program
 from peer.state.flight.recorder import FlightRecorder
+from peer.state.journal.journal import Journal
 from topology.errors import UserError
 
 HURRY = 5.0
@@ -65,6 +66,7 @@ class ZmqDriver:
         catch_up: rounds; who is further behind than that leaves them out.
         flight: records what shapes the run.
         clock: tells the time, in seconds; a simulator gives its own.
+        journal: tells again what was told to processes of this peer before; it is ``io``'s, too.
 
     Attributes:
         began: rounds that the peer had completed when this driver took it over.
@@ -80,6 +82,7 @@ class ZmqDriver:
         catch_up: int = Timing.catch_up,
         flight: FlightRecorder | None = None,
         clock: Callable[[], float] = time.monotonic,
+        journal: Journal | None = None,
     ) -> None:
         self.peer = peer
         self.io = io
@@ -88,6 +91,7 @@ class ZmqDriver:
         self.agree = agree
         self.flight = flight or FlightRecorder()
         self.clock = clock
+        self.journal = journal
         self._buffers = SendBuffers()
         self.began = peer.state.round
         self._hurries = False
@@ -124,6 +128,10 @@ class ZmqDriver:
     def _carry_out(self, program: Program) -> bool:
         """Run the coroutine; returns False where it was stopped before its end."""
         result: Any = None
+        skips = self._skips_again()  # after the checkpoint that it goes on from
+        if skips is not None:
+            self.flight.skipped(skips)
+            self.peer.go_on_in(skips)
         with contextlib.closing(program.start(self.peer)) as running:
             while True:
                 try:
@@ -132,7 +140,8 @@ class ZmqDriver:
                     self._wait_for_what_is_held()
                     return True
                 self.flight.asked()
-                self._resolve()
+                if isinstance(effect, Combine | Exchange):  # a place that can be found again
+                    self._resolve()
                 match effect:
                     case Combine():
                         result = self._combine(effect)
@@ -148,21 +157,34 @@ class ZmqDriver:
                         result = self.clock()
                         self.flight.told_time(result)
                     case Sleep(seconds):
-                        self.stop.wait(seconds)
+                        if not self._is_told_again:
+                            self.stop.wait(seconds)
                         result = None
                     case _:
                         result = carry_out(effect, self.peer.state)
 
+    @property
+    def _is_told_again(self) -> bool:
+        """Whether a process of this peer before this one was here."""
+        return self.journal is not None and bool(self.journal.events)
+
+    def _skips_again(self) -> int | None:
+        """The round in which a process of this peer before this one went on from here, if so."""
+        return None if self.journal is None else self.journal.skip_again()
+
     def _go_on(self, round: int, rounds: int) -> int | None:
         """Where the others went on without this peer and are far ahead: the round to join them."""
-        ahead = self.io.furthest
-        target = self._late.target(round, ahead, rounds)
+        if self._is_told_again:
+            target = self._skips_again()
+        else:
+            ahead = self.io.furthest
+            target = self._late.target(round, ahead, rounds)
+            if target is not None:
+                self.io.go_on(target)
+                behind = f"{ahead - round:,} rounds behind"
+                self.io.log(f"round {round}: {behind}; going on in round {target + 1}")
         if target is not None:
             self.flight.skipped(target)
-            self.io.go_on(target)
-            self.io.log(
-                f"round {round}: {ahead - round:,} rounds behind; going on in round {target + 1}"
-            )
         return target
 
     def _join(self, links: tuple[int, ...], rounds: int) -> None:
@@ -339,6 +361,8 @@ class ZmqDriver:
         outcome = self._wait()
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
+        if self.journal is not None:
+            self._held.note_taken({k: effect.moments[k] for k in letters})
         return Post(letters, frozenset(outcome.missing))
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
@@ -366,7 +390,7 @@ class ZmqDriver:
                 case Exception() as problem:
                     raise problem
 
-    def _result(self) -> Arriving | Outcome | Agreed | Exception:
+    def _result(self) -> Result:
         """What the I/O thread says next."""
         while True:
             try:

@@ -57,7 +57,7 @@ class Child:
         return self.process.poll() is None
 
     def tell(self, order: str) -> None:
-        """Give it an order (see :mod:`peer.control.parent`)."""
+        """Give it an order (see :func:`peer.control.parent.listen_to_parent`)."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # it is gone
             self.process.stdin.write(order + "\n")

@@ -30,6 +30,7 @@ from peer.net.members.newcomers import (
 )
 from peer.net.members.roster import forgotten
 from peer.net.members.taking_part import known_members
+from peer.net.recorded.io import with_journal
 from peer.net.sockets import Sockets
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
@@ -47,6 +48,7 @@ from peer.state.checkpoint import content_of, load_state, recalled
 from peer.state.count_sketch import encode
 from peer.state.flight.frames import FrameFile
 from peer.state.flight.recorder import FlightRecorder, flight_path
+from peer.state.journal.journal import open_journal
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
 from topology.errors import Isolation, UserError
@@ -110,9 +112,11 @@ class PeerProcess:
         self._join = options.links if options.join and not takes_part else None
         self.stop = stop or Stop()
         self._acknowledge = options.acknowledge
+        is_exact, is_anew = experiment.durability == "exact", options.resume_at is not None
+        self.journal = open_journal(self.folder, self.state.round, is_exact, is_anew)
         self.isolation: Isolation | None = None  # why it stopped, if nobody was there any more
         self.course = Course(self.stop.asked, self.state.round)
-        self.saver = Saver(self.state, self.folder, self._traits, log)
+        self.saver = Saver(self.state, self.folder, self._traits, log, journal=self.journal)
         self.finished = threading.Event()
         self.io = self._io_thread(options, is_resumed)
         self.status.round = self.state.round
@@ -187,7 +191,9 @@ class PeerProcess:
         self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
-        self.make_links = partial(make_links, experiment, state, me, checksum=checksum)
+        self.make_links = partial(
+            make_links, experiment, state, me, checksum=checksum, journal=self.journal
+        )
         links = self.make_links(neighbours, now=now)
         if experiment.backups and self.program.server in links:
             links[self.program.server].empty_seat()
@@ -256,6 +262,8 @@ class PeerProcess:
             write_experiment(experiment, self.run_dir)
             recorder = Recorder(self.folder / "metrics.jsonl", every, last, self.log)
             flown = FrameFile(flight_path(self.folder), self.log)
+            if self.journal is not None:
+                self.journal.begin(self.session)
         except OSError as problem:
             raise UserError(f"{self.run_dir}: cannot be written: {problem.strerror}") from None
         recorder.go_on_from(state.peer, self._records)
@@ -293,24 +301,47 @@ class PeerProcess:
             pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
+            if self.saver.is_telling_again:
+                return True  # of these rounds, the process before has saved what was due
             is_there = self.peer.schedule.takes_part(state.peer, effect.round)
             goes_on = self.course.goes_on(effect.round) and is_there
             due = experiment.checkpoint and effect.round % experiment.checkpoint == 0
-            if due or not goes_on or effect.round >= last:
-                recorder.sync()  # records of rounds that are not made again
-                if self.quality is not None:
-                    self.quality.sync()
-                self.saver.save(self._all_totals(recorder))
+            if due or not goes_on or effect.round >= last or self.saver.is_due:
+                save()
             if self._acknowledge is not None:
                 content = content_of(state, self._traits, self._all_totals(recorder))
                 self._acknowledge(effect.round, content)
             return goes_on or not is_there  # its program ends by itself
 
+        def save() -> None:
+            recorder.sync()  # records of rounds that are not made again
+            if self.quality is not None:
+                self.quality.sync()
+            totals = self._totals | recorder.totals(state.peer)
+            self.saver.save(totals | {"session": self.session})
+
+        def agreed(classes: Agreed) -> None:
+            self._take_classes(classes)
+            if self.saver.has_to_begin:
+                save()
+
         quality = self.quality or contextlib.nullcontext()
-        with recorder, contextlib.closing(flown), loggers, quality:
-            agree = None if self._agreement is None else self._take_classes
+        journal = contextlib.closing(self.journal) if self.journal else contextlib.nullcontext()
+        with recorder, contextlib.closing(flown), journal, loggers, quality:
+            agree = None if self._agreement is None else agreed
+            if agree is None and self.saver.has_to_begin:
+                save()
+            io, clock = with_journal(self.io, self.journal, state, time.monotonic)
             driver = ZmqDriver(
-                self.peer, self.io, report, self.stop.asked, agree, experiment.catch_up, self.flight
+                self.peer,
+                io,
+                report,
+                self.stop.asked,
+                agree,
+                experiment.catch_up,
+                self.flight,
+                clock,
+                self.journal,
             )
             try:
                 patience = experiment.longest_deadline

@@ -11,6 +11,14 @@ from peer.runtime.resources import Reserve
 from peer.state import PeerState
 from peer.state.checkpoint import remove_checkpoint, save_state, saved_rounds
 from peer.state.disk import REAL, Disk
+from peer.state.journal.journal import Journal
+
+JOURNAL_LEAST = 16 * 2**20
+"""Bytes of a journal that are no reason for a checkpoint, however small the nets are."""
+
+JOURNAL_ARENAS = 16
+"""Beyond so many times the bytes of a peer's nets, a journal is one. A checkpoint has three or so,
+the nets and their optimizers' moments, so that it costs a fifth of what the journal costs."""
 
 
 class Saver:
@@ -22,6 +30,7 @@ class Saver:
         traits: of the experiment, written into each checkpoint.
         tell: gets a line when a state cannot be saved, and when it can again.
         disk: on which the folder is.
+        journal: of the peer; a checkpoint begins it anew.
 
     Attributes:
         problem: why the last state that was to be saved was not; empty where it was.
@@ -34,12 +43,14 @@ class Saver:
         traits: Mapping[str, Any],
         tell: Callable[[str], None],
         disk: Disk = REAL,
+        journal: Journal | None = None,
     ) -> None:
         self.state = state
         self.folder = folder
         self.traits = traits
         self.tell = tell
         self.disk = disk
+        self.journal = journal
         self.problem = ""
         self._reserve = Reserve()
 
@@ -48,8 +59,32 @@ class Saver:
         """The round of the newest checkpoint on the disk."""
         return next(iter(saved_rounds(self.folder, self.disk)), None)
 
+    @property
+    def is_telling_again(self) -> bool:
+        """Whether the peer still computes again what a process before this one had computed."""
+        return self.journal is not None and bool(self.journal.events)
+
+    @property
+    def has_to_begin(self) -> bool:
+        """Whether a journal has no checkpoint yet that it follows."""
+        return self.journal is not None and self.newest is None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the journal is so long that another checkpoint costs little beside it."""
+        if self.journal is None:
+            return False
+        own = sum(net.arena.vector.nbytes for net in self.state.nets.values())
+        return self.journal.nbytes > max(JOURNAL_LEAST, JOURNAL_ARENAS * own)
+
     def save(self, totals: Mapping[str, Any]) -> None:
-        """Save the state as it is, between two rounds; returns in any case."""
+        """Save the state as it is, between two rounds; returns though the disk be full.
+
+        Raises:
+            UserError: the journal cannot be begun anew.
+        """
+        if self.journal is not None:
+            self.journal.go_on_in(self.state.round)
         try:
             with self._reserve.lent():
                 self._write(totals)
@@ -64,6 +99,8 @@ class Saver:
             if self.problem:
                 self.tell(f"the state after round {self.state.round} could be saved again")
             self.problem = ""
+            if self.journal is not None:
+                self.journal.tidy(saved_rounds(self.folder, self.disk)[-1])
 
     def _write(self, totals: Mapping[str, Any]) -> None:
         """Save; where there is no room for another checkpoint, older ones make it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from peer.effects import Moment
 from peer.net.admission import Answer, Note
-from peer.net.commands import Begin, Finish, GoOn, Hurry, Part
+from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Recorded
 from peer.net.endpoint import Endpoint
-from peer.net.events import Arriving, Failed, Outcome, Redial, Resolved
+from peer.net.events import Arrived, Arriving, Failed, Outcome, Redial, Resolved
 from peer.net.transfer.send_buffers import Released
 from sim.torture.agenda import Agenda
 from sim.torture.compute_thread import ComputeThread
@@ -46,6 +47,16 @@ class Results:
         while not self._items:
             if self._io.wait(timeout, lambda: bool(self._items)):
                 raise queue.Empty
+        return self._items.popleft()
+
+    def get_nowait(self) -> Any:
+        """What is there already, for the compute thread.
+
+        Raises:
+            queue.Empty: nothing is.
+        """
+        if not self._items:
+            raise queue.Empty
         return self._items.popleft()
 
 
@@ -86,7 +97,7 @@ class SimulatedIo:
         self.is_frozen = False
         self.has_left = False
         self._jitter = jitter
-        self._commands: deque[Begin | Finish | GoOn | Hurry] = deque()
+        self._commands: deque[Begin | Finish | GoOn | Hurry | Recorded] = deque()
         self._awake = False  # a turn is due
         self._may_go_on: Callable[[], bool] | None = None  # what the compute thread waits for
         self._going_on = False  # it is due to go on
@@ -124,7 +135,11 @@ class SimulatedIo:
             self._awake = True
             self.agenda.at(self.agenda.now, self._woken)
 
-    def _command(self, command: Begin | Finish | GoOn | Hurry) -> None:
+    def recorded(self, values: Iterable[tuple[int, Moment]]) -> None:
+        """What neighbours sent is on the disk."""
+        self._command(Recorded(tuple(values)))
+
+    def _command(self, command: Begin | Finish | GoOn | Hurry | Recorded) -> None:
         self._commands.append(command)
         self.wake()
 
@@ -190,6 +205,8 @@ class SimulatedIo:
                     endpoint.finish(finish, now)
                 case GoOn() as go_on:
                     endpoint.go_on(go_on)
+                case Recorded() as recorded:
+                    endpoint.recorded(recorded, now)
                 case Hurry() as hurry:
                     endpoint.hurry(hurry, now)
         self._pass_on()
@@ -203,7 +220,7 @@ class SimulatedIo:
         events = self.endpoint.events
         while events:
             match events.popleft():
-                case Arriving() | Outcome() as result:
+                case Arrived() | Arriving() | Outcome() as result:
                     self.results.put(result)
                 case Failed(problem):
                     self.results.put(problem)

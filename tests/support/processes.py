@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 import peer.__main__
+from tests.support.failpoints import Failpoint
 from tests.support.namespaces import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,11 +37,18 @@ def start_fork_server() -> None:
 class ForkedPeer:
     """The command ``peer`` in a process of its own; what tests use of ``subprocess.Popen``."""
 
-    def __init__(self, arguments: list[str], folder: Path, machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        machine: Machine | None = None,
+        failpoint: Failpoint | None = None,
+    ) -> None:
         start_fork_server()
         reading, writing = FORKING.Pipe(duplex=False)
         self._process = FORKING.Process(
-            target=_run_peer, args=(arguments, str(folder), dict(os.environ), writing, machine)
+            target=_run_peer,
+            args=(arguments, str(folder), dict(os.environ), writing, machine, failpoint),
         )
         self._process.start()
         writing.close()  # so that reading ends where the peer does
@@ -78,6 +86,7 @@ def _run_peer(
     environment: dict[str, str],
     writing: Connection,
     machine: Machine | None,
+    failpoint: Failpoint | None,
 ) -> None:
     os.dup2(writing.fileno(), 1)
     os.dup2(writing.fileno(), 2)
@@ -92,6 +101,8 @@ def _run_peer(
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["peer", *arguments]
+    if failpoint is not None:
+        failpoint.arm()
     peer.__main__.main()
 
 
@@ -135,14 +146,23 @@ class Processes:
         *more: str,
         machine: Machine | None = None,
         run: str = "run",
+        failpoint: Failpoint | None = None,
     ) -> ForkedPeer:
-        """``peer --id``, without waiting for its imports; on a ``machine`` of a test's network."""
-        arguments = ["--id", str(peer), "--topology", str(file)]
-        return self.command(*arguments, "--run-dir", str(self.folder / run), *more, machine=machine)
+        """``peer --id``, without waiting for its imports; on a ``machine`` of a test's network.
 
-    def command(self, *arguments: str, machine: Machine | None = None) -> ForkedPeer:
+        It kills itself at its ``failpoint``, if it has one.
+        """
+        arguments = ["--id", str(peer), "--topology", str(file)]
+        folder = str(self.folder / run)
+        return self.command(
+            *arguments, "--run-dir", folder, *more, machine=machine, failpoint=failpoint
+        )
+
+    def command(
+        self, *arguments: str, machine: Machine | None = None, failpoint: Failpoint | None = None
+    ) -> ForkedPeer:
         """``peer`` with these arguments."""
-        process = ForkedPeer(list(arguments), self.folder, machine)
+        process = ForkedPeer(list(arguments), self.folder, machine, failpoint)
         self.started.append(process)
         return process
 

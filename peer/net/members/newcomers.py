@@ -96,6 +96,8 @@ def check_newcomer(
     Raises:
         UserError: saying what is in the way.
     """
+    if joins and experiment.durability == "exact":
+        raise UserError("--join: durability: exact keeps to the peers that the file lists")
     if joins and isinstance(experiment.codec, Choco):
         raise UserError(
             "--join: compression: choco keeps copies at both ends of fixed links; nobody can join"

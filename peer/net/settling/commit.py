@@ -12,15 +12,38 @@ doi:10.1145/7239.7266).
 
 So one end's transfer is the other's, with the opposite sign, whatever the network loses: the
 network's mean does not move.
+
+With a journal (``durability: exact``) the other end's value is on the disk before either says so:
+the voter's before its vote, the decider's before it uses both. A decider that was started anew
+computes the same values again; so a vote for those of its former processes counts, and is left
+without an answer until it gets there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.exchange import Decided, Exchange
 from peer.net.wire import Ack, Message, Vote
+
+
+@dataclass(frozen=True)
+class Past:
+    """What this end's state, and its journal, say of the link.
+
+    Attributes:
+        used: the last exchange that both ends used.
+        doubt: the exchange whose value is held apart, if there is one.
+        taken: the exchange of the last letter that was taken.
+        former: our own former sessions whose values this process computes again.
+    """
+
+    used: Moment = BEFORE_ALL
+    doubt: Moment | None = None
+    taken: Moment = BEFORE_ALL
+    former: frozenset[int] = frozenset()
 
 
 class Commit:
@@ -31,11 +54,12 @@ class Commit:
         retry: seconds after which an unanswered vote is repeated.
         say: queues a message for the neighbour.
         tell: queues an event for the endpoint.
-        used: the last exchange that both ends used, as far as this end's state goes back.
-        doubt: the exchange that this end's state holds apart; None: there is none.
+        past: what this end's state says of the link.
+        records: what is agreed on has to be on the disk first.
 
     Attributes:
         doubt: the exchange that the neighbour has decided, and we do not know how.
+        recorded: the last exchange for which the neighbour's value is on the disk.
     """
 
     def __init__(
@@ -44,48 +68,72 @@ class Commit:
         retry: float,
         say: Callable[[Message], None],
         tell: Callable[[Decided], None],
-        used: Moment = BEFORE_ALL,
-        doubt: Moment | None = None,
+        past: Past = Past(),
+        records: bool = False,
     ) -> None:
+        self.records = records
+        self.recorded = past.doubt or BEFORE_ALL
         self.decides = decides
         self.retry = retry
-        self.doubt = doubt
-        self._used = used
+        self.doubt = past.doubt
+        self._used = past.used
         self._voted: Moment | None = None  # the neighbour, if we decide
         self._held_of = 0  # the session of the value that we voted for
         self._asked_at = float("-inf")
+        self._writing = BEFORE_ALL  # for which the neighbour's value is being written
+        self._former = past.former
         self._say = say
         self._tell = tell
 
     # --- the decider ------------------------------------------------------------------------------
 
-    def voted(self, t: Moment, exchange: Exchange, is_of_us: bool) -> None:
+    def voted(self, t: Moment, exchange: Exchange, is_of_us: bool, session: int = 0) -> None:
         """The neighbour votes for ``t``, or asks again what became of it.
 
-        ``is_of_us``: what it holds is this process's value, and not a former one's. A former one's
-        is not used any more; who is not told so waits for ever, and we for its vote.
+        ``is_of_us``: what it holds is this process's value, and not one of another ``session``. A
+        former one's is not used any more; who is not told so waits for ever, and we for its vote.
         """
         if not self.decides:
             return
-        if exchange.t == t and not exchange.is_settled and is_of_us:
+        computes_it_again = session in self._former
+        if exchange.t == t and not exchange.is_settled and (is_of_us or computes_it_again):
             self._voted = t
-        else:
+        elif not (computes_it_again and t > exchange.t and t != self._used):
             self._say(Ack(t, 0, "commit" if t == self._used else "abort"))
 
     def agreed(self, t: Moment, session: int, now: float) -> bool:
         """Our value is there, or will be, and the neighbour's is here: whether both are used now.
 
-        The decider decides; the voter votes, and is told. ``session`` is the neighbour's.
+        The decider decides; the voter votes, and is told. ``session`` sent the neighbour's.
         """
         if not self.decides:
             self._held_of = session
-            self.ask(t, now)
+            if not self.awaits_disk(t):
+                self.ask(t, now)
             return False
-        if self._voted != t:
+        if self.awaits_disk(t) or (self._voted != t and not (self.records and self.recorded == t)):
             return False
         self._used = t
         self._say(Ack(t, 0, "commit"))
         return True
+
+    # --- the disk ---------------------------------------------------------------------------------
+
+    def awaits_disk(self, t: Moment) -> bool:
+        """Whether the neighbour's value for ``t`` has to be on the disk first, and is not."""
+        return self.records and self.recorded != t
+
+    def is_to_be_written(self, t: Moment) -> bool:
+        """Whether it is to be written now, which is told once: a decider has the vote first."""
+        is_time = self.awaits_disk(t) and self._writing != t
+        if is_time and (self._voted == t or not self.decides):
+            self._writing = t
+            return True
+        return False
+
+    def has_decided(self, t: Moment) -> bool:
+        """Whether we, who decide, have decided to use both, though it may not be said yet."""
+        return self.decides and self.records and t in (self._writing, self.recorded)
 
     # --- the voter --------------------------------------------------------------------------------
 
@@ -97,7 +145,9 @@ class Commit:
     def ask_again(self, exchange: Exchange, now: float) -> None:
         """Repeat a vote that has been without an answer for a while."""
         t = self.doubt or (exchange.t if exchange.holds(exchange.t) else None)
-        if t is not None and not self.decides and now - self._asked_at >= self.retry:
+        if t is None or self.decides or self.awaits_disk(t):
+            return
+        if now - self._asked_at >= self.retry:
             self.ask(t, now)
 
     def decided(self, t: Moment, is_used: bool) -> None:

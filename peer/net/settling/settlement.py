@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from peer.effects import Moment
-from peer.net.exchange import Cause, Decided, Delivered, Exchange, Settled, State
+from peer.net.exchange import (
+    Cause,
+    Decided,
+    Delivered,
+    Exchange,
+    Settled,
+    State,
+    Unrecorded,
+)
 from peer.net.session import Phase, Session
 from peer.net.settling.commit import Commit
 from peer.net.transfer.receiver import Receiver
@@ -20,7 +28,7 @@ from peer.net.wire import Ack, Message
 GAVE_UP = "it gave this exchange up"
 UNHEARD = "one of us has not heard yet who takes part"
 
-Tell = Callable[[Settled | Delivered | Decided], None]
+Tell = Callable[[Settled | Delivered | Decided | Unrecorded], None]
 
 
 class Settlement:
@@ -70,11 +78,23 @@ class Settlement:
         if self.receiver.buffers.epoch_of(t) != self.exchange.epoch:
             self.give_up(UNHEARD)  # weights of two graphs would not be those of both ends
             return ""
-        if not self.exchange.is_mutual or self.commit.agreed(t, self.session.number or 0, now):
+        if self.receiver.awaits_disk(t):
+            return ""
+        sender = self.receiver.buffers.sender_of(t)
+        if not self.exchange.is_mutual or self.commit.agreed(t, sender, now):
             self._with_value()
-        elif not self.exchange.holds(t):
+            return ""
+        if not self.exchange.holds(t):
             self.exchange.advance(Cause.HOLD)
+        if self.commit.is_to_be_written(t):
+            self._tell(self.receiver.unrecorded(t))
         return ""
+
+    def recorded(self, t: Moment, now: float) -> None:
+        """The neighbour's value for ``t``, which both ends have to agree on, is on the disk."""
+        self.commit.recorded = t
+        if self.exchange.holds(t):
+            self.use(t, now)
 
     def decided(self, t: Moment, is_used: bool) -> None:
         """The neighbour says whether both use what they swapped at ``t``."""
@@ -90,9 +110,31 @@ class Settlement:
         value = self.receiver.lend(self.exchange)
         self.exchange.advance(Cause.VALUE)
         self.session.are_apart = False
+        self._let_go()
         self._tell(Settled(self.exchange.t, value, sender=self.receiver.buffers.lent_by))
 
+    def _let_go(self) -> None:
+        """Our value was kept for a neighbour that has it; now it is used, or will not be."""
+        if self.sender.keeps(self.exchange.t):
+            self.end_sending(self.exchange.t, arrived=True)
+
     # --- without it -------------------------------------------------------------------------------
+
+    def why_not(self, t: Moment, farewell: str, is_waited_for: bool) -> str:
+        """Why the neighbour is done without from the beginning of ``t``, if it is.
+
+        ``farewell``: what became of it, where it has left. ``is_waited_for``: though it cannot be
+        reached.
+        """
+        if self.receiver.refused == t:
+            return "its value was corrupt"
+        if self.commit.doubt is not None:
+            return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
+        phase = self.session.phase
+        is_awaited = self.session.reachable or is_waited_for
+        if not is_awaited and not self.receiver.buffers.has_whole(t):
+            return farewell if phase is Phase.LEFT else f"it is {phase.value}"
+        return self.session.left_behind(t)
 
     @property
     def is_bound(self) -> bool:
@@ -101,9 +143,14 @@ class Settlement:
         is_held = self.exchange.holds(t) and self.receiver.buffers.has_whole(t)
         return is_held and not self.commit.decides
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether we have decided to use both values, and it only has to be written."""
+        return self.exchange.is_mutual and self.commit.has_decided(self.exchange.t)
+
     def do_without(self, reason: str) -> None:
         """Settle the exchange without the neighbour, which is not to use our value either."""
-        if self.exchange.is_settled:
+        if self.exchange.is_settled or self.waits_for_disk:
             return
         if self.is_bound:
             self._leave_in_doubt(reason)
@@ -124,6 +171,7 @@ class Settlement:
         self.exchange.advance(Cause.WITHOUT)
         self.session.are_apart = True
         sender = self.receiver.buffers.lent_by
+        self._let_go()
         self._tell(Settled(t, value, reason, in_doubt=True, sender=sender))
 
     def without_value(self, reason: str) -> None:
@@ -131,12 +179,13 @@ class Settlement:
         t = self.exchange.t
         self.exchange.advance(Cause.WITHOUT)
         self.session.are_apart = True
+        self._let_go()
         self.receiver.buffers.drop(t)
         self._tell(Settled(t, None, reason))
 
     def give_up(self, reason: str) -> None:
         """Wait no more, in the exchange at hand, for this neighbour."""
-        if self.exchange.is_settled:
+        if self.exchange.is_settled or self.waits_for_disk:
             return
         if not (self.sender.owes(self.exchange.t) or self.is_bound):
             self.tell_that_we_gave_up(self.exchange.t)  # it has our value, and may not use it
@@ -162,7 +211,7 @@ class Settlement:
     def restarted(self) -> None:
         """The neighbour was started anew: a value that we hold, and decide on, is of the past."""
         self.commit.restarted()
-        if self.exchange.can(Cause.RESTART) and not self.is_bound:
+        if self.exchange.can(Cause.RESTART) and not (self.is_bound or self.waits_for_disk):
             self.receiver.buffers.drop(self.exchange.t)
             self.exchange.advance(Cause.RESTART)
         self.exchange.restarts += 1
@@ -173,6 +222,11 @@ class Settlement:
         """Say that we do without the neighbour's value, and that ours is not to be used."""
         if self.session.phase is not Phase.UNKNOWN:
             self._say(Ack(t, 0, "abort"))
+
+    def abandon(self) -> None:
+        """Stop sending what is still on its way."""
+        for t in self.sender.moments:
+            self.end_sending(t, f"it is {self.session.phase.value}")
 
     def end_sending(self, t: Moment, reason: str = "", arrived: bool = False) -> None:
         """Our value for ``t`` is on its way no more: it ``arrived``, or, for a reason, did not."""

@@ -26,6 +26,8 @@ class Incoming:
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
     is_kept: bool = True  # what has come of it is in the buffer
     sender: int = 0  # the session of the process that sends it
+    is_written: bool = False  # just now, to our disk, or it was: not memory to be used again
+    is_recorded: bool = False  # it is there
     _looked: int = 0  # bytes, whole floats, that have been looked at
     _finite: bool = True  # those are
 

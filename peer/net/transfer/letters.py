@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from peer.effects import Letter
+from peer.machine.memory import ALIGNMENT
 from peer.net.wire import WireError
 
 PREFIX = "@"
@@ -29,9 +30,6 @@ NAME_LIMIT = 63
 
 AXES_LIMIT = 8
 """Axes of a tensor, at most."""
-
-ALIGNMENT = 64
-"""Bytes: each tensor begins on a multiple of it."""
 
 _DTYPES: dict[Any, np.dtype[Any]] = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8")}
 _LARGEST = 2**40

@@ -32,6 +32,7 @@ class Outgoing:
         self.sent = 0
         self.acknowledged = 0
         self.waiting = False  # the neighbour has no room for it yet
+        self.is_kept = False  # it is there
         self.retry_at = 0.0
         self._retry = self._retry_first = retry
         self._checksums: Checksums = {} if checksums is None else checksums
@@ -79,9 +80,14 @@ class Outgoing:
             self._retry = self._retry_first
             self.retry_at = now + self._retry
 
+    def keep(self) -> None:
+        """The neighbour has all of it, and may ask for it once more."""
+        self.acknowledge(self.count, 0.0)
+        self.is_kept, self.retry_at = True, float("inf")
+
     def go_back(self, index: int) -> None:
         """Send again from chunk ``index``."""
-        self.waiting = False
+        self.waiting = self.is_kept = False
         self.sent = min(self.sent, index)
         self.acknowledged = min(self.acknowledged, index)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
+from peer.machine.memory import aligned
 from peer.net.transfer.chunks import FLOATS, LETTER, is_letter
 from peer.net.transfer.incoming import Incoming
-from peer.net.transfer.letters import ALIGNMENT
-from peer.net.wire import Ack, Offer
+from peer.net.wire import CHUNK_SMALLEST, Ack, Offer
 
 LETTER_LIMIT = 64 * 2**20
 """Bytes of a letter that are given room where the nets are small; else, four times the nets."""
@@ -82,7 +80,7 @@ class ReceiveBuffers:
         if self._deferred is not None and self._deferred.t == offer.t:
             self._deferred = None  # offered again, it has room now, and is not to be asked for anew
         spare = self._spare.get((offer.net, offer.nbytes))  # a letter's reader keeps its memory
-        buffer = spare.pop() if spare else _aligned(offer.nbytes)
+        buffer = spare.pop() if spare else aligned(offer.nbytes)
         self._coming[offer.t] = Incoming(offer, buffer, sender=self.sender)
         return True
 
@@ -97,6 +95,17 @@ class ReceiveBuffers:
     def epoch_of(self, t: Moment) -> int:
         """Of which epoch the sender of the value for ``t`` is, where one is coming."""
         return self._coming[t].offer.epoch if t in self._coming else 0
+
+    def sender_of(self, t: Moment) -> int:
+        """The session of the process that sent the value for ``t``; 0 where none has come."""
+        return self._coming[t].sender if t in self._coming else 0
+
+    def put(self, t: Moment, net: str, value: memoryview, sender: int) -> None:
+        """Have the value for ``t``, which came to a process of ours before this one."""
+        offer = Offer(t, net, len(value), CHUNK_SMALLEST, self.codec_of(net))
+        incoming = Incoming(offer, value, sender=sender, is_written=True, is_recorded=True)
+        incoming.received = incoming.count
+        self._coming[t] = incoming
 
     def lend(self, t: Moment) -> memoryview:
         """Hand out the value for ``t``; its memory is kept for it until :meth:`tidy`."""
@@ -115,9 +124,9 @@ class ReceiveBuffers:
             self._keep(incoming)
 
     def _keep(self, incoming: Incoming) -> None:
-        """An arena's memory is used again."""
+        """An arena's memory is used again, unless it is being read."""
         offer = incoming.offer
-        if not is_letter(offer.net):
+        if not (is_letter(offer.net) or incoming.is_written):
             self._spare.setdefault((offer.net, offer.nbytes), []).append(incoming.buffer)
 
     def drop_unfinished(self) -> None:
@@ -149,10 +158,3 @@ class ReceiveBuffers:
         if offer is None or offer.t < begins:
             return None
         return Ack(offer.t, 0, "more") if self.accept(offer, offer.t == begins) else None
-
-
-def _aligned(nbytes: int) -> memoryview:
-    """Memory as torch's own would lie: where a matrix begins may decide how it is rounded."""
-    memory = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
-    start = -memory.__array_interface__["data"][0] % ALIGNMENT
-    return memory[start : start + nbytes].data

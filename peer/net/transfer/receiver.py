@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import Moment
-from peer.net.exchange import Exchange, Piece
-from peer.net.transfer.chunks import SLOWEST_RETRY
+from peer.effects import BEFORE_ALL, Moment
+from peer.net.exchange import Exchange, Piece, Unrecorded
+from peer.net.transfer.chunks import SLOWEST_RETRY, is_letter
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import Ack, Chunk, Message, Nack, Offer
@@ -41,6 +41,8 @@ class Receiver:
         say: queues a message for the neighbour.
         tell: queues a piece of the value that is handed on as it comes.
         confirm: is told when a chunk shows that the neighbour gets our acknowledgements.
+        records: a letter is on our disk before its sender is told that it is here.
+        taken: the exchange of the last letter that a process of ours before this one took.
     """
 
     def __init__(
@@ -52,7 +54,10 @@ class Receiver:
         say: Callable[[Message], None],
         tell: Callable[[Piece], None],
         confirm: Callable[[float], None],
+        records: bool = False,
+        taken: Moment = BEFORE_ALL,
     ) -> None:
+        self.records = records
         self.buffers = ReceiveBuffers(sizes, coding)
         self.checksum = checksum
         self.retry = retry
@@ -60,7 +65,8 @@ class Receiver:
         self._say = say
         self._tell = tell
         self._confirm = confirm
-        self._used: deque[Moment] = deque(maxlen=4)  # exchanges settled with the neighbour's value
+        # exchanges settled with the neighbour's value
+        self._used: deque[Moment] = deque([taken] if taken > BEFORE_ALL else (), maxlen=4)
         self._has_lost = False  # something, perhaps an offer's chunks, since the last new offer
 
     # --- offers -----------------------------------------------------------------------------------
@@ -76,7 +82,7 @@ class Receiver:
             self._say(Ack(t, 0, "late"))
         elif t == self.refused:
             self._say(Ack(t, 0, "abort"))
-        elif known is not None and known.offer == offer:
+        elif known is not None and (known.offer == offer or self._computed_again(known, offer)):
             self._offered_again(known, now)
         elif not self.buffers.fits(offer):
             return Unusable(t, f"it offered {offer.nbytes} bytes of '{offer.net}'")
@@ -89,6 +95,11 @@ class Receiver:
                 self._say(Nack(t, 0))
         return None
 
+    def _computed_again(self, known: Incoming, offer: Offer) -> bool:
+        """Whether its sender, started anew, offers what is here, as far as one can tell."""
+        sizes = [(each.net, each.nbytes, each.codec) for each in (known.offer, offer)]
+        return self.records and known.is_whole() and sizes[0] == sizes[1]
+
     def _offered_again(self, known: Incoming, now: float) -> None:
         """Say how far we are; ask for the rest where nothing came for a while before this offer.
 
@@ -97,7 +108,7 @@ class Receiver:
         """
         t, received = known.offer.t, known.received
         if known.is_whole():
-            self._say(Ack(t, received, "whole"))
+            self._say_that_it_is_here(known)
         elif now - known.moved_at >= self.retry / 2:
             known.moved_at = now
             self._say(Nack(t, received))
@@ -130,8 +141,38 @@ class Receiver:
         if fault:
             incoming.start_again()
             return self._corrupt(incoming, f"its value has {fault} in it")
-        self._say(Ack(chunk.t, incoming.received, "whole"))
+        self._say_that_it_is_here(incoming)
         return Whole(chunk.t)
+
+    # --- the disk ---------------------------------------------------------------------------------
+
+    def _say_that_it_is_here(self, incoming: Incoming) -> None:
+        """All of it has come; a letter's sender forgets it once told so."""
+        t = incoming.offer.t
+        self._say(Ack(t, incoming.received, "more" if self.awaits_disk(t) else "whole"))
+
+    def awaits_disk(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is a letter that has to be on our disk first, and is not."""
+        incoming = self.buffers[t]
+        if incoming is None or not self.records or not is_letter(incoming.offer.net):
+            return False
+        return not incoming.is_recorded
+
+    def unrecorded(self, t: Moment) -> Unrecorded:
+        """The value for ``t``, to be written."""
+        incoming = self.buffers[t]
+        assert incoming is not None
+        incoming.is_written = True
+        return Unrecorded(t, incoming.offer.net, incoming.buffer, incoming.sender)
+
+    def recorded(self, t: Moment) -> None:
+        """The value for ``t`` is on our disk."""
+        incoming = self.buffers[t]
+        if incoming is not None:
+            was_awaited = self.awaits_disk(t)
+            incoming.is_written, incoming.is_recorded = False, True
+            if was_awaited:
+                self._say_that_it_is_here(incoming)
 
     @staticmethod
     def streams(incoming: Incoming, exchange: Exchange) -> bool:
@@ -212,5 +253,6 @@ class Receiver:
 
     def forget(self) -> None:
         """The neighbour was started anew: what has come in part will come otherwise."""
-        self._used.clear()
+        if not self.records:  # with a journal, it sends the same values again
+            self._used.clear()
         self.buffers.drop_unfinished()

@@ -107,6 +107,15 @@ class Sender:
             self._speed = outgoing.speed(now)
             self._arrived.append(t)
 
+    def keep(self, t: Moment) -> None:
+        """It has the whole value; a process of it that is started anew will want it once more."""
+        if t in self._sending:
+            self._sending[t].keep()
+
+    def keeps(self, t: Moment) -> bool:
+        """Whether the neighbour has our value for ``t``, and it is kept all the same."""
+        return t in self._sending and self._sending[t].is_kept
+
     def send_from(self, t: Moment, index: int, at: Moment, now: float) -> None:
         """The neighbour wants our value for ``t`` from chunk ``index``; we are at ``at``."""
         outgoing = self._sending.get(t)
@@ -132,3 +141,6 @@ class Sender:
     def forget(self) -> None:
         """The neighbour was started anew: it has nothing of ours."""
         self._arrived.clear()
+        for outgoing in self._sending.values():
+            if outgoing.is_kept:
+                outgoing.go_back(0)

@@ -18,6 +18,7 @@ from peer.net.away.late_comer import LateComer
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.link import OUTBOX, STRIKES, Link, Twice
 from peer.net.session import Claim, Identity, Mismatch, Phase
+from peer.net.settling.commit import Past
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import (
     Ack,
@@ -61,7 +62,8 @@ class Scripted:
         self.me = Identity(0, 1000, {"graph": "ring", "seed": "0"}, {"g": "sig"})
         self.session = 31
         self.now = 100.0
-        self.link = Link(self.me, 1, SIZES, Timing(), checksum, self.now, agrees=agrees, used=used)
+        timing, past = Timing(), Past(used)
+        self.link = Link(self.me, 1, SIZES, timing, checksum, self.now, agrees=agrees, past=past)
         self.events: list[Any] = []
         self.seq = 0
         if greet:

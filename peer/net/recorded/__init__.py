@@ -1,0 +1,1 @@
+"""The network as a peer's journal tells of it, and then as it is."""
