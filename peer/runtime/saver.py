@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ class Saver:
         self.tell = tell
         self.disk = disk
         self.problem = ""
-        self._reserve = Reserve()
+        self._reserve = Reserve() if disk is REAL else None  # another disk needs none
 
     @property
     def newest(self) -> int | None:
@@ -51,7 +52,7 @@ class Saver:
     def save(self, totals: Mapping[str, Any]) -> None:
         """Save the state as it is, between two rounds; returns in any case."""
         try:
-            with self._reserve.lent():
+            with contextlib.nullcontext() if self._reserve is None else self._reserve.lent():
                 self._write(totals)
         except OSError as problem:
             if not self.problem:
