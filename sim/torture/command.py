@@ -36,9 +36,7 @@ def torture(
     first: Annotated[int, typer.Option("--first", min=0, help="The first one's seed.")] = 0,
     peers: Annotated[
         int | None,
-        typer.Option(
-            "--peers", min=2, help="At most so many; more than 50: so many. [default: 50]"
-        ),
+        typer.Option("--peers", min=2, help="At most so many; over 50: so many. [default: 50]"),
     ] = None,
     program: Annotated[
         str, typer.Option("--program", help="What the peers run; module:coroutine for your own.")
