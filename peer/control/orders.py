@@ -42,8 +42,8 @@ class Orders:
             return f"peer {self.me}: {self.reloading.reload()}"
         if self.process.experiment.durability == "exact":
             raise UserError(
-                "durability: exact: what a peer has seen is told to it again after a crash, and that "
-                "is of the peers that the file lists; who takes part can change with 'interval'"
+                "durability: exact: what a peer has seen is told to it again after a crash, which "
+                "takes the peers that the file lists; who takes part can change with 'interval'"
             )
         match order:
             case {"order": "leave"}:

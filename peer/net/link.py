@@ -281,7 +281,7 @@ class Link:
         if restarted:
             self.strikes = 0
             self._sender.forget()
-            self._receiver.forget()
+            self._receiver.forget(self.exchange.t, self.agrees)
             self._settlement.restarted()
             if self.exchange.restarts >= STRIKES:
                 self._settlement.do_without(f"it restarted {self.exchange.restarts} times")

@@ -256,10 +256,14 @@ def _description(value: Any) -> dict[str, Any]:
     return value
 
 
+_place = _integer(-1, _U32)  # made once: each message has several numbers
+_number = _integer(0, _U64)
+
+
 def _moment(value: Any) -> Moment:
     if type(value) is not list or len(value) != 2:
         raise WireError("not a moment")
-    return Moment(_integer(-1, _U32)(value[0]), _integer(-1, _U32)(value[1]))
+    return Moment(_place(value[0]), _place(value[1]))
 
 
 def _ids(value: Any) -> list[int]:
@@ -363,6 +367,6 @@ def decode(header: bytes | memoryview) -> Envelope:
     names = _FIELDS[kind]
     if len(parts) != 6 + len(names):
         raise WireError("a message with too few or too many fields")
-    session, seq = _integer(0, _U64)(parts[3]), _integer(0, _U64)(parts[4])
+    session, seq = _number(parts[3]), _number(parts[4])
     values = [_CHECKS[name](value) for name, value in zip(names, parts[5:-1], strict=True)]
     return Envelope(session, seq, kind(*values))

@@ -17,7 +17,13 @@ import numpy as np
 import torch
 
 from peer.compute.combine import StreamingCombine, combine, listening_weights, transfer
-from peer.compute.compressed_combine import change_by, compress, decoded_values, decompress
+from peer.compute.compressed_combine import (
+    Mixture,
+    change_by,
+    compress,
+    decoded_values,
+    decompress,
+)
 from peer.compute.execute import carry_out, prepare_compute_thread
 from peer.compute.held_transfers import HeldTransfers
 from peer.data.agreement import Agreed
@@ -339,9 +345,12 @@ class ZmqDriver:
             if change is not None:
                 self._hold(effect, k, change)
         mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
-        w = state.nets[effect.net].arena.vector
-        combine(w, mixture.own, mixture.received, mixture.weights)
+        self._mix(state.nets[effect.net].arena.vector, mixture)
         return _both(effect, self._absent(effect, outcome) | mixture.unusable, step)
+
+    def _mix(self, w: torch.Tensor, mixture: Mixture) -> None:
+        """Combine decoded values."""
+        combine(w, mixture.own, mixture.received, mixture.weights)
 
     def _exchange(self, effect: Exchange) -> Post:
         """Send letters, take letters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ class Saver:
         self.disk = disk
         self.journal = journal
         self.problem = ""
-        self._reserve = Reserve()
+        self._reserve = Reserve() if disk is REAL else None  # another disk needs none
 
     @property
     def newest(self) -> int | None:
@@ -86,7 +87,7 @@ class Saver:
         if self.journal is not None:
             self.journal.go_on_in(self.state.round)
         try:
-            with self._reserve.lent():
+            with contextlib.nullcontext() if self._reserve is None else self._reserve.lent():
                 self._write(totals)
         except OSError as problem:
             if not self.problem:

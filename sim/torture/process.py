@@ -1,37 +1,43 @@
-"""One peer's process: the real state, endpoint and driver, on simulated sockets."""
+"""One peer's process: the real state, endpoint, driver and checkpoints, on simulated sockets."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 
+from peer.compute.compressed_combine import Mixture
 from peer.compute.held_transfers import Held, HeldTransfers
 from peer.effects import Combine, Moment, Report
-from peer.experiment import Experiment
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread
 from peer.net.session import Identity
 from peer.net.zmq_driver import ZmqDriver
 from peer.peer import Peer
-from peer.program import Program
 from peer.runtime.links import make_links
 from peer.state import PeerState
-from sim.torture.agenda import Agenda
-from sim.torture.compute_thread import ComputeThread
-from sim.torture.io import SimulatedIo, SimulatedStop
-from sim.torture.ledger import DROPPED, UNUSED, USED, Ledger
-from sim.torture.network import Network
+from sim.torture.books.ledger import DROPPED, UNUSED, USED, Ledger
+from sim.torture.setting import Setting
+from sim.torture.world.agenda import Agenda
+from sim.torture.world.clock import Clock
+from sim.torture.world.compute_thread import ComputeThread
+from sim.torture.world.io import SimulatedIo, SimulatedStop
+from sim.torture.world.network import Network
+
+Ledgers = Mapping[str, Ledger]
+"""By net."""
 
 
 class WatchedTransfers(HeldTransfers):
     """The transfers held apart, which the ledger hears of."""
 
-    def __init__(self, state: PeerState, ledger: Ledger) -> None:
+    def __init__(self, state: PeerState, ledgers: Ledgers, reach: Callable[[str], None]) -> None:
         super().__init__(state)
-        self._ledger = ledger
+        self._ledgers = ledgers
+        self._reach = reach
         self._drops = False
 
     def resolve(self, neighbour: int, t: Moment, is_used: bool) -> Held | None:
@@ -41,11 +47,13 @@ class WatchedTransfers(HeldTransfers):
             return super().resolve(neighbour, t, is_used)
         w = self.state.nets[known.net].arena.vector
         change = self.state.tensors[f"in doubt/{neighbour}"]
-        self._ledger.changed(self.state.peer, w)
+        ledger = self._ledgers[known.net]
+        ledger.changed(self.state.peer, w)
         held = super().resolve(neighbour, t, is_used)
         if held is not None:
             status = USED if is_used else DROPPED if self._drops else UNUSED
-            self._ledger.resolved(self.state.peer, neighbour, t, status, change, w)
+            ledger.resolved(self.state.peer, neighbour, t, status, change, w)
+            self._reach("resolved")
         return held
 
     def drop(self, neighbour: int) -> float:
@@ -64,101 +72,132 @@ class WatchedDriver(ZmqDriver):
         peer: Peer,
         io: SimulatedIo,
         report: Callable[[Report], bool],
-        ledger: Ledger,
+        ledgers: Ledgers,
         catch_up: int,
     ) -> None:
-        agenda, stop = io.agenda, SimulatedStop(io)
         super().__init__(
             peer,
             cast(IoThread, io),
             report,
-            cast(threading.Event, stop),
+            cast(threading.Event, SimulatedStop(io)),
             None,
             catch_up,
-            clock=lambda: agenda.now,
+            clock=lambda: io.clock.now,
         )
-        self._ledger = ledger
-        self._held: WatchedTransfers = WatchedTransfers(peer.state, ledger)
+        self._ledgers = ledgers
+        self._reach = io.reach
+        self._decoded: dict[int, torch.Tensor] | None = None  # changes by neighbour
+        self._held: WatchedTransfers = WatchedTransfers(peer.state, ledgers, io.reach)
 
     def _combine(self, effect: Combine) -> Any:
         if not effect.weights:
             return super()._combine(effect)
         me, w = self.peer.id, self.peer.state.nets[effect.net].arena.vector
-        self._ledger.changed(me, w)
+        ledger = self._ledgers[effect.net]
+        ledger.changed(me, w)
+        self._reach("combine begins")
         if effect.listens:
             missing = super()._combine(effect)
-            self._ledger.jumped(me, w)
+            ledger.jumped(me, w)
             return missing
-        self._ledger.sends(me, effect, w)
+        self._decoded = None
+        if self.peer.state.codec is None:
+            ledger.sends(me, effect, w)
+        else:
+            ledger.begins(me, effect)
         result = super()._combine(effect)
         absent = result[0] if effect.meanwhile else result
         held = self._held.held()
         in_doubt = [k for k in absent if k in held and held[k].t == effect.moments[k]]
-        self._ledger.combined(me, effect, absent, in_doubt, w)
+        ledger.combined(me, effect, absent, in_doubt, w, self._decoded)
+        self._reach("combined")
         return result
 
+    def _mix(self, w: torch.Tensor, mixture: Mixture) -> None:
+        own = mixture.own
+        self._decoded = {
+            k: mixture.weights[k] * (q - own)
+            for k, q in mixture.received.items()
+            if own is not None
+        }
+        super()._mix(w, mixture)
+
     def _hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
-        self._ledger.held(self.peer.id, effect, neighbour, change)
+        self._ledgers[effect.net].held(self.peer.id, effect, neighbour, change)
         super()._hold(effect, neighbour, change)
+        self._reach("held apart")
+
+
+@dataclass(frozen=True)
+class World:
+    """What all processes of a trial share.
+
+    Attributes:
+        agenda: the time.
+        network: what they are connected by.
+        setting: what they run.
+        ledgers: of what they do to their nets.
+        jitter: how long a compute thread that may go on takes to do so.
+    """
+
+    agenda: Agenda
+    network: Network
+    setting: Setting
+    ledgers: Ledgers
+    jitter: Callable[[], float]
 
 
 class Process:
     """One process of a peer, from its start to its end, or to its crash.
 
     Args:
-        agenda: the time.
-        network: what it is connected by.
-        experiment: what all peers agree on.
-        program: what it runs.
+        world: where it runs.
         state: that it begins with.
         session: the number of this process among all.
-        ledger: of all peers.
-        report: is called with the state whenever a round is complete.
+        clock: of its machine.
+        report: is called whenever a round is complete, by the compute thread.
         log: gets the lines that a user would read.
-        jitter: how long a compute thread that may go on takes to do so.
+        ended: is called with what went wrong, if anything, when it has ended by itself.
     """
 
     def __init__(
         self,
-        agenda: Agenda,
-        network: Network,
-        experiment: Experiment,
-        program: Program,
+        world: World,
         state: PeerState,
         session: int,
-        ledger: Ledger,
-        report: Callable[[PeerState], None],
+        clock: Clock,
+        report: Callable[[Process], None],
         log: Callable[[str], None],
-        jitter: Callable[[], float],
+        ended: Callable[[BaseException | None], None],
     ) -> None:
         self.state = state
         self.peer = state.peer
-        self.network = network
+        self.network = network = world.network
+        experiment, program = world.setting.experiment, world.setting.program
         self.neighbours = sorted(experiment.schedule.union().neighbors(self.peer))
         me = Identity(self.peer, session, {"graph": "torture"}, {})
-        links = make_links(experiment, state, me, self.neighbours, True, agenda.now)
-        self.endpoint = Endpoint(links, {k: f"peer {k}" for k in links}, agenda.now)
-        self.io = SimulatedIo(agenda, network, self.peer, self.endpoint, log, jitter)
-        self.is_complete = False
+        links = make_links(experiment, state, me, self.neighbours, True, clock.now)
+        endpoint = Endpoint(links, {k: f"peer {k}" for k in links}, clock.now)
+        self.io = SimulatedIo(world.agenda, clock, network, self.peer, endpoint, log, world.jitter)
 
         def reported(effect: Report) -> bool:
-            report(state)
+            report(self)
             return True
 
         def body() -> None:
             peer = Peer(state, experiment.schedule, experiment.weights)
-            driver = WatchedDriver(peer, self.io, reported, ledger, experiment.catch_up)
-            self.is_complete = driver.run(program, 1, experiment.longest_deadline)
+            driver = WatchedDriver(peer, self.io, reported, world.ledgers, experiment.catch_up)
+            driver.run(program, 1, experiment.longest_deadline)
 
-        self.io.thread = self._thread = ComputeThread(body)
+        self.io.thread = self._thread = ComputeThread(body, ended)
         network.disconnect(self.peer, self.neighbours)
         network.processes[self.peer] = self.io
-        agenda.at(agenda.now + jitter(), self._thread.resume)
+        world.agenda.at(world.agenda.now + world.jitter(), self._thread.resume)
 
     @property
     def is_over(self) -> bool:
         """Whether it has ended by itself."""
-        return self._thread.is_over
+        return self._thread.is_over and not self._thread.is_killed
 
     @property
     def problem(self) -> BaseException | None:

@@ -11,14 +11,18 @@ from functools import partial
 import numpy as np
 
 from peer.effects import Moment
-from peer.state import PeerState, SavedState
-from sim.torture.agenda import Agenda
-from sim.torture.audit import CONSERVED, disagreements, imbalance
-from sim.torture.ledger import Ledger
-from sim.torture.network import Network
-from sim.torture.process import Process
-from sim.torture.programs import CALM, NET, PROGRAMS, edges_of, experiment_of, state_of
-from sim.torture.scenario import Fault, Scenario
+from peer.state import PeerState
+from sim.torture.books.audit import CONSERVED, Audit
+from sim.torture.books.ledger import Ledger, Place, Violation
+from sim.torture.chaos.agreed import edges_of
+from sim.torture.chaos.scenario import Fault, Scenario
+from sim.torture.process import Process, World
+from sim.torture.programs import NET, SETTLES
+from sim.torture.setting import setting_of
+from sim.torture.world.agenda import Agenda
+from sim.torture.world.failpoints import Failpoints
+from sim.torture.world.machine import Machine
+from sim.torture.world.network import Network
 
 PATIENCE = 150.0
 """Seconds after all faults, beside those that rounds take, within which every peer is done."""
@@ -44,14 +48,6 @@ class Verdict:
     log: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Saved:
-    """A checkpoint: the state, and how far the ledger was."""
-
-    state: SavedState
-    place: int
-
-
 class Trial:
     """Runs one scenario.
 
@@ -61,31 +57,48 @@ class Trial:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.agenda = Agenda()
-        self.network = Network(self.agenda, scenario.rates, scenario.seed)
-        self.experiment = experiment_of(scenario)
-        self.program = PROGRAMS[scenario.program](scenario)
+        self.agenda = agenda = Agenda()
+        self.failpoints = Failpoints(self._crash)
+        self.network = Network(agenda, scenario.rates, scenario.seed, self.failpoints)
+        self.setting = setting_of(scenario)
         self.edges = edges_of(scenario)
-        self.ledger = Ledger()
+        self.ledgers: dict[str, Ledger] = {}  # by net
+        jitter, draw = scenario.jitter, self.network.draw
+        self.world = World(
+            agenda,
+            self.network,
+            self.setting,
+            self.ledgers,
+            (lambda: jitter * draw()) if jitter else (lambda: 0.0),
+        )
+        rates = scenario.clocks or (1.0,) * scenario.peers
+        self.machines = [
+            Machine(agenda, rate, draw, partial(self._note, k)) for k, rate in enumerate(rates)
+        ]
         self.processes: dict[int, Process] = {}
         self.log: list[str] = []
-        self._sessions = 0
-        self._saved: dict[int, _Saved] = {}
+        self._violation: Violation | None = None
+        self._sessions = self._ended = 0
+        self._crashes = 0
+        self._has_problem = False
+        self._places: dict[tuple[int, int], dict[str, Place]] = {}  # by peer and round saved
         self._frozen: dict[int, int] = {}  # by peer, how many standstills hold it
         self._calm: dict[int, np.ndarray] = {}  # by peer, its floats as the calm begins
 
     def run(self) -> Verdict:
         """To the end, or as far as it gets."""
-        for k in range(self.scenario.peers):
-            state = state_of(self.scenario, k)
-            self.ledger.open(k, state.nets[NET].arena.vector)
-            self._saved[k] = _Saved(state.dump(), 0)
+        scenario = self.scenario
+        for k in range(scenario.peers):
+            state = self.setting.state(k)
+            for name, net in state.nets.items():
+                self.ledgers.setdefault(name, Ledger()).open(k, net.arena.vector)
+            self._remember(state)
             self._start(state)
-        for fault in self.scenario.faults:
+        for fault in scenario.faults:
             self.agenda.at(fault.at, partial(self._begin, fault))
-        self.agenda.at(self.scenario.heals_at, self.network.heal)
-        pace = max(self.scenario.compute, default=0.0) + 4 * self.scenario.jitter + 1.0
-        limit = self.scenario.heals_at + PATIENCE + pace * self.scenario.rounds
+        self.agenda.at(scenario.heals_at, self._heal)
+        pace = max(scenario.compute, default=0.0) + 4 * scenario.jitter + 1.0
+        limit = scenario.heals_at + PATIENCE + pace * scenario.rounds * scenario.exchanges
         try:
             completed = self.agenda.run(self._is_over, limit)
             failures = list(self._broken(completed))
@@ -93,59 +106,84 @@ class Trial:
             for process in self.processes.values():
                 process.kill()
         counts = self.network.counts | {
-            "combines": self.ledger.combines,
-            "in doubt": self.ledger.doubts,
+            "combines": sum(ledger.combines for ledger in self.ledgers.values()),
+            "in doubt": sum(ledger.doubts for ledger in self.ledgers.values()),
+            "crashes": self._crashes,
             "actions": self.agenda.done,
         }
         return Verdict(
-            self.scenario, failures, self.network.trace, self.agenda.now, counts, self.log[-50:]
+            scenario, failures, self.network.trace, self.agenda.now, counts, self.log[-50:]
         )
 
     def _is_over(self) -> bool:
-        processes = self.processes.values()
-        everybody = len(self.processes) == self.scenario.peers
-        return any(p.problem for p in processes) or (
-            everybody and all(p.is_over for p in processes)
-        )
+        """Everybody has ended, or somebody badly. Asked after every action: so it counts."""
+        return self._ended == self.scenario.peers or self._has_problem
+
+    def _note_end(self, problem: BaseException | None) -> None:
+        """A process has ended by itself."""
+        self._ended += 1
+        self._has_problem = self._has_problem or problem is not None
 
     # --- processes --------------------------------------------------------------------------------
 
     def _start(self, state: PeerState) -> None:
         self._sessions += 1
-        jitter, draw = self.scenario.jitter, self.network.draw
         k = state.peer
+        if self.scenario.crashes:
+            self.machines[k].begin(state)
         self.processes[k] = Process(
-            self.agenda,
-            self.network,
-            self.experiment,
-            self.program,
+            self.world,
             state,
             1000 + self._sessions,
-            self.ledger,
+            self.machines[k].clock,
             self._report,
             partial(self._note, k),
-            (lambda: jitter * draw()) if jitter else (lambda: 0.0),
+            self._note_end,
         )
 
     def _note(self, peer: int, line: str) -> None:
         self.log.append(f"{self.agenda.now:8.3f} peer {peer}: {line}")
 
-    def _report(self, state: PeerState) -> None:
-        """A round is complete."""
-        w, k = state.nets[NET].arena.vector, state.peer
-        self.network.note(self.agenda.now, k, state.round, float(w.double().sum()))
-        self.ledger.changed(k, w)
-        if k not in self._calm and state.round >= self.scenario.rounds - CALM:
-            self._calm[k] = self.ledger.accounts[k].known
-        if state.round % self.scenario.checkpoint == 0:
-            self._saved[k] = _Saved(state.dump(), self.ledger.place(k))
+    def _report(self, process: Process) -> None:
+        """A round is complete. By the compute thread."""
+        state, k = process.state, process.peer
+        total = 0.0
+        for name, net in state.nets.items():
+            self.ledgers[name].changed(k, net.arena.vector)
+            total += float(self.ledgers[name].accounts[k].known.sum())
+        self.network.note(self.agenda.now, k, state.round, total)
+        if self.scenario.crashes and state.round % self.scenario.checkpoint == 0:
+            self._save(process)
+        if state.round >= self.setting.calm_from:
+            process.io.let_pass(self.scenario.heals_at + SETTLES - self.agenda.now)
+            if self.setting.agrees and k not in self._calm:
+                self._calm[k] = self.ledgers[NET].accounts[k].known
+        elif self.setting.pause:
+            process.io.let_pass(self.setting.pause + self.scenario.compute[k])
+
+    def _save(self, process: Process) -> None:
+        """Save a checkpoint, and remember where the ledgers stand."""
+        k, state = process.peer, process.state
+        self._remember(state)
+        fault = self.failpoints.take(k, "saving")
+        if self.machines[k].save(is_cut=fault is not None) and fault is not None:
+            process.io.die(fault)
+        process.io.reach("saved")
+
+    def _remember(self, state: PeerState) -> None:
+        places = {name: self.ledgers[name].accounts[state.peer].place for name in state.nets}
+        self._places[state.peer, state.round] = places
 
     def _restart(self, peer: int) -> None:
-        saved = self._saved[peer]
-        state = state_of(self.scenario, peer)
-        state.load(saved.state)
-        w = state.nets[NET].arena.vector
-        self.ledger.take_back(peer, saved.place, Moment(state.round, 0), w)
+        state = self.setting.state(peer)
+        try:
+            self.machines[peer].load(state)
+            for name, place in self._places[peer, state.round].items():
+                w, since = state.nets[name].arena.vector, Moment(state.round, 0)
+                self.ledgers[name].take_back(peer, place, since, w)
+        except Violation as violation:
+            self._violation, self._has_problem = violation, True
+            return
         self._start(state)
 
     # --- faults -----------------------------------------------------------------------------------
@@ -166,11 +204,30 @@ class Trial:
                 self._frozen[k] = self._frozen.get(k, 0) + 1
                 self.processes[k].io.is_frozen = True
                 self.agenda.at(end, partial(self._thaw, k, self.processes[k]))
-            case "crash" if k in self.processes and not self.processes[k].is_over:
-                self._note(k, "crashes")
-                self.processes.pop(k).kill()
-                self._frozen.pop(k, None)
-                self.agenda.at(end, partial(self._restart, k))
+            case "crash" | "power" if fault.point:
+                self.failpoints.arm(fault)
+            case "crash" | "power":
+                self._crash(fault)
+            case "full":
+                self.machines[k].fill()
+                self.agenda.at(end, self.machines[k].mend_disk)
+            case "failing":
+                self.machines[k].fail()
+            case "leap":
+                self.machines[k].clock.ahead += fault.seconds
+
+    def _crash(self, fault: Fault) -> None:
+        """A process is killed, and started anew some time later."""
+        k = fault.peer
+        if k not in self.processes or self.processes[k].is_over:
+            return
+        self._crashes += 1
+        self._note(k, f"{fault.kind} {fault.point}")
+        self.processes.pop(k).kill()
+        self._frozen.pop(k, None)
+        if fault.kind == "power":
+            self.machines[k].cut_power()
+        self.agenda.at(self.agenda.now + fault.seconds, partial(self._restart, k))
 
     def _thaw(self, peer: int, process: Process) -> None:
         if self.processes.get(peer) is process and peer in self._frozen:
@@ -178,9 +235,19 @@ class Trial:
             if not self._frozen[peer]:
                 process.io.thaw()
 
+    def _heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self.failpoints.disarm()
+        self.network.heal()
+        for machine in self.machines:
+            machine.mend_disk()
+
     # --- the verdict ------------------------------------------------------------------------------
 
     def _broken(self, completed: bool) -> Iterator[str]:
+        if self._violation is not None:
+            yield str(self._violation)
+            return
         for k, process in sorted(self.processes.items()):
             if process.problem is not None:
                 yield f"peer {k}: {type(process.problem).__name__}: {process.problem}"
@@ -193,18 +260,20 @@ class Trial:
             }
             yield f"hang: long after the last fault, peers {', '.join(there.values())}"
             return
-        yield from disagreements(self.ledger, self.edges)
-        off = imbalance(self.ledger, self.edges)
-        if off > CONSERVED:
-            yield f"the sum over peers is off by {off:.2g} of its size"
-        if not self._agree_more():
+        for name, ledger in self.ledgers.items():
+            audit = Audit(ledger, self.edges)
+            of = "" if name == NET else f"{name}: "
+            yield from (f"{of}{problem}" for problem in audit.disagreements())
+            if (off := audit.imbalance()) > CONSERVED:
+                yield f"{of}the sum over peers is off by {off:.2g} of its size"
+        if self.setting.agrees and not self._agree_more():
             yield "in the calm rounds, the peers' disagreement did not fall"
 
     def _agree_more(self) -> bool:
         """Whether the peers are nearer to each other at the end than when the calm began."""
-        if len(self._calm) < self.scenario.peers or self.scenario.peers < 2:
+        if len(self._calm) < self.scenario.peers:
             return True
-        at_end = [account.known for account in self.ledger.accounts.values()]
+        at_end = [account.known for account in self.ledgers[NET].accounts.values()]
         return _spread(at_end) < max((1 - 1e-6) * _spread(list(self._calm.values())), 1e-5)
 
 

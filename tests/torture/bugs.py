@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ from peer.net.session import Phase, Session
 from peer.net.settling.commit import Commit
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.receive_buffers import ReceiveBuffers, _aligned
-from peer.net.wire import Offer
+from peer.net.transfer.receiver import Receiver
+from peer.net.wire import Chunk, Offer
+from sim.environment.disk import SimulatedDisk
 
 Put = Callable[[pytest.MonkeyPatch], None]
 
@@ -61,10 +64,58 @@ def an_offer_stays_deferred(patch: pytest.MonkeyPatch) -> None:
             return False
         spare = self._spare.get((offer.net, offer.nbytes))
         buffer = spare.pop() if spare else _aligned(offer.nbytes)
-        self._coming[offer.t] = Incoming(offer, buffer)
+        self._coming[offer.t] = Incoming(offer, buffer, sender=self.sender)
         return True
 
     patch.setattr(ReceiveBuffers, "accept", accept)
+
+
+def a_former_vote_is_not_answered(patch: pytest.MonkeyPatch) -> None:
+    """Who holds a former process's value is not told that it is not used any more."""
+    voted = Commit.voted
+
+    def silent(self: Commit, t: Moment, exchange: Exchange, is_of_us: bool) -> None:
+        if is_of_us or exchange.t != t or exchange.is_settled:
+            voted(self, t, exchange, is_of_us)
+
+    patch.setattr(Commit, "voted", silent)
+
+
+def values_ahead_outlive_their_process(patch: pytest.MonkeyPatch) -> None:
+    """What a neighbour sent ahead is kept, though it is started anew and will send another."""
+    patch.setattr(ReceiveBuffers, "drop_nets_after", lambda self, t: None)
+
+
+def a_late_value_is_used(patch: pytest.MonkeyPatch) -> None:
+    """What comes for an exchange that is over is taken for the one at hand."""
+    offered, chunk = Receiver.offered, Receiver.chunk
+
+    def offered_late(
+        self: Receiver, offer: Offer, exchange: Exchange, now: float, sender: int
+    ) -> object:
+        if offer.t < exchange.t and exchange.awaits(exchange.t) and not self.buffers[exchange.t]:
+            offer = replace(offer, t=exchange.t)
+        return offered(self, offer, exchange, now, sender)
+
+    def late(
+        self: Receiver, chunk_: Chunk, body: memoryview | None, exchange: Exchange, now: float
+    ) -> object:
+        if chunk_.t < exchange.t:
+            chunk_ = replace(chunk_, t=exchange.t)
+        return chunk(self, chunk_, body, exchange, now)
+
+    patch.setattr(Receiver, "offered", offered_late)
+    patch.setattr(Receiver, "chunk", late)
+
+
+def a_rename_is_not_synced(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint's file is on the disk when it is said to be, and its name is not."""
+    patch.setattr(SimulatedDisk, "sync_folder", lambda self, folder: None)
+
+
+def a_checkpoint_is_not_synced(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint's name is on the disk when it is said to be, and its bytes are not."""
+    patch.setattr(SimulatedDisk, "sync", lambda self, file: file.flush())
 
 
 def late_comers_leap_over_each_other(patch: pytest.MonkeyPatch) -> None:

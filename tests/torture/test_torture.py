@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from sim.torture.chaos import draw_scenario
-from sim.torture.network import Rates
-from sim.torture.scenario import KINDS, Fault, Scenario
-from sim.torture.shrink import shrink
+from sim.torture.chaos.draw import draw_scenario
+from sim.torture.chaos.scenario import KINDS, Fault, Rates, Scenario
+from sim.torture.chaos.shrink import shrink
 from sim.torture.trial import run_scenario
 from tests.torture import bugs
 from topology.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = (Path(__file__).parent / "seeds.txt").read_text(encoding="utf-8").splitlines()
-SEEDS = [int(line.split()[0]) for line in KEPT if not line.startswith("#")]
+SEEDS = [
+    (int(seed), int(peers)) for seed, peers, _ in (line.split(maxsplit=2) for line in KEPT[1:])
+]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_seeds_that_found_something(seed: int) -> None:
-    assert run_scenario(draw_scenario(seed)).failures == []
+@pytest.mark.parametrize(("seed", "peers"), SEEDS)
+def test_seeds_that_found_something(seed: int, peers: int) -> None:
+    assert run_scenario(draw_scenario(seed, peers)).failures == []
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -35,7 +36,7 @@ def test_every_promise_is_kept(block: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", range(15))
 def test_every_promise_is_kept_by_up_to_fifty(block: int) -> None:
     for seed in range(1000 + 20 * block, 1020 + 20 * block):
         assert run_scenario(draw_scenario(seed)).failures == [], f"seed {seed}"
@@ -53,7 +54,8 @@ def test_the_same_seed_has_the_same_trace() -> None:
 
 def test_the_trace_is_the_same_in_another_process() -> None:
     code = (
-        "from sim.torture.chaos import draw_scenario; from sim.torture.trial import run_scenario; "
+        "from sim.torture.chaos.draw import draw_scenario\n"
+        "from sim.torture.trial import run_scenario\n"
         "print(run_scenario(draw_scenario(5)).trace)"
     )
     for hash_seed in ("1", "2"):

@@ -136,6 +136,12 @@ class ReceiveBuffers:
             if not incoming.is_whole():
                 self.drop(incoming.offer.t)
 
+    def drop_nets_after(self, t: Moment) -> None:
+        """Forget nets that have come for exchanges after ``t``."""
+        for incoming in self:
+            if incoming.offer.t > t and not is_letter(incoming.offer.net):
+                self.drop(incoming.offer.t)
+
     def clear(self) -> None:
         """Forget everything that has come."""
         self._deferred = None

@@ -251,8 +251,15 @@ class Receiver:
         value = self.buffers.lend(exchange.t)
         return value if incoming.is_kept else None
 
-    def forget(self) -> None:
-        """The neighbour was started anew: what has come in part will come otherwise."""
+    def forget(self, at: Moment, agrees: bool) -> None:
+        """The neighbour was started anew: what has come in part will come otherwise.
+
+        Where both ends agree on what they use, so will nets that came ahead of ``at``, the exchange
+        at hand: what is used at one end must be what is used at the other. Letters will not, as the
+        neighbour may go on behind them.
+        """
         if not self.records:  # with a journal, it sends the same values again
             self._used.clear()
         self.buffers.drop_unfinished()
+        if agrees and not self.records:
+            self.buffers.drop_nets_after(at)

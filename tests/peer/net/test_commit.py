@@ -12,10 +12,10 @@ from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Exchange
 from peer.net.settling.commit import Commit
 from peer.net.transfer import sender as sender_module
-from peer.net.wire import Ack, Vote
+from peer.net.wire import Ack, Vote, Welcome
 from tests.peer.net.test_link_against_a_script import Scripted
 from tests.peer.net.test_two_links_in_virtual_time import GRAPHS, Packet, World, faithful
-from tests.support.links import CHUNK, moments
+from tests.support.links import CHUNK, moments, value_of
 
 TIMING = Timing.within(start_timeout=8.0, deadline=3.0, catch_up=400)
 
@@ -185,3 +185,25 @@ def test_a_vote_for_a_former_process_is_answered_while_the_exchange_is_open() ->
     commit.voted(t, exchange, is_of_us=True)
     assert commit.agreed(t, 1, 0.0)
     assert said == [Ack(t, 0, "abort"), Ack(t, 0, "commit")]
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_what_a_former_process_sent_ahead_is_not_used_where_both_ends_agree(agrees: bool) -> None:
+    """It comes to that exchange with another value, and would use that."""
+    here, ahead = moments(2)
+    scripted = Scripted(agrees=agrees)
+    scripted.begin(here)
+    scripted.send(ahead)  # whole, while ours is still in the exchange before
+    scripted.session, scripted.seq = 32, 0  # the neighbour is started anew
+    scripted.say_hello()
+    scripted.say(Welcome(scripted.me.session, 0))
+    scripted.say(Ack(here, 0, "late"))
+    scripted.say(Vote(ahead, scripted.me.session))
+    scripted.begin(ahead)
+    scripted.say(Vote(ahead, scripted.me.session))
+    used = [settled.t for settled in scripted.settled() if settled.value is not None]
+    assert used == ([] if agrees else [ahead])
+    if agrees:
+        new = value_of(2, ahead)
+        scripted.send(ahead, new)
+        assert bytes(scripted.settled()[-1].value or b"") == new

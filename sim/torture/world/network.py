@@ -12,7 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from sim.torture.agenda import Agenda
+from sim.torture.chaos.scenario import Rates
+from sim.torture.world.agenda import Agenda
+from sim.torture.world.failpoints import Failpoints
 
 Frames = tuple[bytes, memoryview | None]
 """A message's header, and its body where it has one."""
@@ -24,16 +26,6 @@ LATENCY = 0.002
 """Seconds."""
 
 _DRAWS = 4096
-
-
-@dataclass(frozen=True)
-class Rates:
-    """How often what happens to a message, as a share of all; ``late`` is delayed, so reordered."""
-
-    loss: float = 0.0
-    twice: float = 0.0
-    late: float = 0.0
-    flip: float = 0.0  # one bit of a body
 
 
 class Receiver(Protocol):
@@ -61,6 +53,7 @@ class Network:
         agenda: the time.
         rates: of what happens to messages until :meth:`heal`.
         seed: of that.
+        failpoints: where a process may be killed, by what it sends.
 
     Attributes:
         lost: (source, target) of directions in which everything is lost.
@@ -69,8 +62,9 @@ class Network:
         counts: what happened to messages, by kind.
     """
 
-    def __init__(self, agenda: Agenda, rates: Rates, seed: int) -> None:
+    def __init__(self, agenda: Agenda, rates: Rates, seed: int, failpoints: Failpoints) -> None:
         self.agenda = agenda
+        self.failpoints = failpoints
         self.rates = rates
         self.lost: set[tuple[int, int]] = set()
         self.clogged: set[tuple[int, int]] = set()
@@ -145,9 +139,14 @@ class Network:
         connection = self._connections[source, target]
         if target not in self.processes or self.agenda.now < connection.up_at:
             return
+        watched = self.failpoints.are_armed(source)
         while outbox and connection.under_way < UNDER_WAY:
             header, body = outbox.popleft()
+            if watched and self.failpoints.strikes(source, "sending", header):
+                return
             self._carry(source, target, connection, header, body)
+            if watched and self.failpoints.strikes(source, "sent", header):
+                return
 
     def _carry(
         self,
@@ -193,13 +192,15 @@ class Network:
         if (source, target) in self.clogged or connection.held:
             connection.held.append((header, body))
             return
-        came = None
-        if body is not None:
-            came = memoryview(bytearray(body))
-            if self.rates.flip and self.draw() < self.rates.flip:
-                self.counts["flipped"] += 1
+        came = None if body is None else memoryview(bytearray(body))
+        read = header
+        if self.rates.flip and self.draw() < self.rates.flip:
+            self.counts["flipped"] += 1
+            if came is None:
+                read = self._flipped(header)
+            else:
                 came[int(self.draw() * len(came))] ^= 1 << int(self.draw() * 8)
-        if not process.arrive(connection.name, header, came):
+        if not process.arrive(connection.name, read, came):
             connection.held.append((header, body))
             return
         connection.under_way -= 1
@@ -207,3 +208,8 @@ class Network:
         self._trace.update(struct.pack("<dII", self.agenda.now, source, target) + header)
         if came is not None:
             self._trace.update(struct.pack("<I", zlib.crc32(came)))
+
+    def _flipped(self, header: bytes) -> bytes:
+        damaged = bytearray(header)
+        damaged[int(self.draw() * len(damaged))] ^= 1 << int(self.draw() * 8)
+        return bytes(damaged)

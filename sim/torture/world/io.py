@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from peer.effects import Moment
 from peer.net.admission import Answer, Note
@@ -13,9 +13,11 @@ from peer.net.commands import Begin, Finish, GoOn, Hurry, Part, Recorded
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arrived, Arriving, Failed, Outcome, Redial, Resolved
 from peer.net.transfer.send_buffers import Released
-from sim.torture.agenda import Agenda
-from sim.torture.compute_thread import ComputeThread
-from sim.torture.network import Network
+from sim.torture.chaos.scenario import Fault
+from sim.torture.world.agenda import Agenda
+from sim.torture.world.clock import Clock
+from sim.torture.world.compute_thread import ComputeThread, Killed
+from sim.torture.world.network import Network
 
 TICK = 0.2
 """Seconds between two looks at the time."""
@@ -41,12 +43,10 @@ class Results:
     def get(self, timeout: float) -> Any:
         """For the compute thread; virtual time passes.
 
-        Raises:
-            queue.Empty: nothing has come, and the peer is asked to stop.
+        Nobody asks a simulated peer to stop, so that there is no need to look for it in between.
         """
-        while not self._items:
-            if self._io.wait(timeout, lambda: bool(self._items)):
-                raise queue.Empty
+        if not self._items:
+            self._io.wait(float("inf"), lambda: bool(self._items))
         return self._items.popleft()
 
     def get_nowait(self) -> Any:
@@ -65,6 +65,7 @@ class SimulatedIo:
 
     Args:
         agenda: the time.
+        clock: what the peer takes it for.
         network: carries the endpoint's messages.
         peer: whose it is.
         endpoint: its end of all links.
@@ -80,18 +81,19 @@ class SimulatedIo:
     def __init__(
         self,
         agenda: Agenda,
+        clock: Clock,
         network: Network,
         peer: int,
         endpoint: Endpoint,
         log: Callable[[str], None],
         jitter: Callable[[], float],
     ) -> None:
-        self.agenda, self.network, self.peer, self.endpoint = agenda, network, peer, endpoint
+        self.agenda, self.clock, self.network = agenda, clock, network
+        self.peer, self.endpoint = peer, endpoint
         self.log = log
         self.results = Results(self)
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
-        self.furthest = -1
         self.members = endpoint.roster.members
         self.thread: ComputeThread | None = None
         self.is_frozen = False
@@ -101,13 +103,18 @@ class SimulatedIo:
         self._awake = False  # a turn is due
         self._may_go_on: Callable[[], bool] | None = None  # what the compute thread waits for
         self._going_on = False  # it is due to go on
-        self._last_tick = agenda.now
+        self._last_tick = clock.now
 
     # --- called by the compute thread -------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to tick."""
         self._tick()
+
+    @property
+    def furthest(self) -> int:
+        """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
+        return self.endpoint.furthest
 
     def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
         """Begin an exchange."""
@@ -153,6 +160,32 @@ class SimulatedIo:
         self.thread.pause()
         return not until()
 
+    def reach(self, point: str) -> None:
+        """The compute thread has come there.
+
+        Raises:
+            Killed: the process ends there.
+        """
+        fault = self.network.failpoints.take(self.peer, point)
+        if fault is not None:
+            self.die(fault)
+
+    def die(self, fault: Fault) -> NoReturn:
+        """The process ends, by that fault.
+
+        Raises:
+            Killed: always.
+        """
+        assert self.thread is not None
+        self.thread.is_killed = True
+        self.agenda.at(self.agenda.now, lambda: self.network.failpoints.crash(fault))
+        raise Killed
+
+    def let_pass(self, seconds: float) -> None:
+        """Let so much virtual time pass."""
+        if seconds > 0:
+            self.wait(seconds, lambda: False)
+
     # --- called by the scheduler ------------------------------------------------------------------
 
     @property
@@ -163,30 +196,37 @@ class SimulatedIo:
     def thaw(self) -> None:
         """Go on after a standstill."""
         self.is_frozen = False
-        now = self.agenda.now
+        self._look()
+        self.network.take_again(self.peer)
+        self.turn()
+
+    def _look(self) -> float:
+        """Look at the clock: if much time has passed, it is not held against the neighbours."""
+        now = self.clock.now
         if now - self._last_tick > STANDSTILL:
             self.endpoint.skip_time(now - self._last_tick)
             self._last_tick = now
-        self.network.take_again(self.peer)
-        self.turn()
+        return now
 
     def arrive(self, connection: bytes, header: bytes, body: memoryview | None) -> bool:
         """A message has come."""
         if self.is_frozen:
             return False
-        self.endpoint.receive(connection, None, header, body, self.agenda.now)
+        self.endpoint.receive(connection, None, header, body, self._look())
+        failpoints = self.network.failpoints
+        if failpoints.are_armed(self.peer) and failpoints.strikes(self.peer, "got", header):
+            return True
         self.turn()
         return True
 
     def _tick(self) -> None:
         if self.is_gone:
             return
-        now = self.agenda.now
         if not self.is_frozen:
-            self._last_tick = now
+            now = self._last_tick = self._look()
             self.endpoint.tick(now)
             self.turn()
-        self.agenda.at(now + TICK, self._tick)
+        self.agenda.at(self.agenda.now + TICK, self._tick)
 
     def _woken(self) -> None:
         self._awake = False
@@ -196,7 +236,7 @@ class SimulatedIo:
 
     def turn(self) -> None:
         """Obey commands, pass on events, send: one turn of the real thread's loop."""
-        now, endpoint = self.agenda.now, self.endpoint
+        now, endpoint = self._look(), self.endpoint
         while self._commands:
             match self._commands.popleft():
                 case Begin() as begin:
@@ -210,7 +250,6 @@ class SimulatedIo:
                 case Hurry() as hurry:
                     endpoint.hurry(hurry, now)
         self._pass_on()
-        self.furthest = endpoint.furthest
         for neighbour, outbox in endpoint.outboxes:
             self.network.send(self.peer, neighbour, outbox)
         self.has_left = endpoint.has_left(now)
@@ -266,6 +305,5 @@ class SimulatedStop:
 
     def wait(self, seconds: float) -> bool:
         """Let so much virtual time pass."""
-        if seconds > 0:
-            self._io.wait(seconds, lambda: False)
+        self._io.let_pass(seconds)
         return False

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from sim.torture.network import Rates
-from sim.torture.scenario import Scenario
+from sim.torture.chaos.scenario import Rates, Scenario
 
 TRIALS = 200
 """Scenarios that are tried, at most."""
@@ -53,3 +52,9 @@ def _simpler(scenario: Scenario) -> Iterator[Callable[[Scenario], Scenario]]:
         yield lambda s, rate=rate: replace(s, rates=replace(s.rates, **{rate: 0.0}))  # type: ignore[misc]
     yield lambda s: replace(s, jitter=0.0)
     yield lambda s: replace(s, compute=())
+    yield lambda s: replace(s, clocks=())
+    yield lambda s: replace(s, letters=0)
+    yield lambda s: replace(s, compression="none")
+    yield lambda s: replace(s, exchanges=1)
+    yield lambda s: replace(s, floats=32)
+    yield lambda s: replace(s, faults=tuple(replace(f, point="") for f in s.faults))

@@ -15,16 +15,20 @@ class ComputeThread:
 
     Args:
         body: what the thread does; it calls :meth:`pause` where the real one would block.
+        ended: is called with what ``body`` raised, if anything, unless it was killed.
 
     Attributes:
         problem: what ``body`` raised, if anything.
         is_over: ``body`` has returned, or raised.
     """
 
-    def __init__(self, body: Callable[[], None]) -> None:
+    def __init__(
+        self, body: Callable[[], None], ended: Callable[[BaseException | None], None]
+    ) -> None:
         self.problem: BaseException | None = None
         self.is_over = False
         self.is_killed = False
+        self._ended = ended
         self._turn = threading.Lock()
         self._back = threading.Lock()
         self._turn.acquire()
@@ -43,6 +47,8 @@ class ComputeThread:
             self.problem = problem
         finally:
             self.is_over = True
+            if not self.is_killed:
+                self._ended(self.problem)
             self._back.release()
 
     def resume(self) -> None:

@@ -1,0 +1,1 @@
+"""What every peer did to its nets, and whether that adds up."""
