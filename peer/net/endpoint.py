@@ -109,8 +109,7 @@ class Endpoint:
                     self.events.append(Released(neighbour, part.t, False))
                 continue
             known = checksums[id(part.payload)]
-            link = self.links[neighbour]
-            link.begin(
+            self.links[neighbour].begin(
                 part.t, part.net, part.payload, now, part.wants, known, part.epoch, part.held
             )
         self._hand_over(now)

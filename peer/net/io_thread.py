@@ -324,7 +324,7 @@ class IoThread(threading.Thread):
                     for link in self.endpoint.links.values():
                         link.events.append(Reconnect())  # as who we are now
                 case Release(neighbour):
-                    self.endpoint.links[neighbour].forget_doubt()
+                    self.endpoint.links[neighbour].commit.doubt = None  # it will never be known
 
     def _pass_on(self, now: float) -> None:
         """Hand on what the endpoint tells."""

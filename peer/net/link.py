@@ -34,7 +34,7 @@ from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnec
 from peer.net.settling.commit import Commit, Past
 from peer.net.settling.settlement import Settlement
 from peer.net.transfer.chunks import Checksums, Payload, is_letter
-from peer.net.transfer.outgoing import CREDIT
+from peer.net.transfer.outbox import Outbox
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
 from peer.net.wire import (
@@ -52,15 +52,11 @@ from peer.net.wire import (
     Rejoin,
     Vote,
     Welcome,
-    encode,
 )
 
 STRIKES = 3
 """Corrupt values after which a neighbour is listened to no more; restarts in one exchange after
 which it is waited for no more."""
-
-OUTBOX = 1024
-"""Messages that wait for the connection, at most; a value has sixteen chunks on their way."""
 
 TWICE = "twice"
 """Of a REJECT to a peer in its place: another process says that it is that peer."""
@@ -108,32 +104,32 @@ class Link:
         self.me = me
         self.neighbour = neighbour
         self.timing = timing
-        self.outbox: deque[tuple[bytes, memoryview | None]] = deque()
+        self.outbox = Outbox(me.session)
+        self.say = self.outbox.say
         self.events: deque[Event] = deque()
-        self.session = Session(me, timing, now, self._say, self.events.append, round)
+        self.session = Session(me, timing, now, self.say, self.events.append, round)
         self.agrees = agrees
         self.records = records
         self.commit = Commit(
-            me.peer < neighbour, timing.retry, self._say, self.events.append, past, records
+            me.peer < neighbour, timing.retry, self.say, self.events.append, past, records
         )
         self.seat = Seat()
         self.strikes = 0
         self.gaps = 0  # in the neighbour's sequence: messages lost on the way
-        self._sender = Sender(timing.retry, checksum, self._say)
+        self._sender = Sender(timing.retry, checksum, self.say)
         self._receiver = Receiver(
             sizes,
             coding,
             checksum,
             timing.retry,
-            self._say,
+            self.say,
             self.events.append,
             self._confirm,
             records,
             past.taken,
         )
         halves, tell = (self._sender, self._receiver), self.events.append
-        self._settlement = Settlement(self.session, *halves, self.commit, self._say, tell)
-        self._seq = 0
+        self._settlement = Settlement(self.session, *halves, self.commit, self.say, tell)
         self._their_seq = 0
         self._farewell = ""  # what became of the neighbour, once it has left
 
@@ -214,18 +210,10 @@ class Link:
         else:
             self._settlement.recorded(t, now)
 
-    def say(self, message: Message, body: memoryview | None = None) -> None:
-        """Say something that is no part of an exchange."""
-        self._say(message, body)
-
-    def forget_doubt(self) -> None:
-        """What is in doubt will never be known: exchanges may begin again."""
-        self.commit.doubt = None
-
     def warn_of_double(self) -> None:
         """Tell the neighbour that another process says that it is the neighbour."""
         if self.session.number is not None:
-            self._say(Reject(self.session.number, TWICE, []))
+            self.say(Reject(self.session.number, TWICE, []))
 
     def empty_seat(self) -> None:
         """An election says who the neighbour is: nobody yet, and it is waited for all the same."""
@@ -234,7 +222,7 @@ class Link:
 
     def leave(self, round: int, reason: str) -> None:
         """We go after so many rounds; ``reason`` is one of :data:`peer.net.wire.REASONS`."""
-        self._say(Leave(round, reason))
+        self.say(Leave(round, reason))
 
     def give_up(self, reason: str) -> None:
         """Wait no more, in the exchange at hand, for this neighbour."""
@@ -382,16 +370,6 @@ class Link:
                 self._settlement.undone(ack.t, "it went on without us")
             case "abort" | "commit":
                 self._settlement.decided(ack.t, ack.verdict == "commit")
-
-    # --- what is said to the neighbour ------------------------------------------------------------
-
-    def _say(self, message: Message, body: memoryview | None = None) -> None:
-        if isinstance(message, Hello | Ping) and len(self.outbox) > 2 * CREDIT:
-            return  # the connection takes nothing: what asks whether it does need not pile up
-        if len(self.outbox) >= OUTBOX:
-            return  # it asks, and does not listen; a lost message is repeated, whatever it says
-        self.outbox.append((encode(self.me.session, self._seq, message), body))
-        self._seq += 1
 
     def _confirm(self, now: float) -> None:
         self.session.alive(now, confirms=True)

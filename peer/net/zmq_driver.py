@@ -25,12 +25,12 @@ from peer.compute.compressed_combine import (
     decompress,
 )
 from peer.compute.execute import carry_out, prepare_compute_thread
-from peer.compute.held_transfers import HeldTransfers
 from peer.data.agreement import Agreed
 from peer.effects import Combine, Exchange, Letter, Moment, Now, Post, Report, Sleep
 from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.commands import Part
+from peer.net.doubt.doubts import Doubts
 from peer.net.events import Arriving, Outcome
 from peer.net.io_thread import IoThread, Result
 from peer.net.members.taking_part import TakingPart
@@ -102,7 +102,7 @@ class ZmqDriver:
         self.began = peer.state.round
         self._hurries = False
         self._late = LateComer(catch_up)
-        self._held = HeldTransfers(peer.state)
+        self._doubts = Doubts(peer, io, self.flight)
         self.taking_part = TakingPart(peer)
 
     def run(self, program: Program, threads: int, patience: float, join: Wished = None) -> bool:
@@ -143,11 +143,11 @@ class ZmqDriver:
                 try:
                     effect = running.send(result)
                 except StopIteration:
-                    self._wait_for_what_is_held()
+                    self._doubts.wait(HURRY, self.clock, self.stop)
                     return True
                 self.flight.asked()
                 if isinstance(effect, Combine | Exchange):  # a place that can be found again
-                    self._resolve()
+                    self._doubts.resolve()
                 match effect:
                     case Combine():
                         result = self._combine(effect)
@@ -214,57 +214,13 @@ class ZmqDriver:
         """From the round to come on, all counts that is known of who takes part."""
         if self.taking_part.take(self.io.members):
             self.flight.members_changed(self.taking_part.members)
-        for k in self._held.held() if self.taking_part.members.changes else ():
+        for k in self._doubts.held.held() if self.taking_part.members.changes else ():
             if self.taking_part.is_gone(k, self.io.status.phases):
-                self._drop(k)
+                self._doubts.drop(k)
                 self.io.release(k)
 
     def _part(self, t: Moment, net: str, value: Payload | None = None, wants: bool = True) -> Part:
         return Part(t, net, value, wants, self.taking_part.members.epoch(t.round))
-
-    # --- what was in doubt ------------------------------------------------------------------------
-
-    def _resolve(self) -> None:
-        """Add, or drop, what was held apart and has been decided since."""
-        while not self.io.resolved.empty():
-            told = self.io.resolved.get()
-            held = self._held.resolve(told.neighbour, told.t, told.is_used)
-            if held is not None:
-                if told.is_used:
-                    self.flight.used_late(told.neighbour, told.t)
-                what = "used" if told.is_used else "not used"
-                self.io.log(
-                    f"peer {told.neighbour}: what we swapped of {held.net} in round "
-                    f"{held.t.round + 1} is {what}, it says now"
-                )
-
-    def _wait_for_what_is_held(self) -> None:
-        """At the end: wait a little for who has not told yet, and drop what stays unknown."""
-        until = self.clock() + HURRY
-        while self._held.held() and self.clock() < until and not self.stop.wait(0.1):
-            self._resolve()
-        for k in self._held.held():
-            self._drop(k)
-
-    def _drop(self, neighbour: int) -> None:
-        """Give up what is in doubt with a neighbour, and tell what that may mean."""
-        held = self._held.held()[neighbour]
-        norm = self._held.drop(neighbour)
-        self.io.log(
-            f"peer {neighbour} never told whether it used what we swapped of {held.net} in round "
-            f"{held.t.round + 1}; if it did, the peers' mean is off by "
-            f"{norm / self.peer.peers:.3g}"
-        )
-
-    def _hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
-        t = effect.moments[neighbour]
-        self._held.hold(neighbour, t, effect.net, change.to(self.peer.state.device))
-
-    def _absent(self, effect: Combine, outcome: Outcome) -> frozenset[int]:
-        """Whose value is not used, for now at least; what is used of the others' is remembered."""
-        absent = frozenset(outcome.missing | outcome.in_doubt.keys())
-        self._held.note_used(effect.moments, effect.weights.keys() - absent)
-        return absent
 
     # --- exchanges --------------------------------------------------------------------------------
 
@@ -309,10 +265,10 @@ class ZmqDriver:
             gradual.undo()
             combine(moved, None if waits else own.vector, received, effect.weights)
         for k, q in in_doubt.items():
-            self._hold(effect, k, transfer(q, own.vector, effect.weights[k]))
+            self._doubts.hold(effect, k, transfer(q, own.vector, effect.weights[k]))
         if moved is not w:
             w.copy_(moved)
-        return _both(effect, self._absent(effect, outcome), step)
+        return _both(effect, self._doubts.absent(effect, outcome), step)
 
     def _begin_combine(self, effect: Combine, w: torch.Tensor, in_pieces: bool) -> SendBuffer:
         """Send ``w`` to every neighbour, its beginning while the rest is still being copied."""
@@ -343,10 +299,10 @@ class ZmqDriver:
         for k, value in outcome.in_doubt.items():
             change = change_by(state, effect.net, effect.weights, sent, k, value)
             if change is not None:
-                self._hold(effect, k, change)
+                self._doubts.hold(effect, k, change)
         mixture = decompress(state, effect.net, effect.weights, sent, outcome.received)
         self._mix(state.nets[effect.net].arena.vector, mixture)
-        return _both(effect, self._absent(effect, outcome) | mixture.unusable, step)
+        return _both(effect, self._doubts.absent(effect, outcome) | mixture.unusable, step)
 
     def _mix(self, w: torch.Tensor, mixture: Mixture) -> None:
         """Combine decoded values."""
@@ -371,7 +327,7 @@ class ZmqDriver:
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
         if self.journal is not None:
-            self._held.note_taken({k: effect.moments[k] for k in letters})
+            self._doubts.held.note_taken({k: effect.moments[k] for k in letters})
         return Post(letters, frozenset(outcome.missing))
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:

@@ -12,6 +12,7 @@ import torch
 from peer.compute.compressed_combine import Mixture
 from peer.compute.held_transfers import Held, HeldTransfers
 from peer.effects import Combine, Moment, Report
+from peer.net.doubt.doubts import Doubts
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread
 from peer.net.session import Identity
@@ -19,6 +20,7 @@ from peer.net.zmq_driver import ZmqDriver
 from peer.peer import Peer
 from peer.runtime.links import make_links
 from peer.state import PeerState
+from peer.state.flight.recorder import FlightRecorder
 from sim.torture.books.ledger import DROPPED, UNUSED, USED, Ledger
 from sim.torture.setting import Setting
 from sim.torture.world.agenda import Agenda
@@ -29,6 +31,25 @@ from sim.torture.world.network import Network
 
 Ledgers = Mapping[str, Ledger]
 """By net."""
+
+
+class WatchedDoubts(Doubts):
+    """Doubts whose transfers are entered in the ledgers."""
+
+    def __init__(
+        self, peer: Peer, io: SimulatedIo, flight: FlightRecorder, ledgers: Ledgers
+    ) -> None:
+        super().__init__(peer, cast(IoThread, io), flight)
+        self.held = WatchedTransfers(peer.state, ledgers, io.reach)
+        self._me = peer.id
+        self._ledgers = ledgers
+        self._reach = io.reach
+
+    def hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
+        """Hold apart, and say so."""
+        self._ledgers[effect.net].held(self._me, effect, neighbour, change)
+        super().hold(effect, neighbour, change)
+        self._reach("held apart")
 
 
 class WatchedTransfers(HeldTransfers):
@@ -87,7 +108,7 @@ class WatchedDriver(ZmqDriver):
         self._ledgers = ledgers
         self._reach = io.reach
         self._decoded: dict[int, torch.Tensor] | None = None  # changes by neighbour
-        self._held: WatchedTransfers = WatchedTransfers(peer.state, ledgers, io.reach)
+        self._doubts = WatchedDoubts(peer, io, self.flight, ledgers)
 
     def _combine(self, effect: Combine) -> Any:
         if not effect.weights:
@@ -107,7 +128,7 @@ class WatchedDriver(ZmqDriver):
             ledger.begins(me, effect)
         result = super()._combine(effect)
         absent = result[0] if effect.meanwhile else result
-        held = self._held.held()
+        held = self._doubts.held.held()
         in_doubt = [k for k in absent if k in held and held[k].t == effect.moments[k]]
         ledger.combined(me, effect, absent, in_doubt, w, self._decoded)
         self._reach("combined")
@@ -121,11 +142,6 @@ class WatchedDriver(ZmqDriver):
             if own is not None
         }
         super()._mix(w, mixture)
-
-    def _hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
-        self._ledgers[effect.net].held(self.peer.id, effect, neighbour, change)
-        super()._hold(effect, neighbour, change)
-        self._reach("held apart")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,12 @@ from typing import cast
 
 import numpy as np
 import pytest
+from sim.torture.audit import imbalance
+from sim.torture.compute_thread import ComputeThread
+from sim.torture.io import SimulatedIo, SimulatedStop
+from sim.torture.ledger import Ledger
+from sim.torture.network import Rates
+from sim.torture.scenario import Fault
 
 from peer.effects import Report
 from peer.net.endpoint import Endpoint
@@ -28,15 +34,9 @@ from peer.runtime.links import make_links
 from peer.state import PeerState
 from peer.state.journal.journal import Journal
 from sim.environment.disk import PowerCut, SimulatedDisk
-from sim.torture.audit import imbalance
 from sim.torture.chaos import draw_scenario
-from sim.torture.compute_thread import ComputeThread
-from sim.torture.io import SimulatedIo, SimulatedStop
-from sim.torture.ledger import Ledger
-from sim.torture.network import Rates
 from sim.torture.process import Process, WatchedDriver, WatchedTransfers
 from sim.torture.programs import state_of
-from sim.torture.scenario import Fault
 from sim.torture.trial import Trial, Verdict, _no_collection
 
 FOLDER = Path("/run/peer")
@@ -80,7 +80,7 @@ class ExactDriver(WatchedDriver):
             journal=journal,
         )
         self._ledger = ledger
-        self._held: WatchedTransfers = WatchedTransfers(peer.state, ledger)
+        self._doubts.held = self._watched = WatchedTransfers(peer.state, ledger)
 
 
 class ExactProcess(Process):

@@ -119,7 +119,7 @@ def test_a_driver_goes_on_without_what_is_in_doubt_and_adds_it_later(
     assert driver._combine(effect) == frozenset({0})
     assert torch.equal(arena(state), before)
     io.resolved.put(Resolved(0, T, is_used))
-    driver._resolve()
+    driver._doubts.resolve()
     if not is_used:
         assert torch.equal(arena(state), before)
         assert "not used" in io.lines[-1]
@@ -133,13 +133,12 @@ def test_a_driver_goes_on_without_what_is_in_doubt_and_adds_it_later(
     assert not torch.equal(arena(state), before)
 
 
-def test_at_the_end_what_nobody_tells_is_dropped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peer.net.zmq_driver.HURRY", 0.0)
+def test_at_the_end_what_nobody_tells_is_dropped_and_said() -> None:
     other, state = two_peers("none")
     driver, io = driven(state, bytes(arena(other).numpy().tobytes()))
     driver._combine(Combine(NET, {0: T}, {0: 0.5}))
     change = 0.5 * (arena(other) - arena(state))
-    driver._wait_for_what_is_held()
+    driver._doubts.wait(0.0, driver.clock, driver.stop)
     assert not state.tensors
     assert "peer 0 never told" in io.lines[-1]
     assert f"{float(change.norm()) / 2:.3g}" in io.lines[-1]

@@ -16,10 +16,11 @@ from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.away.late_comer import LateComer
 from peer.net.exchange import Delivered, Piece, Settled
-from peer.net.link import OUTBOX, STRIKES, Link, Twice
+from peer.net.link import STRIKES, Link, Twice
 from peer.net.session import Claim, Identity, Mismatch, Phase
 from peer.net.settling.commit import Past
 from peer.net.transfer import sender as sender_module
+from peer.net.transfer.outbox import OUTBOX
 from peer.net.wire import (
     Ack,
     Chunk,
