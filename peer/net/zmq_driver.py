@@ -214,6 +214,8 @@ class ZmqDriver:
             self._resolve()
         for k in self._held.held():
             self._drop(k)
+        if self.taking_part.departure() is not None:
+            self.stop.wait(HURRY / 2)  # who is in doubt of us asks again within that time
 
     def _drop(self, neighbour: int) -> None:
         """Give up what is in doubt with a neighbour, and tell what that may mean."""

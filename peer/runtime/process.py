@@ -22,6 +22,7 @@ from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import keys_folder
+from peer.net.link import Link
 from peer.net.members.newcomers import (
     as_listed,
     check_newcomer,
@@ -226,8 +227,9 @@ class PeerProcess:
         self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
-        self.make_links = partial(make_links, experiment, state, me, checksum=checksum)
-        links = self.make_links(neighbours, now=now)
+        links_to = partial(make_links, experiment, state, me, checksum=checksum)
+        links = links_to(neighbours, now=now)
+        self.link_to: Callable[[int], Link] = lambda k: links_to([k], now=time.monotonic())[k]
         longest = experiment.longest_deadline
         isolation = None if experiment.alone else experiment.isolation or 10 * longest
         patience = Patience(neighbours, now) if experiment.deadline_adapts else None
