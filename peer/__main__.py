@@ -364,7 +364,7 @@ def profile_command(
 app.command("new")(new)
 app.command("chaos")(chaos)
 for command in (keys, admit, leave, forget, reload):
-    app.command()(command)
+    app.command(command.__name__)(command)
 
 
 def main() -> None:

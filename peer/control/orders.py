@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,8 +102,7 @@ class Orders:
         process, contact = self.process, Contact(where, key)
         write_admitted(process.folder, process.admitted | {peer: contact})
         process.admitted[peer] = contact
-        link = process.make_links([peer], now=time.monotonic())[peer]
-        process.io.admit(link, where, key.encode() if key else None)
+        process.io.admit(process.link_to(peer), where, key.encode() if key else None)
         return f"peer {self.me} lets peer {peer} in, at {where}"
 
     def _refuse_server(self, peer: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import time
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -375,7 +375,7 @@ def _bind(router: zmq.Socket[bytes], listen: str, patience: float = 0.0) -> None
             router.bind(address)
     except zmq.ZMQError as problem:
         if problem.errno == zmq.EADDRINUSE and patience > 0:
-            time.sleep(0.02)
+            threading.Event().wait(0.02)
             _bind(router, listen, patience - 0.02)
             return
         if problem.errno == zmq.EADDRINUSE:

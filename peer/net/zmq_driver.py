@@ -144,6 +144,8 @@ class ZmqDriver:
                     effect = running.send(result)
                 except StopIteration:
                     self._doubts.wait(HURRY, self.clock, self.stop)
+                    if self.taking_part.departure() is not None:
+                        self.stop.wait(HURRY / 2)  # who is in doubt of us asks within that time
                     return True
                 self.flight.asked()
                 if isinstance(effect, Combine | Exchange):  # a place that can be found again

@@ -21,6 +21,7 @@ from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread, Status
 from peer.net.keys import keys_folder
+from peer.net.link import Link
 from peer.net.members.newcomers import (
     as_listed,
     check_newcomer,
@@ -191,10 +192,11 @@ class PeerProcess:
         self.session = me.session
         self._agreement = self._open_agreement(me.data) if options.agrees_on_classes else None
         checksum = experiment.checksum and security is None
-        self.make_links = partial(
+        links_to = partial(
             make_links, experiment, state, me, checksum=checksum, journal=self.journal
         )
-        links = self.make_links(neighbours, now=now)
+        links = links_to(neighbours, now=now)
+        self.link_to: Callable[[int], Link] = lambda k: links_to([k], now=time.monotonic())[k]
         if experiment.backups and self.program.server in links:
             links[self.program.server].empty_seat()
         longest = experiment.longest_deadline

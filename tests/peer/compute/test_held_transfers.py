@@ -16,10 +16,12 @@ from peer.compute.held_transfers import HeldTransfers
 from peer.effects import BEFORE_ALL, Combine, Moment
 from peer.net.commands import Part
 from peer.net.events import Outcome, Resolved
+from peer.net.members.taking_part import known_members
 from peer.net.zmq_driver import ZmqDriver
 from peer.peer import Peer
 from peer.state import PeerState
 from tests.peer.compute.test_compressed_combine import two_peers
+from topology import Change, Membership, build_schedule
 from topology.weights import metropolis_weights
 
 NET, T = "generator", Moment(3, 1)
@@ -142,3 +144,43 @@ def test_at_the_end_what_nobody_tells_is_dropped_and_said() -> None:
     assert not state.tensors
     assert "peer 0 never told" in io.lines[-1]
     assert f"{float(change.norm()) / 2:.3g}" in io.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "is_dropped"),
+    [
+        ("forget", "down", True),
+        ("forget", "up", True),
+        ("leave", "up", False),
+        ("leave", "left", True),
+    ],
+)
+def test_of_who_takes_part_no_more_what_is_in_doubt_is_dropped_and_the_jump_said(
+    kind: Any, phase: str, is_dropped: bool
+) -> None:
+    """One that leaves may still tell, as long as it is there."""
+    other, state = two_peers("none")
+    driver, io = driven(state, bytes(arena(other).numpy().tobytes()))
+    driver._combine(Combine(NET, {0: T}, {0: 0.5}))
+    before, change = arena(state).clone(), 0.5 * (arena(other) - arena(state))
+    state.round = 9
+    released: list[int] = []
+    by = 0 if kind == "leave" else 1
+    vars(io).update(
+        members=Membership.of([Change(9, 0, kind, by)]),
+        status=SimpleNamespace(phases={0: phase}),
+        release=released.append,
+    )
+    driver.peer.schedule = driver.taking_part._base = build_schedule("path", 2, 0)
+    driver._take_members()
+    assert torch.equal(arena(state), before)
+    assert list(driver.peer.schedule.graph(9).edges) == []
+    if not is_dropped:
+        assert not released
+        assert HeldTransfers(state).held().keys() == {0}
+        return
+    assert released == [0]
+    assert not state.tensors
+    assert f"{float(change.norm()) / 2:.3g}" in io.lines[-1]
+    again = state.copy()
+    assert known_members(again) == io.members  # type: ignore[attr-defined]  # a checkpoint has it
