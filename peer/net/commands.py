@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from peer.effects import Moment
 from peer.net.link import Link
 from peer.net.transfer.chunks import Payload
+from peer.net.transfer.receive_buffers import Held
 from topology.membership import Change, Kind
-
-
-@dataclass(frozen=True)
-class Held:
-    """A neighbour's ``value``, whole and sound, that came before this process began.
-
-    It was offered as ``net``, by the process of session ``sender``.
-    """
-
-    net: str
-    value: memoryview
-    sender: int
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.away.seat import Seat
-from peer.net.commands import Held
 from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled, Unrecorded
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
 from peer.net.settling.commit import Commit, Past
 from peer.net.settling.settlement import Settlement
 from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outbox import Outbox
+from peer.net.transfer.receive_buffers import Held
 from peer.net.transfer.receiver import Receiver, Unusable, Whole
 from peer.net.transfer.sender import Sender
 from peer.net.wire import (

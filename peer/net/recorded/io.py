@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from peer.effects import Moment
-from peer.net.commands import Held, Part
+from peer.net.commands import Part
 from peer.net.events import Arrived, Outcome, Resolved
 from peer.net.io_thread import IoThread, Status
 from peer.net.transfer.chunks import is_letter
+from peer.net.transfer.receive_buffers import Held
 from peer.net.transfer.send_buffers import Released
 from peer.state import PeerState
 from peer.state.journal.journal import Decided, Exchanged, Journal, Number, Value

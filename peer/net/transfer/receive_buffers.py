@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from peer.compute.compressed_combine import Coding
 from peer.effects import Moment
@@ -13,6 +14,18 @@ from peer.net.wire import CHUNK_SMALLEST, Ack, Offer
 
 LETTER_LIMIT = 64 * 2**20
 """Bytes of a letter that are given room where the nets are small; else, four times the nets."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A neighbour's ``value``, whole and sound, that came before this process began.
+
+    It was offered as ``net``, by the process of session ``sender``.
+    """
+
+    net: str
+    value: memoryview
+    sender: int
 
 
 class ReceiveBuffers:

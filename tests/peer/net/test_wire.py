@@ -27,6 +27,7 @@ from peer.net.wire import (
     Envelope,
     Heard,
     Hello,
+    Join,
     Leave,
     Members,
     Message,
@@ -78,6 +79,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     ),
     Members: st.builds(Members, digests, u32),
     Heard: st.builds(Heard, digests),
+    Join: st.builds(Join, st.lists(u32, max_size=8)),
     Chunk: st.builds(Chunk, moments, u32, u32),
     Ack: st.builds(Ack, moments, u32, st.sampled_from(VERDICTS)),
     Nack: st.builds(Nack, moments, u32),
@@ -95,9 +97,6 @@ EXAMPLES: tuple[Message, ...] = (
     Welcome(12, 7, "0123456789abcdef"),
     Reject(12, "mismatch", ["graph", "seed"]),
     Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32"),
-    Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32", 7),
-    Members("0123456789abcdef", 123456),
-    Heard("0123456789abcdef"),
     Chunk(Moment(4, 1), 2, 99),
     Ack(Moment(4, 1), 2, "more"),
     Nack(Moment(4, 1), 2),
@@ -107,6 +106,10 @@ EXAMPLES: tuple[Message, ...] = (
     Probe(3, {"graph": "abc"}, {"model:generator": "def"}),
     Rejoin(4172),
     Vote(Moment(3, 1), 12),
+    Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32", 7),
+    Members("0123456789abcdef", 123456),
+    Heard("0123456789abcdef"),
+    Join([2, 5]),
 )
 
 
