@@ -97,17 +97,15 @@ class Endpoint:
     def begin(self, begin: Begin, now: float) -> None:
         """Begin an exchange; what comes of it is an :class:`Outcome`."""
         self._outcome = Outcome()
-        self._open = dict(begin.parts)
+        for k in begin.parts.keys() - self.links.keys():  # it joined, and is not let in here
+            self._outcome.missing.add(k)
+            if begin.parts[k].payload is not None:
+                self.events.append(Released(k, begin.parts[k].t, False))
+        self._open = {k: part for k, part in begin.parts.items() if k in self.links}
         self._in_pieces = begin.in_pieces
-        self._waits.begin(begin.parts, now)
+        self._waits.begin(dict(self._open), now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
-        for neighbour, part in sorted(begin.parts.items()):
-            if neighbour not in self.links:  # it joined by this link, and is not let in here
-                del self._open[neighbour]
-                self._outcome.missing.add(neighbour)
-                if part.payload is not None:
-                    self.events.append(Released(neighbour, part.t, False))
-                continue
+        for neighbour, part in sorted(self._open.items()):
             known = checksums[id(part.payload)]
             self.links[neighbour].begin(
                 part.t, part.net, part.payload, now, part.wants, known, part.epoch, part.held

@@ -87,8 +87,11 @@ def test_one_leaves_others_are_forgotten_and_nobody_waits(processes: Processes) 
     assert "is forgotten from round" in peers[2].communicate()[0]
 
 
-def test_keys_change_while_all_train(processes: Processes) -> None:
-    """Peer 1 is told first, and uses its old key until both neighbours let the new one in."""
+def test_keys_change_while_all_train_and_one_joins_by_its_key(processes: Processes) -> None:
+    """Peer 1 is told first, and uses its old key until both neighbours let the new one in.
+
+    Then peer 3 comes, let in by 0 and 1; it would have a link to 2 as well, which was not told.
+    """
     run, secrets = processes.folder / "run", processes.folder / "keys"
     folder = ("--keys", str(secrets))
     keys = {k: make_keys(k, secrets) for k in range(3)}
@@ -119,10 +122,30 @@ def test_keys_change_while_all_train(processes: Processes) -> None:
     assert public_key(read_secret(1, secrets)) == new
     assert not (secrets / "peer-1.secret.next").exists()
 
-    now = records(run, 1)[-1]["round"]
-    wait_for_round(run, 1, now + 20, peers[1])
+    more, at = make_keys(3, secrets), free_addresses(1)[0]
+    admit = ("admit", "3", "--run-dir", str(run), "--address", at)
+    assert "--key: links have keys here" in refused(processes, *admit, "--id", "0")
+    assert "--key: a public key has 40" in refused(processes, *admit, "--id", "0", "--key", "k")
+    for k in ("0", "1"):  # and not 2
+        told(processes, *admit, "--id", k, "--key", more)
+    joins = ("--join", "--links", "0,1,2", "--address", at)
+    processes.write(what | {"keys": keys | {1: new}})
+    peers[3] = processes.peer(file, 3, *joins, *folder)
+    until(peers[3], "its links: 0, 1")
+
+    wait_for_round(run, 3, 1, peers[3])
+    now = records(run, 3)[-1]["round"]
+    wait_for_round(run, 3, now + 20, peers[3])
+    first = records(run, 3)[0]["round"]
+    for k in (0, 1):
+        missing = {each["round"]: each["missing"] for each in records(run, k)}
+        assert {round for round, away in missing.items() if away} <= {first}
+    assert all(each["missing"] == [] for each in records(run, 3))
+    peers[3].send_signal(signal.SIGTERM)
+    assert peers[3].wait(timeout=60) == 130
+    assert "--join --links 0,1,2 --address" in peers[3].communicate()[0]
+    assert all(each["missing"] == [] for each in records(run, 2))  # no exchange was lost
     for k in range(3):
-        assert all(each["missing"] == [] for each in records(run, k))  # no exchange was lost
         peers[k].send_signal(signal.SIGTERM)
     for k in range(3):
         assert peers[k].wait(timeout=60) == 130

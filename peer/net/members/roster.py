@@ -23,7 +23,10 @@ from peer.net.link import Link
 from peer.net.session import Phase
 from peer.net.wire import CHUNK_SMALLEST, Heard, Join, Members
 from topology.errors import Isolation
-from topology.membership import NEWCOMERS, Change, Kind, Membership, rounds_ahead
+from topology.membership import FAR, NEWCOMERS, Change, Kind, Membership, rounds_ahead
+
+GRACE = 10.0
+"""Seconds after the first that a peer that joins waits for its other neighbours."""
 
 RETRY = 2.0
 """Seconds after which a neighbour is told again that has not said that it knows."""
@@ -65,6 +68,7 @@ class Roster:
         self._told_at: dict[int, float] = {}
         self._wish: tuple[int, ...] | None = None  # links that we want to take part with
         self._asked_at = float("-inf")
+        self._up_at = float("inf")  # since when any neighbour is there
 
     # --- what is known ----------------------------------------------------------------------------
 
@@ -77,7 +81,9 @@ class Roster:
         of = self.members.joined(Membership.of([change])) if kind == "join" else self.members
         without = peer if kind == "forget" else None
         ahead = rounds_ahead(of.graph(self.base, round), self.me, without)
-        change = replace(change, round=round + ahead)
+        known = self.members.last(peer, FAR)  # what is said last of a peer holds in the end
+        first = max(round + ahead, 0 if known is None else known.round + 1)
+        change = replace(change, round=first)
         self._learn(Membership.of([change]), now)
         return change
 
@@ -121,12 +127,18 @@ class Roster:
                 link.session.rejoin(joining.round)
 
     def _ask(self, now: float) -> None:
-        """Ask one neighbour that is there; two that were asked would name two rounds."""
-        if self._wish is not None and now - self._asked_at >= RETRY:
-            up = [link for link in self.links.values() if link.phase is Phase.UP]
-            if up:
-                self._asked_at = now
-                up[0].say(Join(list(self._wish)))
+        """Ask one neighbour that is there; two that were asked would name two rounds.
+
+        Links to those that are not there, or do not let us in, are left out after a while: in the
+        first round, whoever is awaited is waited for.
+        """
+        if self._wish is None or now - self._asked_at < RETRY:
+            return
+        wanted = self._wish or tuple(self.links)
+        up = [k for k in wanted if k in self.links and self.links[k].phase is Phase.UP]
+        if up and (len(up) == len(wanted) or now - self._up_at >= GRACE):
+            self._asked_at = now
+            self.links[up[0]].say(Join(up if self._wish else []))
 
     def asked(self, neighbour: int, links: list[int], now: float) -> None:
         """The neighbour asks to take part; it is told by MEMBERS."""
@@ -158,6 +170,7 @@ class Roster:
 
     def connected(self, neighbour: int, now: float) -> None:
         """The neighbour is there; it may be another process, and what we told may be lost."""
+        self._up_at = min(self._up_at, now)
         self._marks.pop(neighbour, None)
         self._told_at.pop(neighbour, None)
         self.look(now)
@@ -215,7 +228,8 @@ def in_words(change: Change) -> str:
     round = f"round {change.round + 1}"
     match change.kind:
         case "join":
-            return f"peer {change.peer} joins in {round}"
+            links = ", ".join(map(str, change.links)) or "those of the file"
+            return f"peer {change.peer} joins in {round}; its links: {links}"
         case "leave":
             return f"peer {change.peer} leaves: from {round} on it takes no part"
         case "forget":

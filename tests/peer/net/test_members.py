@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from peer.effects import Moment
 from peer.net.admission import Note
-from peer.net.commands import Begin, Part, Propose
+from peer.net.commands import Admit, Begin, Part, Propose
 from peer.net.endpoint import Endpoint
 from peer.net.events import Outcome
+from peer.net.link import Link
 from peer.net.members.roster import Known
+from peer.net.transfer.send_buffers import Released
 from peer.net.wire import Members, decode, encode
-from tests.support.network_in_memory import SIZES, identity, make_endpoint
+from tests.support.network_in_memory import BRISK, SIZES, identity, make_endpoint
 from topology.membership import Change, Membership
 
 NET = "discriminator"
@@ -205,3 +207,58 @@ def tell(end: Endpoint, by: int, said: Members, body: bytes, now: float) -> None
     session = end.links[by].session.number
     assert session is not None
     end.receive(b"%d" % by, None, encode(session, 99, said), memoryview(body), now)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_who_was_forgotten_asks_and_comes_back_in_a_round_that_lies_ahead(loss: float) -> None:
+    wires = Wires(line(4))
+    wires.pass_time(1.0)
+    gone = wires.say("forget", 3, by=0, round=4)
+    wires.pass_time(1.0)
+    wires.loss = loss
+    wires.ends[3].roster.wish((), wires.now)
+    wires.pass_time(30.0)
+    (members,) = wires.members()
+    back = members.joining(3)
+    assert back is not None
+    assert (back.by, back.links) == (2, ())
+    assert len(members.changes) == 2  # however often it asked
+    assert back.round > gone.round
+    at = wires.ends[2].links[3].session.listens_in
+    assert at == back.round  # 2 knows in which round it only listens
+
+
+def test_a_newcomer_has_links_to_those_that_let_it_in() -> None:
+    """4 would have one to 3, too, which does not know it."""
+    wires = Wires(nx.Graph([(0, 1), (1, 2), (2, 3)]))
+    late = make_endpoint(identity(4), [0, 2, 3])
+    late.roster.base = nx.path_graph(4)
+    for k in (0, 2):
+        link = Link(wires.ends[k].links[1].me, 4, SIZES, BRISK, True, 0.0)
+        wires.ends[k].admit(Admit(link, "tcp://10.0.0.4:4000", None), 0.0)
+        assert list(wires.ends[k].links) == sorted(wires.ends[k].links)
+    wires.ends[4], wires.events[4] = late, []
+    late.roster.wish((0, 2, 3), 0.0)
+    wires.pass_time(8.0)
+    assert wires.members() == {Membership()}  # 3 may still come
+    wires.pass_time(8.0)
+    (members,) = wires.members()
+    joining = members.joining(4)
+    assert joining is not None
+    assert joining.links == (0, 2)
+    graph = members.graph(late.roster.base, joining.round)
+    assert set(graph[4]) == {0, 2}
+
+
+def test_an_exchange_with_one_that_is_not_let_in_here_is_done_without_it() -> None:
+    wires = Wires(line(2))
+    wires.pass_time(1.0)
+    value = memoryview(bytes(SIZES[NET]))
+    for k, other in ((0, 1), (1, 0)):
+        parts = {n: Part(Moment(0, 0), NET, value) for n in (other, *([7] if k == 0 else []))}
+        wires.ends[k].begin(Begin(parts), wires.now)
+    wires.pass_time(1.0)
+    (outcome,) = wires.outcomes(0)
+    assert (set(outcome.received), outcome.missing) == ({1}, {7})
+    released = [each.neighbour for each in wires.events[0] if isinstance(each, Released)]
+    assert sorted(released) == [1, 7]
