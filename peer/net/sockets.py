@@ -37,6 +37,7 @@ class Security:
     secret: bytes
     public: bytes
     allowed: dict[int, bytes]  # Z85 public keys by neighbour
+    hosts: frozenset[bytes] = frozenset()  # let in, and nobody until one takes a neighbour's place
 
 
 class Arrival(NamedTuple):
@@ -100,7 +101,6 @@ class Sockets:
         self.bytes_out = 0
         self._more = False  # frames of the message that is being received
         self._peers = {} if security is None else {k: p for p, k in security.allowed.items()}
-        self._allow_list = _AllowList(set(self._peers))
         self._authenticator = self._guard() if security else None
         self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
@@ -186,7 +186,6 @@ class Sockets:
         if self.security is not None:
             self.security.allowed[neighbour] = key
             self._peers = {k: p for p, k in self.security.allowed.items()}
-            self._allow_list.keys = set(self._peers)
 
     def redial(self, neighbour: int, address: str) -> None:
         """Make the connection to a neighbour anew: a refused or dead one does not mend itself.
@@ -326,7 +325,8 @@ class Sockets:
         assert self.security is not None
         guard = zmq.auth.thread.ThreadAuthenticator(self.context)
         guard.start()
-        guard.configure_curve_callback(ZAP_DOMAIN.decode(), self._allow_list)
+        allowed = self.security.hosts.union(self.security.allowed.values())
+        guard.configure_curve_callback(ZAP_DOMAIN.decode(), _AllowList(allowed))
         return guard
 
     def prove_that_strangers_are_refused(self) -> None:
@@ -365,7 +365,7 @@ class Sockets:
 class _AllowList:
     """Who may come in, in the form that zmq.auth asks."""
 
-    def __init__(self, keys: set[bytes]) -> None:
+    def __init__(self, keys: frozenset[bytes]) -> None:
         self.keys = keys
 
     def callback(self, domain: str, key: bytes) -> bool:
