@@ -78,8 +78,7 @@ def verdict(found: Found) -> Verdict:
 def draw(found: Found) -> Figure:
     """CFID against time, and at the end."""
     figure, (left, right) = axes(2)
-    labels = {"xlabel": "virtual seconds", "ylabel": "CFID"}
-    curves(left, found, "seconds", "distance", log=True, **labels)
+    curves(left, found, "seconds", "distance", xlabel="virtual seconds", ylabel="CFID", log=True)
     left.axvline(DOWN, color="black", lw=0.8, linestyle=":")
     dots(right, found, "late", ylabel="CFID in the last quarter", log=True)
     return figure
