@@ -167,15 +167,19 @@ class KeyRing:
 
     Args:
         allowed: one key a neighbour.
+
+    Attributes:
+        let_in: keys that may connect, though they are no neighbour's, or not yet.
     """
 
     def __init__(self, allowed: Mapping[int, bytes]) -> None:
         self._keys: dict[int, tuple[bytes, ...]] = {k: (key,) for k, key in allowed.items()}
         self._whose = {key: k for k, key in allowed.items()}
+        self.let_in: frozenset[bytes] = frozenset()
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether the holder of ``key`` is a neighbour, in the form that zmq.auth asks."""
-        return key in self._whose
+        return key in self._whose or key in self.let_in
 
     def who(self, key: bytes) -> int:
         """The neighbour that has that key; -1 for nobody."""

@@ -39,6 +39,7 @@ class Security:
     secret: bytes
     public: bytes
     allowed: dict[int, bytes]  # Z85 public keys by neighbour
+    hosts: frozenset[bytes] = frozenset()  # let in, and nobody until one takes a neighbour's place
 
 
 class Arrival(NamedTuple):
@@ -93,6 +94,7 @@ class Sockets:
         self._more = False  # frames of the message that is being received
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
+        self.keys.let_in = frozenset() if security is None else security.hosts
         self._authenticator = self._guard() if security else None
         self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
         self.dialled: dict[int, str] = {}  # the number that each neighbour is dialled at

@@ -75,4 +75,6 @@ def security_of(
     if secret is None:
         return None
     allowed = {k: each.key.encode() for k, each in links.items() if k != peer and each.key}
-    return Security(secret, public_key(secret).encode(), allowed)
+    hosts = experiment.hosts(experiment.server) if experiment.backups else ()
+    let_in = frozenset(experiment.keys[k].encode() for k in hosts if k in experiment.keys)
+    return Security(secret, public_key(secret).encode(), allowed, let_in)

@@ -37,7 +37,7 @@ TICK = 0.05
 AT_ONCE = 64
 """Messages that are received in one turn, at most."""
 
-REDIAL = 10.0
+REDIAL = 4.0
 """Seconds of silence after which a connection is made anew: a refused one does not mend itself."""
 
 Log = Callable[[str], None]
