@@ -50,7 +50,7 @@ def rounds_of(folder: Path) -> list[int]:
 
 def wait_for(count: int, *folders: Path) -> Path:
     """The first of the folders in which the server has so many rounds."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         for folder in folders:
             if len(rounds_of(folder)) >= count:
