@@ -154,6 +154,8 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
     seeds = record["seeds"]
     machine = record["machine"]
     tries = [run for run in record["runs"] if run["attempt"] != PLANNED]
+    tried = {run["attempt"] for run in tries}
+    waiting = [attempt for attempt in find(name).attempts if attempt not in tried]
     lines = [
         f"({name})=",
         f"## {record['source']}",
@@ -171,6 +173,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
             f"**Tried, too: {run['attempt']}.** {run['numbers']}: {run['verdict']}{_part(run)}.\n"
             for run in tries
         ],
+        *[f"**To be tried, too.** {attempt[0].upper()}{attempt[1:]}.\n" for attempt in waiting],
         f"```{{figure}} ../images/reproductions/{name}.png",
         f":alt: {record['source']}, reproduced",
         f":width: {_width(name)}%",

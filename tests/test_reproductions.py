@@ -274,7 +274,7 @@ def test_wrong_commands_end_with_code_2(wrong: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)  # a quarter of an hour where nothing else runs
 def test_every_reproduction_runs_a_few_rounds(
     tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
