@@ -35,11 +35,12 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
+from peer.doctor.command import add_to as add_doctor
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder, make_keys
 from peer.runtime.launcher import common_round, up, with_free_ports
 from peer.runtime.output import Output, speak_any_encoding, tolerant
-from peer.runtime.preflight import check_data, check_everything
+from peer.runtime.preflight import check_data
 from peer.runtime.process import Ending, Options, PeerProcess
 from peer.runtime.profiler import measure, write_profile
 from peer.runtime.progress import follow
@@ -296,23 +297,6 @@ def keys_command(
     print(f'  {peer}: "{public}"')
 
 
-@app.command("check")
-def check_command(
-    file: File,
-    peer: Annotated[
-        int | None, typer.Option("--id", help="Check what this peer needs; all peers if absent.")
-    ] = None,
-    changes: Set = None,
-    device: Device = None,
-    keys: Keys = None,
-) -> None:
-    """Look at ports, keys, data and reachability before anything runs."""
-    experiment = load_experiment(file, changes, device)
-    program = algorithms.find(experiment)
-    if not check_everything(experiment, program, peer, keys_folder(keys), terminal()):
-        sys.exit(2)
-
-
 @app.command("profile")
 def profile_command(
     file: File,
@@ -345,6 +329,7 @@ def profile_command(
     _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
 
 
+add_doctor(app, algorithms.find)
 app.command("new")(new)
 app.command("chaos")(chaos)
 
