@@ -41,6 +41,7 @@ from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
+from peer.doctor.command import add_to as add_doctor
 from peer.live.command import Live, steered
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder
@@ -48,7 +49,7 @@ from peer.profiler import measure, write_profile
 from peer.runtime.launcher import up, with_free_ports
 from peer.runtime.options import Options
 from peer.runtime.output import Output, speak_any_encoding, tolerant
-from peer.runtime.preflight import check_data, check_everything
+from peer.runtime.preflight import check_data
 from peer.runtime.process import PeerProcess
 from peer.runtime.progress import follow
 from peer.runtime.resources import name_this_user, raise_descriptor_limit
@@ -312,21 +313,6 @@ def up_command(
         sys.exit(2 if 2 in codes.values() else STOPPED if STOPPED in codes.values() else 1)
 
 
-@app.command("check")
-def check_command(
-    file: File,
-    peer: Annotated[
-        int | None, typer.Option("--id", help="Check what this peer needs; all peers if absent.")
-    ] = None,
-    changes: Set = None,
-    device: Device = None,
-    keys: Keys = None,
-) -> None:
-    """Look at ports, keys, data and reachability before anything runs."""
-    experiment = load_experiment(file, changes, device)
-    program = algorithms.find(experiment)
-    if not check_everything(experiment, program, peer, keys_folder(keys), terminal()):
-        sys.exit(2)
 
 
 @app.command("profile")
@@ -361,6 +347,7 @@ def profile_command(
     _say(f"written: {out} (devices: {out}, network: {{link: {out}}})")
 
 
+add_doctor(app, algorithms.find)
 app.command("new")(new)
 app.command("chaos")(chaos)
 for command in (keys, admit, leave, forget, reload):

@@ -111,7 +111,7 @@ class Admission:
     ) -> None:
         """Answer somebody who asks whether its HELLO would be accepted: a neighbour, or ourselves.
 
-        Nothing changes by it: `peer check` may ask while everybody trains.
+        Nothing changes by it: `peer doctor` may ask while everybody trains.
         """
         me = next((link.me for link in self.links.values()), None)
         known = me is not None and (probe.peer in self.links or probe.peer == me.peer)
@@ -119,7 +119,7 @@ class Admission:
             self.ignore()
             return
         differing = me.differing(probe)
-        answer: Reject | Welcome = Welcome(envelope.session, self._round())
+        answer: Reject | Welcome = Welcome(envelope.session, self._round(), me.machine())
         if differing:
             answer = Reject(envelope.session, MISMATCH, list(differing[:NAMED]))
         self._tell(Answer(connection, encode(me.session, 0, answer)))

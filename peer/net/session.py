@@ -56,6 +56,7 @@ class Identity:
     fingerprint: Mapping[str, str]
     signature: Mapping[str, str]
     data: Agreement | None = None  # of private images
+    machine: Callable[[], str] = str  # its clock and its torch, as a word, to whoever probes
 
     def differing(self, hello: Hello | Probe) -> tuple[str, ...]:
         """The parts in which another peer's experiment, or data, differ from ours."""

@@ -52,7 +52,9 @@ class Welcome:
 
     session: int
     round: int
-    heard: str = ""  # what it told of private data: peer.data.agreement.mark_of
+    # what it told of private data: peer.data.agreement.mark_of; to a PROBE, what our machine is:
+    # peer.machine.likeness
+    heard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

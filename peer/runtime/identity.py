@@ -9,6 +9,7 @@ from pathlib import Path
 from peer.data import Description
 from peer.data.agreement import MOST_PEERS, Agreement
 from peer.experiment import Experiment
+from peer.machine.likeness import likeness_word
 from peer.net.keys import curve_secret, public_key
 from peer.net.members.newcomers import Contact, contacts_of
 from peer.net.session import Identity
@@ -46,6 +47,7 @@ def identify(
         experiment.fingerprint() | {"images": images},
         {f"model:{role}": layout.signature() for role, layout in state.gan.layouts.items()},
         data,
+        likeness_word,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from peer.experiment.addresses import name_in
 from peer.net.events import Contact
@@ -21,14 +21,31 @@ NOWHERE = "tcp://127.0.0.1:0"
 """Where who only asks listens: at a port that nobody knows."""
 
 
-def ask(peer: int, address: str, me: Identity, security: Security | None) -> tuple[bool, str]:
-    """Ask the peer at ``address`` whether it would take us as what we say we are.
+ROUTE = ("no answer", "no route", "this machine has no IPv6", "a link-local address")
+"""How a reason begins that lies below the port: the machine is not reached at all."""
 
-    Returns whether what it says is no fault (that nobody is there yet is none), and that in words.
+
+@dataclass(frozen=True)
+class Told:
+    """What came of asking a peer.
+
+    Attributes:
+        layer: the one that fails: name, route, port, key, experiment, threads or data; empty where
+            none does.
+        words: what was found there.
+        machine: what a peer that would take us tells of its machine (`peer.machine.likeness`).
     """
+
+    layer: str
+    words: str
+    machine: str = ""
+
+
+def ask(peer: int, address: str, me: Identity, security: Security | None) -> Told:
+    """Ask the peer at ``address`` whether it would take us as what we say we are."""
     where, problem = _number_of(peer, address)
     if problem:
-        return False, problem
+        return Told("name", problem)
     sockets = Sockets(NOWHERE, {peer: where}, security)
     try:
         return _ask(sockets, peer, address, me)
@@ -43,13 +60,13 @@ def ask_whether_it_runs(address: str, me: Identity, security: Security | None) -
         own = replace(security, allowed={me.peer: security.public})
     sockets = Sockets(NOWHERE, {me.peer: address}, own)
     try:
-        good, words = _ask(sockets, me.peer, address, me)
+        told = _ask(sockets, me.peer, address, me)
         if sockets.contacts[me.peer] is Contact.REFUSED:  # it has our key, and no use for itself
             return f"peer {me.peer} runs already, at {address}"
     finally:
         sockets.close(0)
-    if good and words.startswith("runs"):
-        return f"peer {me.peer} {words}"
+    if not told.layer:
+        return f"peer {me.peer} {told.words}"
     return f"{address} is in use by another program, or by a peer of another experiment"
 
 
@@ -69,11 +86,11 @@ def _number_of(peer: int, address: str) -> tuple[str, str]:
         case [Found(_, numbers)]:
             return numbers[0], ""
         case [NotFound(_, reason)]:
-            return "", f"name: {reason}"
-    return "", f"name: nobody answers for the name {named[0]}"
+            return "", reason
+    return "", f"nobody answers for the name {named[0]}"
 
 
-def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool, str]:
+def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> Told:
     data = me.data.statement.to_words() if me.data is not None else {}
     probe = Probe(me.peer, dict(me.fingerprint), dict(me.signature), data)
     until = time.monotonic() + PATIENCE
@@ -82,7 +99,7 @@ def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool,
         sockets.watch()
         contact = sockets.contacts[peer]
         if contact is Contact.REFUSED or (contact is Contact.FAILED and not asked):
-            return False, f"key: {why_not_reached(address, contact, '', False)}"
+            return Told("key", why_not_reached(address, contact, "", False))
         if contact is Contact.THROUGH and not asked:
             asked = sockets.send(peer, deque([(encode(me.session, 0, probe), None)]))
         for _, header in sockets.answers():
@@ -91,16 +108,27 @@ def _ask(sockets: Sockets, peer: int, address: str, me: Identity) -> tuple[bool,
             except WireError:
                 continue
             if isinstance(answer, Welcome):
-                return True, f"runs, and is at round {answer.round}"
+                return Told("", f"runs, and is at round {answer.round}", answer.heard)
             if isinstance(answer, Reject) and answer.code == MISMATCH:
-                parts = ", ".join(answer.parts)
-                if parts == "data":
-                    return False, "data: its images' shape, or its list of classes, is not ours"
-                return False, f"experiment: {parts} differ; {remedy(answer.parts)}"
+                return _mismatch(answer.parts)
         time.sleep(0.02)
     contact = sockets.contacts[peer]
     reason = why_not_reached(address, contact, "", False)
-    layer = {Contact.NONE: "port", Contact.CONNECTED: "key"}.get(contact, "experiment")
     if contact is Contact.NONE:
-        return True, f"is not there yet ({layer}: {reason})"
-    return False, f"{layer}: {reason}"
+        return Told("route" if reason.startswith(ROUTE) else "port", reason)
+    return Told("key" if contact is Contact.CONNECTED else "experiment", reason)
+
+
+def _mismatch(parts: list[str]) -> Told:
+    """What differs between two experiments, where the neighbour names it."""
+    if parts == ["data"]:
+        return Told("data", "its images' shape, or its list of classes, is not ours")
+    if parts == ["images"]:
+        return Told("data", f"its images are not ours; {remedy(parts)}")
+    if parts == ["threads"]:
+        return Told(
+            "threads",
+            "it computes with another number of threads; say the same "
+            "'threads:' in every peer's file",
+        )
+    return Told("experiment", f"{', '.join(parts)} differ; {remedy(parts)}")

@@ -14,8 +14,9 @@ from rich.console import Console
 
 import algorithms
 import sim
+from peer.doctor.examination import Wanted, examine
 from peer.experiment import Experiment, from_mapping
-from peer.runtime.preflight import check_data, check_everything
+from peer.runtime.preflight import check_data
 from sim.reporting.tables import name_classes, summary_table
 from sim.runs.simulate import shards
 from topology.errors import UserError
@@ -108,8 +109,9 @@ def test_a_check_says_which_classes_all_peers_have_together(
 
     def said(own: Experiment, peer: int | None = None) -> tuple[bool, str]:
         console = Console(soft_wrap=True, markup=False)
-        good = check_everything(own, algorithms.find(own), peer, tmp_path / "keys", console)
-        return good, capsys.readouterr().out
+        wanted = Wanted(peer, tmp_path / "x.yaml", tmp_path / "keys", tmp_path, False)
+        faults = examine(own, algorithms.find(own), wanted, console)
+        return not faults, capsys.readouterr().out
 
     good, words = said(experiment(tmp_path))
     assert good

@@ -1,0 +1,1 @@
+"""``peer doctor``: which one layer keeps a peer from its neighbours, and what mends it."""
