@@ -27,6 +27,7 @@ from peer.net.session import Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
+from peer.net.waiting.leads import Leads
 from peer.net.waiting.waits import Waits
 from peer.net.wire import Hello, Offer, Probe, Reject, WireError, decode
 from topology.errors import UserError
@@ -82,6 +83,7 @@ class Endpoint:
         self._watch = IsolationWatch(self.links, now, isolation)
         self._agreement = next((link.me.data for link in links.values()), None)  # on classes
         self._waits = Waits(self.links, patience)
+        self._leads = Leads([link.session for link in self.links.values()])
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -91,6 +93,8 @@ class Endpoint:
         self._open = dict(begin.parts)
         self._in_pieces = begin.in_pieces
         self._waits.begin(begin.parts, now)
+        if begin.parts:
+            self._leads.begin(min(part.t.round for part in begin.parts.values()), now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(begin.parts.items()):
             known = checksums[id(part.payload)]
@@ -115,10 +119,12 @@ class Endpoint:
         for link in self.links.values():
             link.session.rejoin(go_on.round)
 
-    @property
-    def furthest(self) -> int:
-        """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
-        return max((link.session.lead() for link in self.links.values()), default=-1)
+    def furthest(self, now: float) -> int:
+        """Rounds that neighbours who went on without us have completed, as far as that is believed.
+
+        -1 where nobody did.
+        """
+        return self._leads.furthest(now)
 
     def hurry(self, hurry: Hurry, now: float) -> None:
         """Let no exchange wait long any more."""

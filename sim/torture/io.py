@@ -192,7 +192,7 @@ class SimulatedIo:
                 case Hurry() as hurry:
                     endpoint.hurry(hurry, now)
         self._pass_on()
-        self.furthest = endpoint.furthest
+        self.furthest = endpoint.furthest(now)
         for neighbour, outbox in endpoint.outboxes:
             self.network.send(self.peer, neighbour, outbox)
         self.has_left = endpoint.has_left(now)
