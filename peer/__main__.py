@@ -313,8 +313,6 @@ def up_command(
         sys.exit(2 if 2 in codes.values() else STOPPED if STOPPED in codes.values() else 1)
 
 
-
-
 @app.command("profile")
 def profile_command(
     file: File,

@@ -30,6 +30,7 @@ from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginni
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
+from peer.net.waiting.leads import Leads
 from peer.net.waiting.waits import Waits
 from peer.net.wire import (
     Envelope,
@@ -91,6 +92,7 @@ class Endpoint:
         me = next((link.me.peer for link in links.values()), 0)
         graph = nx.Graph([(me, k) for k in links]) if graph is None else graph
         self.roster = Roster(me, graph, self.links, self.events.append, members)
+        self._leads = Leads(self.links)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -104,6 +106,8 @@ class Endpoint:
         self._open = {k: part for k, part in begin.parts.items() if k in self.links}
         self._in_pieces = begin.in_pieces
         self._waits.begin(dict(self._open), now)
+        if begin.parts:
+            self._leads.begin(min(part.t.round for part in begin.parts.values()), now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(self._open.items()):
             known = checksums[id(part.payload)]
@@ -163,10 +167,12 @@ class Endpoint:
         link.events.append(Reconnect())
         self._listen(reseat.neighbour, link, now)
 
-    @property
-    def furthest(self) -> int:
-        """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
-        return max((link.session.lead() for link in self.links.values()), default=-1)
+    def furthest(self, now: float) -> int:
+        """Rounds that neighbours who went on without us have completed, as far as that is believed.
+
+        -1 where nobody did.
+        """
+        return self._leads.furthest(now)
 
     def hurry(self, hurry: Hurry, now: float) -> None:
         """Let no exchange wait long any more."""

@@ -256,7 +256,7 @@ class IoThread(threading.Thread):
                 self.dialler.look(now)
                 self.endpoint.tick(now)
             self._pass_on(now)
-            self.furthest = self.endpoint.furthest
+            self.furthest = self.endpoint.furthest(now)
             for neighbour, outbox in self.endpoint.outboxes:
                 self.sockets.send(neighbour, outbox)
             self.status.bytes_in = self.sockets.bytes_in

@@ -254,6 +254,7 @@ class Link:
         if self.phase is Phase.UP:
             self._sender.offer_what_is_due(now)
             self._receiver.ask_where_it_is(self.exchange, now)
+            self._receiver.ask_again(now)
             self.commit.ask_again(self.exchange, now)
         self._settlement.give_up_in_time(now)
 
@@ -264,7 +265,7 @@ class Link:
         same = session == self.session.number
         restarted = self.session.hello(session, hello, now)
         if same and seq != self._their_seq:
-            self._note_gap()
+            self._note_gap(now)
         self._their_seq = seq + 1
         if restarted:
             self.strikes = 0
@@ -288,7 +289,7 @@ class Link:
         known = session == self.session.number and self.phase not in FINAL
         if known:
             if seq != self._their_seq:
-                self._note_gap()
+                self._note_gap(now)
             self._their_seq = seq + 1
         if isinstance(message, Welcome | Reject):
             self._answered(message, now)
@@ -325,10 +326,10 @@ class Link:
                 self.session.change(Phase.LEFT, f"{reason} after round {round}")
                 self._end(self._farewell)
 
-    def _note_gap(self) -> None:
+    def _note_gap(self, now: float) -> None:
         """The neighbour's sequence has a gap."""
         self.gaps += 1
-        self._receiver.note_gap()
+        self._receiver.note_gap(now)
 
     def _answered(self, message: Welcome | Reject, now: float) -> None:
         """The answer to our HELLO; one to another session's is not for us."""

@@ -307,7 +307,7 @@ class Host:
         round, rounds = self.step // per_round, len(self.roles) // per_round
         if self.step % per_round:
             return
-        target = self._late.target(round, self.endpoint.furthest, rounds)
+        target = self._late.target(round, self.endpoint.furthest(self.network.now), rounds)
         if target is not None:
             self._put("go_on", GoOn(target))
             self.joined.append((round, target))

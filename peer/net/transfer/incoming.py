@@ -23,6 +23,9 @@ class Incoming:
     received: int = 0  # chunks below this are here
     asked_again: bool = False  # once, for a corrupt piece
     asked_from: int = -1  # the piece that was last asked for as lost
+    last: int = -1  # the piece that came last, wanted or not
+    ask_at: float = float("inf")  # when to ask for it again
+    ask_after: float = 0.0  # seconds until that question is repeated
     moved_at: float = float("-inf")  # when a piece came, or was asked for upon an offer
     is_kept: bool = True  # what has come of it is in the buffer
     sender: int = 0  # the session of the process that sends it
@@ -65,6 +68,7 @@ class Incoming:
         start = self.end
         self.received += 1
         self.moved_at = now
+        self.ask_at = float("inf")  # it goes on
         self.is_kept = self.is_kept and keep
         if keep:
             # the interpreter is free meanwhile, as it is not with memoryviews alone

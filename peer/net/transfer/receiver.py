@@ -122,10 +122,15 @@ class Receiver:
     ) -> Whole | Unusable | None:
         """A chunk of a value comes; what it means for the value, once that is known."""
         incoming = self.buffers[chunk.t]
-        if incoming is None or incoming.is_whole() or chunk.index < incoming.received:
-            return None  # not wanted, or here already
+        if incoming is None or incoming.is_whole():
+            return None
+        if chunk.index <= incoming.last:
+            incoming.asked_from = -1  # what we asked for is sent again, and may be lost again
+        incoming.last = chunk.index
+        if chunk.index < incoming.received:
+            return None  # it is here already
         if chunk.index > incoming.received or body is None:
-            self._ask_for_the_rest()
+            self._ask_for_the_rest(now)
             return None
         if not incoming.is_next(chunk, body, self.checksum):
             return self._corrupt(incoming, "a chunk of its value is not as it was sent")
@@ -197,16 +202,29 @@ class Receiver:
 
     # --- what does not come -----------------------------------------------------------------------
 
-    def note_gap(self) -> None:
+    def note_gap(self, now: float) -> None:
         """Something was lost on the way."""
         self._has_lost = True
-        self._ask_for_the_rest()
+        self._ask_for_the_rest(now)
 
-    def _ask_for_the_rest(self) -> None:
-        """Ask, once, for what is missing of every value, from where it is."""
+    def _ask_for_the_rest(self, now: float) -> None:
+        """Ask for what is missing of every value, from where it is; the same place not at once."""
         for incoming in self.buffers:
             if not incoming.is_whole() and incoming.asked_from != incoming.received:
                 incoming.asked_from = incoming.received
+                incoming.ask_after = self.retry
+                incoming.ask_at = now + self.retry
+                self._say(Nack(incoming.offer.t, incoming.received))
+
+    def ask_again(self, now: float) -> None:
+        """Ask again for what was lost and has not come: the question, or the answer, may be lost.
+
+        Less and less often, as on a slow link the answer is behind all that is on its way.
+        """
+        for incoming in self.buffers:
+            if now >= incoming.ask_at and not incoming.is_whole():
+                incoming.ask_after = min(2 * incoming.ask_after, SLOWEST_RETRY)
+                incoming.ask_at = now + incoming.ask_after
                 self._say(Nack(incoming.offer.t, incoming.received))
 
     def ask_where_it_is(self, exchange: Exchange, now: float) -> None:

@@ -114,7 +114,7 @@ class SimulatedIo:
     @property
     def furthest(self) -> int:
         """Rounds that neighbours who went on without us have completed; -1 where nobody did."""
-        return self.endpoint.furthest
+        return self.endpoint.furthest(self.clock.now)
 
     def begin(self, parts: Mapping[int, Part], in_pieces: bool = False) -> None:
         """Begin an exchange."""

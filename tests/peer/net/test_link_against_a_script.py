@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
-from peer.net.away.late_comer import LateComer
 from peer.net.exchange import Delivered, Piece, Settled
 from peer.net.link import STRIKES, Link, Twice
 from peer.net.session import Claim, Identity, Mismatch, Phase
@@ -650,16 +649,6 @@ def test_a_vote_that_is_not_kept_moves_the_mean_by_that_transfer_and_no_more() -
     assert [s.t for s in scripted.settled()] == [A]
     scripted.say(Ack(B, 0, "abort"))
     assert [(s.t, s.value) for s in scripted.settled()][1:] == [(B, None)]
-
-
-def test_the_round_of_a_neighbour_that_went_on_without_us_is_believed_whatever_it_is() -> None:
-    scripted = Scripted()
-    scripted.say(Ping(Moment(4_000_000, 0), 1))
-    assert scripted.link.session.lead() == -1  # it has not gone on without us
-    scripted.begin(A)
-    scripted.say(Ack(A, 0, "abort"))
-    assert scripted.link.session.lead() == 4_000_000
-    assert LateComer(catch_up=10).target(0, 4_000_000, rounds=100) == 99  # the last one
 
 
 anything = st.one_of(
