@@ -25,7 +25,8 @@ class Held:
 class Part:
     """One link's part in an exchange: what goes out, if anything, and whether anything comes in.
 
-    What comes in may be ``held`` already.
+    What comes in may be ``held`` already. What goes out may have to be ``conserved``: it is taken
+    exactly once, or not at all, and we are told which.
     """
 
     t: Moment
@@ -33,6 +34,7 @@ class Part:
     payload: Payload | None
     wants: bool = True
     held: Held | None = None
+    conserved: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ class Endpoint:
         for neighbour, part in sorted(begin.parts.items()):
             known = checksums[id(part.payload)]
             link = self.links[neighbour]
-            link.begin(part.t, part.net, part.payload, now, part.wants, known, part.held)
+            link.begin(
+                part.t, part.net, part.payload, now, part.wants, known, part.held, part.conserved
+            )
         self._hand_over(now)
         self._listen_to_all(now)
         self._give_up(now)
@@ -267,6 +269,8 @@ class Endpoint:
         else:
             if not settled.in_doubt:
                 self._outcome.missing.add(neighbour)
+            elif settled.value is None:
+                self._outcome.unsure.add(neighbour)
             if neighbour not in self._without:
                 self._without.add(neighbour)
                 where = f"round {settled.t.round + 1}"

@@ -160,12 +160,14 @@ class Link:
         wants: bool = True,
         checksums: Checksums | None = None,
         held: Held | None = None,
+        conserved: bool = False,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
         which one payload goes out share its ``checksums``. The neighbour's value may be ``held``
-        since before this process began. The exchange before must be settled.
+        since before this process began. Whether it takes a ``conserved`` payload has to be known.
+        The exchange before must be settled.
         """
         self._receiver.begin(t)
         if held is not None:
@@ -177,8 +179,8 @@ class Link:
         listens = wants and payload is None and self._receiver.buffers.can_be_listened_to(net)
         ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
         is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
-        times = now, ask_after, self.timing.retry
-        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual)
+        times, keeps = (now, ask_after, self.timing.retry), conserved and self.agrees and not wants
+        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual, keeps)
         reason = self._settlement.why_not(t, self._farewell)
         if reason:
             if self.commit.doubt is not None:
@@ -296,8 +298,7 @@ class Link:
             case Chunk():
                 self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
             case Vote(t, of):
-                self.commit.voted(t, self.exchange, of == self.me.session, of)
-                self._use(t, now)
+                self._settlement.asked(t, of, now)
             case Ack():
                 self._acknowledged(message, now)
             case Nack(t, index):

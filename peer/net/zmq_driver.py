@@ -308,14 +308,17 @@ class ZmqDriver:
             ours = effect.letters.get(neighbour)
             name = PREFIX + (effect.name if ours is None else ours.name)
             payload = None if ours is None else packed[id(ours)]
-            parts[neighbour] = Part(t, name, payload, neighbour in effect.senders)
+            wants, conserved = neighbour in effect.senders, effect.conserved
+            parts[neighbour] = Part(t, name, payload, wants, conserved=conserved)
         self.io.begin(parts)
         outcome = self._wait()
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
         if self.journal is not None:
             self._held.note_taken({k: effect.moments[k] for k in letters})
-        return Post(letters, frozenset(outcome.missing))
+        for k in outcome.unsure:
+            self._held.doubt_letter(k, effect.moments[k])
+        return Post(letters, frozenset(outcome.missing), frozenset(outcome.unsure))
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
         """What came of the exchange, or what went wrong; what comes in pieces is combined."""
