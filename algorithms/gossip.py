@@ -11,7 +11,7 @@ asking. ``mix`` says how peer r, or both, average:
 - ``push``: each peer k sends to one r, which sets w_r = (w_r + w_k)/2;
 - ``sum_weight`` (GoSGD: Blot et al. 2016, arXiv:1611.09726): the sender halves its mass alpha_k
   and sends one half along; w_r = (alpha_r w_r + alpha_k w_k) / (alpha_r + alpha_k), which keeps the
-  mean weighted by mass. If the letter is lost, the sender takes its half back.
+  mean weighted by mass. No mass is lost, nor doubled (:mod:`algorithms.mass`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from algorithms.mass import push_mass
 from algorithms.partners import pairs, targets
 from algorithms.settings import AlgorithmSettings, Link
 from peer.effects import Letter
@@ -90,26 +91,15 @@ async def push(
     peer: Peer, nets: tuple[str, ...], target: dict[int, int], config: GossipConfig
 ) -> None:
     """Send to this round's target, and average with what others send, in the order of their ids."""
-    alpha = peer.facts.setdefault("alpha", dict.fromkeys(PAIR, 1 / peer.peers))
-    letters = {}
-    if peer.id in target:
-        if config.mix == "sum_weight":
-            alpha.update({net: alpha[net] / 2 for net in nets})
-        mass = {net: alpha[net] for net in nets}
-        letters[target[peer.id]] = Letter("model", peer.model(nets), {"alpha": mass})
+    if config.mix == "sum_weight":
+        await push_mass(peer, nets, target)
+        return
+    letters = {target[peer.id]: Letter("model", peer.model(nets))} if peer.id in target else {}
     senders = [k for k, r in target.items() if r == peer.id]
-    came = await peer.exchange("model", letters, senders)
-    if config.mix == "sum_weight" and peer.missed & letters.keys():
-        alpha.update({net: 2 * alpha[net] for net in nets})  # nobody got the other half
-    for letter in came.values():
+    for letter in (await peer.exchange("model", letters, senders)).values():
         for net in nets:
-            share = 0.5
-            if config.mix == "sum_weight":
-                theirs = float(letter.facts["alpha"][net])
-                alpha[net] += theirs
-                share = theirs / alpha[net]
             w = peer.model([net])[net]
-            w.add_(letter.tensors[net] - w, alpha=share)
+            w.add_(letter.tensors[net] - w, alpha=0.5)
 
 
 def known(peer: Peer, config: GossipConfig) -> dict[int, tuple[int, ...]]:

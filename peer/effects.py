@@ -194,11 +194,16 @@ class Letter:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+TOLD = "letters told"
+"""Of a peer's facts: whether letters were taken that it was unsure of, by neighbour."""
+
+
 class Post(NamedTuple):
     """The result of an :class:`Exchange`."""
 
     letters: dict[int, Letter]  # by sender, in id order
     missing: frozenset[int]  # who sent nothing, or did not get ours
+    unsure: frozenset[int] = frozenset()  # who may have got ours, and will tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +213,9 @@ class Exchange(Effect):
     A neighbour may be in both: then two letters cross on its link in one exchange. The exchange is
     over when every letter has arrived or timed out.
 
+    A letter that is ``conserved``, such as one with mass in it, is taken exactly once, or not at
+    all; its sender either knows which, or is told later. Then none crosses another on its link.
+
     Result: :class:`Post`.
     """
 
@@ -215,6 +223,7 @@ class Exchange(Effect):
     senders: frozenset[int]
     name: str
     moments: Mapping[int, Moment]
+    conserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from topology import RuleSpec, Schedule, neighbour_weights
 __all__ = ["PAIR", "Peer", "Weights"]
 
 Weights = Mapping[int, float]
+Letters = Mapping[int, Letter]
 
 
 class Peer:
@@ -50,6 +51,7 @@ class Peer:
 
     Attributes:
         missed: the neighbours that stayed away from the last exchange of letters.
+        unsure: those who may have taken what was conserved of it.
         after_round: what every round ends with, whatever the algorithm; None for nothing.
     """
 
@@ -60,7 +62,7 @@ class Peer:
         self._weights: tuple[nx.Graph[int], Weights] | None = None
         self._exchanges: Counter[int] = Counter()  # in this round, on the link with each neighbour
         self._record = RoundRecord()
-        self.missed: frozenset[int] = frozenset()
+        self.missed = self.unsure = frozenset[int]()
         self.after_round: Callable[[Peer], Awaitable[None]] | None = None
         self._listens = False  # left behind before, it takes the others' nets in this round
 
@@ -348,25 +350,23 @@ class Peer:
         missing, step = await Combine(net, self._moments(weights), weights, train)
         self._record.stayed_away(missing)
         self._record.trained(net, step)
-        result: StepResult = step
-        return result
+        return StepResult(*step)
 
     async def exchange(
-        self, name: str, letters: Mapping[int, Letter], senders: Iterable[int]
+        self, name: str, letters: Letters, senders: Iterable[int], conserved: bool = False
     ) -> dict[int, Letter]:
         """Send ``letters`` to neighbours, take a letter ``name`` from each sender, all at once.
 
         Returns:
             What came, by sender, in id order, without those that stayed away. Who sent nothing, or
-            did not get our letter, is in ``missed`` until the next exchange.
+            did not get our letter, is in ``missed`` until the next exchange; who may have got what
+            is ``conserved`` is in ``unsure``, and will tell.
         """
-        senders = frozenset(senders)
-        moments = self._moments(letters.keys() | senders)
-        post = await Exchange(letters, senders, name, moments)
-        self.missed = post.missing
+        moments = self._moments(letters.keys() | (wanted := frozenset(senders)))
+        post = await Exchange(letters, wanted, name, moments, conserved)
+        self.missed, self.unsure = post.missing, post.unsure
         self._record.stayed_away(post.missing)
-        received: dict[int, Letter] = post.letters
-        return received
+        return dict(post.letters)
 
     async def send(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from peer.effects import BEFORE_ALL, Moment
+from peer.effects import BEFORE_ALL, TOLD, Moment
 from peer.state import PeerState
 
 _KEY = "swaps"
@@ -69,6 +69,15 @@ class HeldTransfers:
         taken = self._facts().setdefault("taken", {})
         taken.update({k: list(t) for k, t in moments.items()})
 
+    def doubt_letter(self, neighbour: int, t: Moment) -> None:
+        """Whether ``neighbour`` takes the letter of that exchange is to be told yet."""
+        self._facts().setdefault("unsure", {})[neighbour] = list(t)
+
+    def unsure(self) -> dict[int, Moment]:
+        """The exchanges of which that is so, by neighbour."""
+        known = self.state.facts.get(_KEY, {}).get("unsure", {})
+        return {k: Moment(*t) for k, t in known.items()}
+
     # --- who is told ------------------------------------------------------------------------------
 
     def held(self) -> dict[int, Held]:
@@ -82,7 +91,14 @@ class HeldTransfers:
         self.state.tensors[_name(neighbour)] = change
 
     def resolve(self, neighbour: int, t: Moment, is_used: bool) -> Held | None:
-        """The neighbour has told: add what is held, or drop it; returns what it was."""
+        """The neighbour has told: add what is held, or drop it; returns what it was.
+
+        Of a letter, the algorithm is told, by its facts.
+        """
+        if self.unsure().get(neighbour) == t:
+            del self._facts()["unsure"][neighbour]
+            self.state.facts.setdefault(TOLD, {})[neighbour] = is_used
+            return None
         held = self.held().get(neighbour)
         if held is None or held.t != t:
             return None

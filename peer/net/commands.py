@@ -16,7 +16,8 @@ from topology.membership import Change, Kind
 class Part:
     """One link's part in an exchange: what goes out, if anything, and whether anything comes in.
 
-    What comes in may be ``held`` already.
+    What comes in may be ``held`` already. What goes out may have to be ``conserved``: it is taken
+    exactly once, or not at all, and we are told which.
     """
 
     t: Moment
@@ -25,6 +26,7 @@ class Part:
     wants: bool = True
     epoch: int = 0  # of who takes part in that round, as we know it
     held: Held | None = None
+    conserved: bool = False
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,11 @@ class Endpoint:
         self._open = {k: part for k, part in begin.parts.items() if k in self.links}
         self._in_pieces = begin.in_pieces
         self._waits.begin(dict(self._open), now)
-        if begin.parts:
-            self._leads.begin(min(part.t.round for part in begin.parts.values()), now)
+        self._leads.begin(min((part.t.round for part in begin.parts.values()), default=None), now)
         checksums: defaultdict[int, Checksums] = defaultdict(dict)  # of every payload
         for neighbour, part in sorted(self._open.items()):
             known = checksums[id(part.payload)]
-            self.links[neighbour].begin(
-                part.t, part.net, part.payload, now, part.wants, known, part.epoch, part.held
-            )
+            self.links[neighbour].begin(**vars(part), now=now, checksums=known)
         self._hand_over(now)
         self._listen_to_all(now)
         self._give_up(now)
@@ -168,10 +165,7 @@ class Endpoint:
         self._listen(reseat.neighbour, link, now)
 
     def furthest(self, now: float) -> int:
-        """Rounds that neighbours who went on without us have completed, as far as that is believed.
-
-        -1 where nobody did.
-        """
+        """Rounds that those who went on without us have completed, if believed; -1: nobody did."""
         return self._leads.furthest(now)
 
     def hurry(self, hurry: Hurry, now: float) -> None:
@@ -327,6 +321,8 @@ class Endpoint:
         else:
             if not settled.in_doubt:
                 self._outcome.missing.add(neighbour)
+            elif settled.value is None:
+                self._outcome.unsure.add(neighbour)
             if neighbour not in self._without:
                 self._without.add(neighbour)
                 where = f"round {settled.t.round + 1}"

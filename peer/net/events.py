@@ -34,6 +34,7 @@ class Outcome:
     received: dict[int, memoryview] = field(default_factory=dict)  # but what came in pieces
     missing: set[int] = field(default_factory=set)  # sent nothing, or did not get ours
     in_doubt: dict[int, memoryview] = field(default_factory=dict)  # not told yet whether it counts
+    unsure: set[int] = field(default_factory=set)  # not told yet whether our letter is taken
     senders: dict[int, int] = field(default_factory=dict)  # sessions that sent what is used
 
 

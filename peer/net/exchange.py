@@ -97,6 +97,7 @@ class Exchange:
         net: the name of the value that is swapped.
         state: where it stands.
         is_mutual: both ends use what they swap, or neither does.
+        is_conserved: we only send, and have to know whether the neighbour takes it.
         began_at: when it began.
         ask_at: when to ask for the neighbour's value, if no offer of it has come.
         ask_after: seconds until that question is repeated.
@@ -108,6 +109,7 @@ class Exchange:
     net: str = ""
     state: State = State.SETTLED
     is_mutual: bool = False
+    is_conserved: bool = False
     began_at: float = 0.0
     ask_at: float = 0.0
     ask_after: float = 0.0
@@ -124,13 +126,15 @@ class Exchange:
         retry: float,
         is_mutual: bool = False,
         epoch: int = 0,
+        is_conserved: bool = False,
     ) -> Exchange:
         """The exchange that follows this settled one: both ways, unless we want nothing back.
 
         Its value is asked for ``ask_after`` seconds from ``now``, then every ``retry``, doubling.
         """
         state = TRANSITIONS[self.state][Cause.BEGIN if wants else Cause.BEGIN_ONE_WAY]
-        return Exchange(t, net, state, is_mutual, now, now + ask_after, retry, epoch=epoch)
+        flags = is_mutual, is_conserved
+        return Exchange(t, net, state, *flags, now, now + ask_after, retry, epoch=epoch)
 
     def can(self, cause: Cause) -> bool:
         """Whether ``cause`` means something in this state."""
@@ -185,7 +189,8 @@ class Settled:
     ``value`` is None where none came, and where it came as :class:`Piece` by piece. The value's
     memory is good until the next exchange begins. A ``reason`` says why the neighbour was done
     without; it is empty where all went well. ``in_doubt``: a value came, and the neighbour, which
-    decides whether both use theirs, has not told us; :class:`Decided` will follow. ``sender`` is
+    decides whether both use theirs, has not told us; :class:`Decided` will follow. Where no value
+    came, it is whether the neighbour takes our letter that is in doubt. ``sender`` is
     the session of the process whose value it is; None where none came.
     """
 

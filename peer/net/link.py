@@ -115,7 +115,7 @@ class Link:
         )
         self.seat = Seat()
         self.strikes = 0
-        self.gaps = 0  # in the neighbour's sequence: messages lost on the way
+        self.gaps = 0  # messages lost on the way
         self._sender = Sender(timing.retry, checksum, self.say)
         self._receiver = Receiver(
             sizes,
@@ -160,13 +160,14 @@ class Link:
         checksums: Checksums | None = None,
         epoch: int = 0,
         held: Held | None = None,
+        conserved: bool = False,
     ) -> None:
         """Exchange ``t`` begins: offer ``payload`` (the bytes of ``net``), want the same back.
 
         ``payload`` is None where only the neighbour sends; without ``wants``, only we do. Links on
-        which one payload goes out share its ``checksums``; with another ``epoch`` than ours, the
-        neighbour's value is not used. It may be ``held`` since before this process began. The
-        exchange before must be settled.
+        which one payload goes out share its ``checksums``; of another ``epoch`` no value is used.
+        It may be ``held`` since before this process began. Whether a ``conserved`` payload is
+        taken has to be known. The exchange before must be settled.
         """
         self._receiver.begin(t)
         if held is not None:
@@ -178,8 +179,9 @@ class Link:
         listens = wants and payload is None and self._receiver.buffers.can_be_listened_to(net)
         ask_after = 0.0 if listens or self.session.their_at > t else self.timing.retry
         is_mutual = self.agrees and wants and payload is not None and not is_letter(net)
+        flags = is_mutual, epoch, conserved and self.agrees and not wants
         times = now, ask_after, self.timing.retry
-        self._settlement.exchange = self.exchange.next(t, net, wants, *times, is_mutual, epoch)
+        self._settlement.exchange = self.exchange.next(t, net, wants, *times, *flags)
         is_waited_for = self.seat.moves and self.phase not in FINAL
         reason = self._settlement.why_not(t, self._farewell, is_waited_for)
         if reason:
@@ -306,8 +308,7 @@ class Link:
             case Chunk():
                 self._judge(self._receiver.chunk(message, body, self.exchange, now), now)
             case Vote(t, of):
-                self.commit.voted(t, self.exchange, of == self.me.session, of)
-                self._use(t, now)
+                self._settlement.asked(t, of, now)
             case Ack():
                 self._acknowledged(message, now)
             case Nack(t, index):
@@ -325,11 +326,6 @@ class Link:
                 self._farewell = f"it has {reason}"
                 self.session.change(Phase.LEFT, f"{reason} after round {round}")
                 self._end(self._farewell)
-
-    def _note_gap(self, now: float) -> None:
-        """The neighbour's sequence has a gap."""
-        self.gaps += 1
-        self._receiver.note_gap(now)
 
     def _answered(self, message: Welcome | Reject, now: float) -> None:
         """The answer to our HELLO; one to another session's is not for us."""

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -221,8 +222,9 @@ class ZmqDriver:
                 self._doubts.drop(k)
                 self.io.release(k)
 
-    def _part(self, t: Moment, net: str, value: Payload | None = None, wants: bool = True) -> Part:
-        return Part(t, net, value, wants, self.taking_part.members.epoch(t.round))
+    def _part(self, t: Moment, net: str, value: Payload | None = None, **how: bool) -> Part:
+        epoch = self.taking_part.members.epoch(t.round)
+        return replace(Part(t, net, value, epoch=epoch), **how)
 
     # --- exchanges --------------------------------------------------------------------------------
 
@@ -323,14 +325,17 @@ class ZmqDriver:
             ours = effect.letters.get(neighbour)
             name = PREFIX + (effect.name if ours is None else ours.name)
             payload = None if ours is None else packed[id(ours)]
-            parts[neighbour] = self._part(t, name, payload, neighbour in effect.senders)
+            how = {"wants": neighbour in effect.senders, "conserved": effect.conserved}
+            parts[neighbour] = self._part(t, name, payload, **how)
         self.io.begin(parts)
         outcome = self._wait()
         device = self.peer.state.device
         letters = {k: _opened(outcome.received[k], device) for k in sorted(outcome.received)}
         if self.journal is not None:
             self._doubts.held.note_taken({k: effect.moments[k] for k in letters})
-        return Post(letters, frozenset(outcome.missing))
+        for k in outcome.unsure:
+            self._doubts.held.doubt_letter(k, effect.moments[k])
+        return Post(letters, frozenset(outcome.missing), frozenset(outcome.unsure))
 
     def _wait(self, gradual: StreamingCombine | None = None) -> Outcome:
         """What came of the exchange, or what went wrong; what comes in pieces is combined."""

@@ -59,7 +59,7 @@ def make_links(
 def _pasts(state: PeerState, neighbours: Iterable[int], journal: Journal | None) -> dict[int, Past]:
     """What the state says of each link, once it is told again what the journal holds."""
     known = HeldTransfers(state)
-    in_doubt = {k: held.t for k, held in known.held().items()}
+    in_doubt = {k: held.t for k, held in known.held().items()} | known.unsure()
     if journal is None:
         return {k: Past(known.used(k), in_doubt.get(k)) for k in neighbours}
     in_doubt = journal.doubts(in_doubt)

@@ -163,6 +163,7 @@ class RecordedIo:
             {k: value.content for k, value in used.items()},
             set(told.missing),
             {k: value.content for k, value in in_doubt.items()},
+            set(told.unsure),
             {k: value.session for k, value in used.items()},
         )
 
@@ -185,7 +186,8 @@ class RecordedIo:
                 self.journal.add_value(k, moments[k], value)
         used = {k: moments[k] for k in outcome.received}
         in_doubt = {k: moments[k] for k in outcome.in_doubt}
-        self.journal.add(Exchanged(used, frozenset(outcome.missing), in_doubt))
+        unsure = {k: moments[k] for k in outcome.unsure}
+        self.journal.add(Exchanged(used, frozenset(outcome.missing), in_doubt, unsure))
 
 
 def with_journal(

@@ -60,6 +60,7 @@ class Commit:
     Attributes:
         doubt: the exchange that the neighbour has decided, and we do not know how.
         recorded: the last exchange for which the neighbour's value is on the disk.
+        taken: the exchange of the last letter that was taken.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Commit:
         self.decides = decides
         self.retry = retry
         self.doubt = past.doubt
+        self.taken = past.taken
         self._used = past.used
         self._voted: Moment | None = None  # the neighbour, if we decide
         self._held_of = 0  # the session of the value that we voted for
@@ -93,7 +95,8 @@ class Commit:
         ``is_of_us``: what it holds is this process's value, and not one of another ``session``. A
         former one's is not used any more; who is not told so waits for ever, and we for its vote.
         """
-        if not self.decides:
+        if t == self.taken or not self.decides:  # a letter's sender asks
+            self._say(Ack(t, 0, "commit" if t == self.taken else "abort"))
             return
         computes_it_again = session in self._former
         if exchange.t == t and not exchange.is_settled and (is_of_us or computes_it_again):
@@ -145,7 +148,7 @@ class Commit:
     def ask_again(self, exchange: Exchange, now: float) -> None:
         """Repeat a vote that has been without an answer for a while."""
         t = self.doubt or (exchange.t if exchange.holds(exchange.t) else None)
-        if t is None or self.decides or self.awaits_disk(t):
+        if t is None or (self.decides and t != self.doubt) or self.awaits_disk(t):
             return
         if now - self._asked_at >= self.retry:
             self.ask(t, now)
@@ -155,6 +158,13 @@ class Commit:
         if t == self.doubt:
             self.doubt = None
             self._tell(Decided(t, is_used))
+
+    # --- a letter's sender ------------------------------------------------------------------------
+
+    def doubt_letter(self, t: Moment) -> None:
+        """The neighbour may have taken our letter, or may not: ask it, at once."""
+        self.doubt = self.recorded = t
+        self.reconnected()
 
     # --- both -------------------------------------------------------------------------------------
 

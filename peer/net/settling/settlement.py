@@ -21,6 +21,7 @@ from peer.net.exchange import (
 )
 from peer.net.session import Phase, Session
 from peer.net.settling.commit import Commit
+from peer.net.transfer.chunks import is_letter
 from peer.net.transfer.receiver import Receiver
 from peer.net.transfer.sender import Sender
 from peer.net.wire import Ack, Message
@@ -108,6 +109,8 @@ class Settlement:
 
     def _with_value(self) -> None:
         value = self.receiver.lend(self.exchange)
+        if is_letter(self.exchange.net):
+            self.commit.taken = self.exchange.t
         self.exchange.advance(Cause.VALUE)
         self.session.are_apart = False
         self._let_go()
@@ -127,7 +130,7 @@ class Settlement:
         reached.
         """
         if self.receiver.refused == t:
-            return "its value was corrupt"
+            return "its value is not to be used"
         if self.commit.doubt is not None:
             return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
         phase = self.session.phase
@@ -157,6 +160,9 @@ class Settlement:
             return
         t = self.exchange.t
         owes = self.sender.owes(t)
+        if self.exchange.is_conserved and self.sender.has_offered(t):
+            self._leave_letter_in_doubt(reason)
+            return
         if owes:
             self.tell_that_we_gave_up(t)
         self.without_value(reason)
@@ -173,6 +179,36 @@ class Settlement:
         sender = self.receiver.buffers.lent_by
         self._let_go()
         self._tell(Settled(t, value, reason, in_doubt=True, sender=sender))
+
+    def _leave_letter_in_doubt(self, reason: str) -> None:
+        """Go on without knowing whether the neighbour takes our letter."""
+        t = self.exchange.t
+        self.commit.doubt_letter(t)
+        self.exchange.advance(Cause.WITHOUT)
+        self.session.are_apart = True
+        self.end_sending(t)
+        self._tell(Settled(t, None, reason, in_doubt=True))
+
+    def asked(self, t: Moment, session: int, now: float) -> None:
+        """The neighbour votes, or asks what became of ``t``; ``session``: whose value it is of.
+
+        Who asks for a letter has given it up: one that is not taken by now, nor written to be
+        taken, never is.
+        """
+        if self.receiver.buffers.holds_letter(t) or (
+            self.exchange.awaits(t) and is_letter(self.exchange.net)
+        ):
+            if self.receiver.is_being_recorded(t):
+                return  # it asks again
+            if self.receiver.is_recorded(t):
+                self._say(Ack(t, 0, "commit"))
+                return
+            self.receiver.refuse(t)
+            if self.exchange.awaits(t):
+                self.do_without(GAVE_UP)
+            return
+        self.commit.voted(t, self.exchange, session == self.session.me.session, session)
+        self.use(t, now)
 
     def without_value(self, reason: str) -> None:
         """Settle the exchange without the neighbour's value; ours may still be on its way."""

@@ -109,6 +109,10 @@ class ReceiveBuffers:
         """Of which epoch the sender of the value for ``t`` is, where one is coming."""
         return self._coming[t].offer.epoch if t in self._coming else 0
 
+    def holds_letter(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is a letter, and some of it is here."""
+        return is_letter(self.net_of(t))
+
     def sender_of(self, t: Moment) -> int:
         """The session of the process that sent the value for ``t``; 0 where none has come."""
         return self._coming[t].sender if t in self._coming else 0

@@ -163,6 +163,16 @@ class Receiver:
             return False
         return not incoming.is_recorded
 
+    def is_being_recorded(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is on its way to our disk."""
+        incoming = self.buffers[t]
+        return incoming is not None and incoming.is_written and not incoming.is_recorded
+
+    def is_recorded(self, t: Moment) -> bool:
+        """Whether the value for ``t`` is on our disk."""
+        incoming = self.buffers[t]
+        return incoming is not None and incoming.is_recorded
+
     def unrecorded(self, t: Moment) -> Unrecorded:
         """The value for ``t``, to be written."""
         incoming = self.buffers[t]

@@ -45,6 +45,10 @@ class Sender:
         """Whether our value for ``t`` is on its way."""
         return t in self._sending
 
+    def has_offered(self, t: Moment) -> bool:
+        """Whether our value for ``t`` is on its way, and the neighbour was told of it."""
+        return t in self._sending and self._sending[t].is_offered
+
     def add(
         self,
         t: Moment,

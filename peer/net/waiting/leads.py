@@ -36,8 +36,10 @@ class Leads:
         self._block = -1, 0.0  # its first round, and when that began
         self._round = -1
 
-    def begin(self, round: int, now: float) -> None:
-        """An exchange of that round begins."""
+    def begin(self, round: int | None, now: float) -> None:
+        """An exchange of that round begins; None where nobody takes part in it."""
+        if round is None:
+            return
         if round not in (self._round, self._round + 1) or self._block[0] < 0:
             self._block = round, now  # we have left rounds out
         self._round = round

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,12 +41,14 @@ class Value:
 class Exchanged:
     """What became of an exchange: whose values are used, whose are missing, whose are in doubt.
 
-    ``used`` and ``in_doubt`` are moments by neighbour.
+    ``used``, ``in_doubt`` and ``unsure`` are moments by neighbour; of those who are unsure, it is
+    not known whether they take our letter.
     """
 
     used: Mapping[int, Moment]
     missing: frozenset[int]
     in_doubt: Mapping[int, Moment]
+    unsure: Mapping[int, Moment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,11 @@ class Journal:
                 self.sessions.add(number)
             case ["value", int(k), [r, e], str(name), int(session), bool(is_letter)], content:
                 self._keep(k, Moment(r, e), Value(name, session, content, is_letter))
-            case ["exchanged", dict(used), list(missing), dict(in_doubt)], _:
-                of = {k: Moment(*t) for k, t in used.items()}
-                doubt = {k: Moment(*t) for k, t in in_doubt.items()}
-                self.events.append(Exchanged(of, frozenset(missing), doubt))
+            case ["exchanged", dict(used), list(missing), dict(in_doubt), dict(unsure)], _:
+                of, doubt, letters = (
+                    {k: Moment(*t) for k, t in each.items()} for each in (used, in_doubt, unsure)
+                )
+                self.events.append(Exchanged(of, frozenset(missing), doubt, letters))
             case ["decided", int(k), [r, e], bool(is_used)], _:
                 self.events.append(Decided(k, Moment(r, e), is_used))
             case ["number", str(name), float(value)], _:
@@ -147,8 +150,8 @@ class Journal:
         found = dict(before)
         for event in self.events:
             match event:
-                case Exchanged(in_doubt=in_doubt):
-                    found |= in_doubt
+                case Exchanged(in_doubt=in_doubt, unsure=unsure):
+                    found |= {**in_doubt, **unsure}
                 case Decided(neighbour):
                     found.pop(neighbour, None)
         return found
@@ -215,9 +218,11 @@ class Journal:
     def add(self, event: Event) -> None:
         """Something was told."""
         match event:
-            case Exchanged(used, missing, in_doubt):
-                of, doubt = ({k: list(t) for k, t in each.items()} for each in (used, in_doubt))
-                self._append(["exchanged", of, sorted(missing), doubt])
+            case Exchanged(used, missing, in_doubt, unsure):
+                of, doubt, letters = (
+                    {k: list(t) for k, t in each.items()} for each in (used, in_doubt, unsure)
+                )
+                self._append(["exchanged", of, sorted(missing), doubt, letters])
                 self.forget({**used, **in_doubt})
             case Decided(neighbour, t, is_used):
                 self._append(["decided", neighbour, list(t), is_used])
@@ -250,15 +255,15 @@ class Journal:
         The file begins with what has come early; until the checkpoint is there, it follows the
         file before.
         """
-        if round <= self._round:
-            return
         self.sync()
-        self.close()
-        self._round = round
-        try:
-            self._file = JournalFile(journal_path(self.folder, round), self._disk)
-        except OSError as problem:
-            raise self._trouble(problem) from None
+        if round != self._round:
+            self.close()
+            self._round = round
+            try:
+                self._file = JournalFile(journal_path(self.folder, round), self._disk)
+            except OSError as problem:
+                raise self._trouble(problem) from None
+        # Also where a process before this one was cut off when it had begun that file.
         for session in sorted(self.sessions):
             self._append(["session", session])
         for (k, t), value in sorted(self._values.items(), key=lambda each: each[0]):

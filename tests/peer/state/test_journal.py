@@ -87,6 +87,21 @@ def test_what_no_exchange_has_used_is_held_and_follows_into_the_next_file(tmp_pa
     assert again.last(1, is_letter=False) == BEFORE_ALL
 
 
+def test_a_file_whose_beginning_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.add_value(3, Moment(5, 0), value(3, is_letter=True))
+    journal.sync()
+    journal.close()
+    journal_path(tmp_path, 5).write_bytes(b"\0\0\0")
+    again = Journal(tmp_path, 4)
+    again.begin(32)
+    again.go_on_in(5)
+    again.close()
+    last = Journal(tmp_path, 5)
+    assert last.held(3, Moment(5, 0)) is not None
+    assert last.sessions == {31, 32}
+
+
 def test_an_older_checkpoint_is_followed_by_all_files_since(tmp_path: Path) -> None:
     journal = begun(tmp_path)
     journal.add(Number("time", 1.0))
