@@ -66,7 +66,13 @@ class Settlement:
         offered = self.receiver.buffers.net_of(t)
         if offered != self.exchange.net:
             return f"it sent '{offered}' where '{self.exchange.net}' is exchanged"
-        if not self.exchange.is_mutual or self.commit.agreed(t, self.session.number or 0, now):
+        if not self.exchange.is_mutual:
+            self._with_value()
+        elif self.commit.agreed(t, self.session.number or 0, now):
+            # It voted, so it has our value. Were that offered again to a process that takes its
+            # place, that one would ask, hear that it was used, and use another value of its own.
+            self.sender.arrived(t, now)
+            self.end_sending(t, arrived=True)
             self._with_value()
         elif not self.exchange.holds(t):
             self.exchange.advance(Cause.HOLD)
