@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -222,9 +221,8 @@ class ZmqDriver:
                 self._doubts.drop(k)
                 self.io.release(k)
 
-    def _part(self, t: Moment, net: str, value: Payload | None = None, **how: bool) -> Part:
-        epoch = self.taking_part.members.epoch(t.round)
-        return replace(Part(t, net, value, epoch=epoch), **how)
+    def _part(self, t: Moment, net: str, value: Payload | None = None, **how: Any) -> Part:
+        return Part(t, net, value, epoch=self.taking_part.members.epoch(t.round), **how)
 
     # --- exchanges --------------------------------------------------------------------------------
 

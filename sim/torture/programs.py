@@ -49,7 +49,7 @@ def calm_from(scenario: Scenario) -> int:
 
 
 def _program(name: str, scenario: Scenario, drift: float) -> Program:
-    """Local changes of size 0.1 before the calm, and of size ``drift`` in it."""
+    """Local changes of size 0.1 before the calm; of size ``drift`` after each of its rounds."""
     calm = calm_from(scenario)
 
     async def run(peer: Peer) -> None:
@@ -59,9 +59,12 @@ def _program(name: str, scenario: Scenario, drift: float) -> Program:
             await _swap_letters(peer, scenario.letters)
             for _ in range(scenario.exchanges):
                 change = peer.rng("changes").standard_normal(len(w), dtype="float32")
-                w.add_(torch.from_numpy(change), alpha=0.1 if r < calm else drift)
+                w.add_(torch.from_numpy(change), alpha=0.1 if r < calm else 0.0)
                 await Sleep(seconds / scenario.exchanges)
                 await peer.combine(NET)
+            if r >= calm and drift:
+                change = peer.rng("changes").standard_normal(len(w), dtype="float32")
+                w.add_(torch.from_numpy(change), alpha=drift)
 
     return Program(name, run, scenario.rounds, nets=lambda peer: (NET,))
 

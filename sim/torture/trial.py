@@ -98,6 +98,8 @@ class Trial:
             self.agenda.at(fault.at, partial(self._begin, fault))
         self.agenda.at(scenario.heals_at, self._heal)
         pace = max(scenario.compute, default=0.0) + 4 * scenario.jitter + 1.0
+        # Who sends letters waits until they are taken, which may be for a chain of all peers.
+        pace += 2 * scenario.jitter * scenario.letters * scenario.peers
         limit = scenario.heals_at + PATIENCE + pace * scenario.rounds * scenario.exchanges
         try:
             completed = self.agenda.run(self._is_over, limit)

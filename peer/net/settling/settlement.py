@@ -81,8 +81,14 @@ class Settlement:
             return ""
         if self.receiver.awaits_disk(t):
             return ""
-        sender = self.receiver.buffers.sender_of(t)
-        if not self.exchange.is_mutual or self.commit.agreed(t, sender, now):
+        if not self.exchange.is_mutual:
+            self._with_value()
+            return ""
+        if self.commit.agreed(t, self.receiver.buffers.sender_of(t), now):
+            # It voted, so it has our value. Were that offered again to a process that takes its
+            # place, that one would ask, hear that it was used, and use another value of its own.
+            self.sender.arrived(t, now)
+            self.end_sending(t, arrived=True)
             self._with_value()
             return ""
         if not self.exchange.holds(t):

@@ -12,7 +12,7 @@ from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Exchange
 from peer.net.settling.commit import Commit
 from peer.net.transfer import sender as sender_module
-from peer.net.wire import Ack, Vote, Welcome
+from peer.net.wire import Ack, Offer, Vote, Welcome
 from tests.peer.net.test_link_against_a_script import Scripted
 from tests.peer.net.test_two_links_in_virtual_time import GRAPHS, Packet, World, faithful
 from tests.support.links import CHUNK, moments, value_of
@@ -207,3 +207,18 @@ def test_what_a_former_process_sent_ahead_is_not_used_where_both_ends_agree(agre
         new = value_of(2, ahead)
         scripted.send(ahead, new)
         assert bytes(scripted.settled()[-1].value or b"") == new
+
+
+def test_who_voted_has_our_value_and_its_next_process_is_not_offered_it() -> None:
+    """That one would ask, hear that the value was used, and use another of its own."""
+    t = moments(1)[0]
+    scripted = Scripted(agrees=True)
+    scripted.begin(t)
+    scripted.send(t)
+    scripted.say(Vote(t, scripted.me.session))  # and its ACK "whole" is late
+    assert [settled.t for settled in scripted.settled()] == [t]
+    scripted.heard()
+    scripted.session, scripted.seq = 32, 0  # the neighbour is started anew
+    scripted.say_hello()
+    scripted.say(Welcome(scripted.me.session, 0))
+    assert not any(isinstance(message, Offer) for message in scripted.heard())
