@@ -267,7 +267,8 @@ class Link:
         same = session == self.session.number
         restarted = self.session.hello(session, hello, now)
         if same and seq != self._their_seq:
-            self._note_gap(now)
+            self.gaps += 1
+            self._receiver.note_gap(now)
         self._their_seq = seq + 1
         if restarted:
             self.strikes = 0
@@ -291,7 +292,8 @@ class Link:
         known = session == self.session.number and self.phase not in FINAL
         if known:
             if seq != self._their_seq:
-                self._note_gap(now)
+                self.gaps += 1
+                self._receiver.note_gap(now)
             self._their_seq = seq + 1
         if isinstance(message, Welcome | Reject):
             self._answered(message, now)
