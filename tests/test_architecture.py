@@ -211,6 +211,7 @@ def test_no_clock_outside_drivers_and_commands(name: str) -> None:
     drivers |= {"peer.runtime.progress"}  # rounds a second
     drivers |= {"peer.standby.election_thread", "peer.standby.host", "peer.standby.voter"}
     drivers |= {"peer.standby.command"}  # progress of a host
+    drivers |= {"peer.machine.likeness", "peer.doctor.neighbour"}  # whether clocks agree
     assert not clocks or name in drivers
 
 
