@@ -13,7 +13,8 @@ from peer.net.exchange import Exchange
 from peer.net.session import Phase, Session
 from peer.net.settling.commit import Commit
 from peer.net.transfer.incoming import Incoming
-from peer.net.transfer.receive_buffers import ReceiveBuffers, _aligned
+from peer.machine.memory import aligned
+from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.transfer.receiver import Receiver
 from peer.net.wire import Chunk, Offer
 from sim.environment.disk import SimulatedDisk
@@ -63,7 +64,7 @@ def an_offer_stays_deferred(patch: pytest.MonkeyPatch) -> None:
             self._deferred = offer
             return False
         spare = self._spare.get((offer.net, offer.nbytes))
-        buffer = spare.pop() if spare else _aligned(offer.nbytes)
+        buffer = spare.pop() if spare else aligned(offer.nbytes)
         self._coming[offer.t] = Incoming(offer, buffer, sender=self.sender)
         return True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer.net.key_ring import KeyRing
+from peer.net.keys import KeyRing
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
