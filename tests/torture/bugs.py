@@ -9,11 +9,11 @@ import pytest
 
 from peer.compute.held_transfers import Held, HeldTransfers
 from peer.effects import Moment
+from peer.machine.memory import aligned
 from peer.net.exchange import Exchange
 from peer.net.session import Phase, Session
 from peer.net.settling.commit import Commit
 from peer.net.transfer.incoming import Incoming
-from peer.machine.memory import aligned
 from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.transfer.receiver import Receiver
 from peer.net.wire import Chunk, Offer

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer.net.keys import KeyRing
 
 import algorithms
 from peer.experiment import Experiment, from_mapping
 from peer.net.keys import (
+    KeyRing,
     curve_secret,
     make_keys,
     public_key,
