@@ -52,14 +52,14 @@ nitpick_ignore_regex = [
     # Other libraries' names: their sites are not asked while building.
     ("py:.*", r"(annotated_types|collections|networkx|nn|np|numpy|nx|pathlib|pydantic)\..*"),
     ("py:.*", r"(scipy|torch|types|typing)\..*"),
-    ("py:class", r"Path|FloatArray|csr_array"),
+    ("py:class", r"Path|FloatArray|csr_array|Weights"),
     # Named in signatures, and no interface.
     ("py:.*", r"peer\.(experiment\.(schema|parts)|gan\.(arena|augment)|loggers\.logger)\..*"),
     ("py:.*", r"peer\.gan\.objectives\..*"),
     ("py:.*", r"peer\.(state\.peer_state\..*|gan\.conditional|compute\.guard)"),
     ("py:func", r"one_peer_exponential|random_matching"),
     ("py:func", r"sim\.records\.run_metrics\..*"),
-    ("py:.*", r"sim\.runs\.checkpoints\..*|Interrupted"),
+    ("py:.*", r"sim\.runs\.(checkpoints|origin)\..*|Interrupted"),
 ]
 
 # A property's docstring says what it is; napoleon would read "n_k: how many" as a type.
