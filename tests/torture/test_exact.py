@@ -24,9 +24,6 @@ from sim.torture.trial import Trial, Verdict, run_scenario
 
 FOCI = [None, "restarts"]
 
-UNTOLD = [(4, "restarts")]
-"""A seed in which who decides never tells what became of an exchange, and the other drops it."""
-
 
 def run_exactly(seed: int, focus: str | None) -> Verdict:
     """The scenario of a seed, with journals, and power cuts while they are written."""
@@ -41,8 +38,6 @@ def run_exactly(seed: int, focus: str | None) -> Verdict:
 def test_crashes_and_power_cuts_take_nothing_back(focus: str | None) -> None:
     crashes = 0
     for seed in range(10):
-        if (seed, focus) in UNTOLD:
-            continue
         verdict = run_exactly(seed, focus)
         assert verdict.failures == [], f"seed {seed}"
         crashes += verdict.counts["crashes"]
