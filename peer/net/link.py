@@ -172,7 +172,8 @@ class Link:
         self._receiver.begin(t)
         if held is not None:
             self._receiver.buffers.put(t, held.net, held.value, held.sender)
-            self.commit.recorded = t
+            if self.commit.doubt is None:  # of that, what is on the disk is to be asked about
+                self.commit.recorded = t
         self.session.at = t
         # It may be past t already: then it has sent its value, or never will. Who only listens has
         # to know at once.

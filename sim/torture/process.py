@@ -15,35 +15,47 @@ from peer.effects import Combine, Moment, Report
 from peer.net.doubt.doubts import Doubts
 from peer.net.endpoint import Endpoint
 from peer.net.io_thread import IoThread
+from peer.net.recorded.io import with_journal
 from peer.net.session import Identity
 from peer.net.zmq_driver import ZmqDriver
 from peer.peer import Peer
 from peer.runtime.links import make_links
 from peer.state import PeerState
 from peer.state.flight.recorder import FlightRecorder
+from peer.state.journal.journal import Journal
 from sim.torture.books.ledger import DROPPED, UNUSED, USED, Ledger
+from sim.torture.chaos.scenario import Fault
 from sim.torture.setting import Setting
 from sim.torture.world.agenda import Agenda
-from sim.torture.world.clock import Clock
 from sim.torture.world.compute_thread import ComputeThread
 from sim.torture.world.io import SimulatedIo, SimulatedStop
+from sim.torture.world.machine import Machine
 from sim.torture.world.network import Network
+from topology.errors import UserError
 
 Ledgers = Mapping[str, Ledger]
 """By net."""
+
+STARTED_AGAIN = 1.0
+"""Seconds after which a process is started again that ended as its journal could not be written."""
 
 
 class WatchedDoubts(Doubts):
     """Doubts whose transfers are entered in the ledgers."""
 
     def __init__(
-        self, peer: Peer, io: SimulatedIo, flight: FlightRecorder, ledgers: Ledgers
+        self,
+        peer: Peer,
+        io: IoThread,
+        flight: FlightRecorder,
+        ledgers: Ledgers,
+        reach: Callable[[str], None],
     ) -> None:
-        super().__init__(peer, cast(IoThread, io), flight)
-        self.held = WatchedTransfers(peer.state, ledgers, io.reach)
+        super().__init__(peer, io, flight)
+        self.held = WatchedTransfers(peer.state, ledgers, reach)
         self._me = peer.id
         self._ledgers = ledgers
-        self._reach = io.reach
+        self._reach = reach
 
     def hold(self, effect: Combine, neighbour: int, change: torch.Tensor) -> None:
         """Hold apart, and say so."""
@@ -95,20 +107,24 @@ class WatchedDriver(ZmqDriver):
         report: Callable[[Report], bool],
         ledgers: Ledgers,
         catch_up: int,
+        journal: Journal | None,
     ) -> None:
+        taken = cast(IoThread, io)
+        taken, clock = with_journal(taken, journal, peer.state, lambda: io.clock.now)
         super().__init__(
             peer,
-            cast(IoThread, io),
+            taken,
             report,
             cast(threading.Event, SimulatedStop(io)),
             None,
             catch_up,
-            clock=lambda: io.clock.now,
+            clock=clock,
+            journal=journal,
         )
         self._ledgers = ledgers
         self._reach = io.reach
         self._decoded: dict[int, torch.Tensor] | None = None  # changes by neighbour
-        self._doubts = WatchedDoubts(peer, io, self.flight, ledgers)
+        self._doubts = WatchedDoubts(peer, taken, self.flight, ledgers, io.reach)
 
     def _combine(self, effect: Combine) -> Any:
         if not effect.weights:
@@ -170,7 +186,7 @@ class Process:
         world: where it runs.
         state: that it begins with.
         session: the number of this process among all.
-        clock: of its machine.
+        machine: its clock and its disk.
         report: is called whenever a round is complete, by the compute thread.
         log: gets the lines that a user would read.
         ended: is called with what went wrong, if anything, when it has ended by itself.
@@ -181,7 +197,7 @@ class Process:
         world: World,
         state: PeerState,
         session: int,
-        clock: Clock,
+        machine: Machine,
         report: Callable[[Process], None],
         log: Callable[[str], None],
         ended: Callable[[BaseException | None], None],
@@ -189,10 +205,11 @@ class Process:
         self.state = state
         self.peer = state.peer
         self.network = network = world.network
+        clock, journal, catch_up = machine.clock, machine.journal, world.setting.experiment.catch_up
         experiment, program = world.setting.experiment, world.setting.program
         self.neighbours = sorted(experiment.schedule.union().neighbors(self.peer))
         me = Identity(self.peer, session, {"graph": "torture"}, {})
-        links = make_links(experiment, state, me, self.neighbours, True, clock.now)
+        links = make_links(experiment, state, me, self.neighbours, True, clock.now, journal)
         endpoint = Endpoint(links, {k: f"peer {k}" for k in links}, clock.now)
         self.io = SimulatedIo(world.agenda, clock, network, self.peer, endpoint, log, world.jitter)
 
@@ -202,10 +219,19 @@ class Process:
 
         def body() -> None:
             peer = Peer(state, experiment.schedule, experiment.weights)
-            driver = WatchedDriver(peer, self.io, reported, world.ledgers, experiment.catch_up)
+            machine.write(session)
+            driver = WatchedDriver(peer, self.io, reported, world.ledgers, catch_up, journal)
             driver.run(program, 1, experiment.longest_deadline)
 
-        self.io.thread = self._thread = ComputeThread(body, ended)
+        def supervised() -> None:
+            try:
+                body()
+            except UserError:
+                if not machine.may_end:
+                    raise
+                self.io.die(Fault("crash", world.agenda.now, STARTED_AGAIN, self.peer))
+
+        self.io.thread = self._thread = ComputeThread(supervised, ended)
         network.disconnect(self.peer, self.neighbours)
         network.processes[self.peer] = self.io
         world.agenda.at(world.agenda.now + world.jitter(), self._thread.resume)

@@ -62,6 +62,7 @@ class Trial:
         self.network = Network(agenda, scenario.rates, scenario.seed, self.failpoints)
         self.setting = setting_of(scenario)
         self.edges = edges_of(scenario)
+        self.is_exact = self.setting.experiment.durability == "exact"
         self.ledgers: dict[str, Ledger] = {}  # by net
         jitter, draw = scenario.jitter, self.network.draw
         self.world = World(
@@ -131,13 +132,12 @@ class Trial:
     def _start(self, state: PeerState) -> None:
         self._sessions += 1
         k = state.peer
-        if self.scenario.crashes:
-            self.machines[k].begin(state)
+        self.machines[k].begin(state, self.is_exact)
         self.processes[k] = Process(
             self.world,
             state,
             1000 + self._sessions,
-            self.machines[k].clock,
+            self.machines[k],
             self._report,
             partial(self._note, k),
             self._note_end,
@@ -154,23 +154,30 @@ class Trial:
             self.ledgers[name].changed(k, net.arena.vector)
             total += float(self.ledgers[name].accounts[k].known.sum())
         self.network.note(self.agenda.now, k, state.round, total)
-        if self.scenario.crashes and state.round % self.scenario.checkpoint == 0:
+        if self.scenario.crashes or self.is_exact:
             self._save(process)
         if state.round >= self.setting.calm_from:
             process.io.let_pass(self.scenario.heals_at + SETTLES - self.agenda.now)
             if self.setting.agrees and k not in self._calm:
                 self._calm[k] = self.ledgers[NET].accounts[k].known
-        elif self.setting.pause:
+        elif self.setting.pause and not self.machines[k].is_telling_again:
             process.io.let_pass(self.setting.pause + self.scenario.compute[k])
 
     def _save(self, process: Process) -> None:
-        """Save a checkpoint, and remember where the ledgers stand."""
-        k, state = process.peer, process.state
-        self._remember(state)
-        fault = self.failpoints.take(k, "saving")
-        if self.machines[k].save(is_cut=fault is not None) and fault is not None:
+        """Save a checkpoint if it is time to, and remember where the ledgers stand."""
+        k, state, machine = process.peer, process.state, self.machines[process.peer]
+        is_due = state.round % self.scenario.checkpoint == 0 and not machine.is_telling_again
+        # A journal is written all the time, so that there is no need to wait for a checkpoint.
+        fault = self.failpoints.take(k, "saving") if is_due or self.is_exact else None
+        if fault is not None:
+            machine.cut_power_soon(partial(process.io.die, fault))
+        if is_due:
+            self._remember(state)
+            machine.save()
+        if fault is not None and not self.is_exact:
             process.io.die(fault)
-        process.io.reach("saved")
+        if is_due:
+            process.io.reach("saved")
 
     def _remember(self, state: PeerState) -> None:
         places = {name: self.ledgers[name].accounts[state.peer].place for name in state.nets}
@@ -182,7 +189,7 @@ class Trial:
             self.machines[peer].load(state)
             for name, place in self._places[peer, state.round].items():
                 w, since = state.nets[name].arena.vector, Moment(state.round, 0)
-                self.ledgers[name].take_back(peer, place, since, w)
+                self.ledgers[name].take_back(peer, place, since, w, self.is_exact)
         except Violation as violation:
             self._violation, self._has_problem = violation, True
             return

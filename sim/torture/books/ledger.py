@@ -119,7 +119,9 @@ class Ledger:
         """What the peer sends to its neighbours."""
         value = sketch(w)
         for k in effect.weights:
-            self._sent.setdefault((peer, k, effect.moments[k]), []).append(value)
+            sent = self._sent.setdefault((peer, k, effect.moments[k]), [])
+            if not sent or not np.array_equal(sent[-1], value):  # started anew, it may be the same
+                sent.append(value)
 
     def begins(self, peer: int, effect: Combine) -> None:
         """The peer sends to its neighbours what only they can read."""
@@ -211,10 +213,13 @@ class Ledger:
 
     # --- crashes ----------------------------------------------------------------------------------
 
-    def take_back(self, peer: int, place: Place, since: Moment, w: torch.Tensor) -> None:
+    def take_back(
+        self, peer: int, place: Place, since: Moment, w: torch.Tensor, is_exact: bool
+    ) -> None:
         """The peer goes on from a checkpoint, whose arena is ``w``; its next exchange: ``since``.
 
-        Whatever it was about to exchange, the neighbours may have used.
+        Whatever it was about to exchange, the neighbours may have used; if ``is_exact``, so does
+        the peer then, once more.
 
         Raises:
             Violation: the checkpoint holds another net than was saved.
@@ -222,8 +227,9 @@ class Ledger:
         account, now = self.accounts[peer], sketch(w)
         if not np.array_equal(now, place.known):
             raise Violation(f"peer {peer}: its checkpoint holds another net than was saved")
-        account.uncertain |= {(each.neighbour, each.t) for each in account.swaps[place.swaps :]}
-        account.uncertain |= {(k, t) for (p, k, t) in self._sent if p == peer and t >= since}
+        if not is_exact:
+            account.uncertain |= {(each.neighbour, each.t) for each in account.swaps[place.swaps :]}
+            account.uncertain |= {(k, t) for (p, k, t) in self._sent if p == peer and t >= since}
         del account.swaps[place.swaps :]
         account.own, account.known = place.own.copy(), now
 
