@@ -203,17 +203,24 @@ def make_states(
     return states
 
 
+MUCH = 16 * 2**20
+"""Bytes of former runs' nets that are worth a look for what can be freed, which takes a second."""
+
 _former: list[weakref.ref[PeerState]] = []
 """The peers that this process has made, as far as somebody still refers to them."""
 
 
 def _collect_former_runs() -> None:
-    """Free the peers of runs that are over.
+    """Free the peers of runs that are over, where they hold much.
 
     A peer, its coroutine and its driver refer to each other in circles. Python looks for those
     when many *objects* have been made; a run leaves few, and gigabytes in their tensors.
     """
-    if any(former() is not None for former in _former):
+    living = [state for former in _former if (state := former()) is not None]
+    nets = [net.arena.vector for state in living for net in state.nets.values()]
+    much = sum(vector.nbytes for vector in nets) > MUCH
+    del living, nets
+    if much:
         gc.collect()
     _former[:] = [former for former in _former if former() is not None]
 
