@@ -23,7 +23,7 @@ def test_they_are_what_scikit_learn_reads() -> None:
     assert np.array_equal(labels, expected.target)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not gzip", gzip.compress(b"1,two,3\n")])
+@pytest.mark.parametrize("content", [None, b"", b"not gzip", gzip.compress(b"1,two,3\n", mtime=0)])
 def test_a_damaged_package_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
