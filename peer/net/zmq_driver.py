@@ -143,6 +143,7 @@ class ZmqDriver:
                 try:
                     effect = running.send(result)
                 except StopIteration:
+                    self.flight.asked()  # what is told from now on comes behind the last effect
                     self._doubts.wait(HURRY, self.clock, self.stop)
                     if self.taking_part.departure() is not None:
                         self.stop.wait(HURRY / 2)  # who is in doubt of us asks within that time
