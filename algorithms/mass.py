@@ -21,11 +21,15 @@ from peer.peer import PAIR, Peer
 
 _KEPT = "mass on its way"
 
+_Part = tuple[Mapping[str, float], Mapping[str, torch.Tensor]]
+"""Masses and nets, (P,), by net."""
+
 
 async def push_mass(peer: Peer, nets: tuple[str, ...], target: Mapping[int, int]) -> None:
     """Send half of the mass to this round's target; take what others send, in the order of ids."""
     alpha = peer.facts.setdefault("alpha", dict.fromkeys(PAIR, 1 / peer.peers))
-    _take_back(peer, alpha)
+    for mass, tensors in _take_back(peer):
+        _merge(peer, alpha, tensors, mass)
     receiver, senders = target.get(peer.id), {k for k, r in target.items() if r == peer.id}
     letters = {}
     if receiver is not None:
@@ -33,13 +37,17 @@ async def push_mass(peer: Peer, nets: tuple[str, ...], target: Mapping[int, int]
         mass = {net: alpha[net] for net in nets}
         letters[receiver] = Letter("model", peer.model(nets), {"alpha": mass})
     came: dict[int, Letter] = {}
+    back: list[_Part] = []
     for sent, awaited in _turns(peer.id, receiver, senders):
         out = letters if sent else {}
         came |= await peer.exchange("model", out, awaited, conserved=True)
         if peer.missed & out.keys():
             alpha.update({net: 2 * alpha[net] for net in nets})  # nobody got the other half
+        back += _take_back(peer)  # told as the exchange began; now another letter may be kept
         for k in peer.unsure & out.keys():
             _keep(peer, k, out[k])
+    for mass, tensors in back:  # only now, as letters hold the nets themselves
+        _merge(peer, alpha, tensors, mass)
     for _, letter in sorted(came.items()):
         _merge(peer, alpha, letter.tensors, letter.facts["alpha"])
 
@@ -79,10 +87,12 @@ def _keep(peer: Peer, receiver: int, letter: Letter) -> None:
         peer.tensors[f"{_KEPT}/{receiver}/{net}"] = w.clone()
 
 
-def _take_back(peer: Peer, alpha: dict[str, float]) -> None:
-    """Take back what receivers tell that they have not taken."""
+def _take_back(peer: Peer) -> list[_Part]:
+    """What receivers tell that they have not taken; what they have is kept no more."""
+    back: list[_Part] = []
     for receiver, is_taken in sorted(peer.facts.pop(TOLD, {}).items()):
         mass = peer.facts[_KEPT].pop(receiver)
         tensors = {net: peer.tensors.pop(f"{_KEPT}/{receiver}/{net}") for net in mass}
         if not is_taken:
-            _merge(peer, alpha, tensors, mass)
+            back.append((mass, tensors))
+    return back

@@ -137,7 +137,9 @@ class Settlement:
         """
         if self.receiver.refused == t:
             return "its value is not to be used"
-        if self.commit.doubt is not None:
+        buffers = self.receiver.buffers
+        is_letter_here = buffers.holds_letter(t) and buffers.has_whole(t)  # its sender was told so
+        if self.commit.doubt is not None and not is_letter_here:
             return f"what was swapped in round {self.commit.doubt.round + 1} is in doubt"
         phase = self.session.phase
         is_awaited = self.session.reachable or is_waited_for
