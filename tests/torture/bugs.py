@@ -26,8 +26,10 @@ def votes_of_the_past_count(patch: pytest.MonkeyPatch) -> None:
     """A vote for the value of a decider's former process counts for the new one's."""
     voted = Commit.voted
 
-    def any_vote(self: Commit, t: Moment, exchange: Exchange, is_of_us: bool) -> None:
-        voted(self, t, exchange, is_of_us=True)
+    def any_vote(
+        self: Commit, t: Moment, exchange: Exchange, is_of_us: bool, session: int = 0
+    ) -> None:
+        voted(self, t, exchange, True, session)
 
     patch.setattr(Commit, "voted", any_vote)
 
@@ -75,9 +77,11 @@ def a_former_vote_is_not_answered(patch: pytest.MonkeyPatch) -> None:
     """Who holds a former process's value is not told that it is not used any more."""
     voted = Commit.voted
 
-    def silent(self: Commit, t: Moment, exchange: Exchange, is_of_us: bool) -> None:
+    def silent(
+        self: Commit, t: Moment, exchange: Exchange, is_of_us: bool, session: int = 0
+    ) -> None:
         if is_of_us or exchange.t != t or exchange.is_settled:
-            voted(self, t, exchange, is_of_us)
+            voted(self, t, exchange, is_of_us, session)
 
     patch.setattr(Commit, "voted", silent)
 
