@@ -232,8 +232,7 @@ def curve_secret(
 ) -> bytes | None:
     """The secret key that ``peer`` is to use; None for plain text.
 
-    Plain text is for loopback only, unless the experiment says ``insecure``. ``others`` are those
-    to whom it talks; its neighbours by default.
+    Plain text is for loopback only, unless the experiment says ``insecure``.
 
     Args:
         experiment: says whether there are keys.
@@ -249,7 +248,7 @@ def curve_secret(
     if not experiment.keys:
         addresses = [(k, contact.address) for k, contact in links.items()]
         addresses.append((peer, experiment.listening_address(peer, links[peer].address)))
-        beyond = [(k, address) for k, address in addresses if not is_loopback(address)]
+        beyond = sorted((k, address) for k, address in addresses if not is_loopback(address))
         if beyond and not experiment.insecure:
             k, address = beyond[0]
             raise UserError(
