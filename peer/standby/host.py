@@ -264,18 +264,17 @@ class Host:
 
 
 def is_host(experiment: Experiment, program: Program, process: int) -> bool:
-    """Whether that id is a host's; refuses ids that are nobody's.
+    """Whether that id is a host's; where there are hosts, refuses ids that are nobody's.
 
     Raises:
         UserError: there is no such process.
     """
+    if not experiment.backups or program.server is None:
+        return False
     last = experiment.peers + experiment.backups - 1
     if not 0 <= process <= last:
         raise UserError(
-            f"--id {process}: the experiment has peers 0 to {experiment.peers - 1}"
-            + (f" and backups up to {last}" if experiment.backups else "")
-            + "; choose one"
+            f"--id {process}: the experiment has peers 0 to {experiment.peers - 1} and backups up "
+            f"to {last}; choose one"
         )
-    if not experiment.backups or program.server is None:
-        return False
     return process in experiment.hosts(program.server)
