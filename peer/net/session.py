@@ -132,7 +132,6 @@ class Session:
         their_at: the neighbour's, as far as it told us.
         listens_in: the round in which the neighbour, left behind before, only takes values.
         are_apart: one of the two went on without the other, and they have swapped nothing since.
-        together: when, and in which round of ours, the two were last not apart, having swapped.
         done: the last exchange that is over for us; PINGs tell whether we still wait in one.
         is_watched: its progress has to be known at any time.
     """
@@ -154,7 +153,6 @@ class Session:
         self.their_at = BEFORE_ALL
         self.listens_in = -1
         self.are_apart = False
-        self.together: tuple[float, int] | None = None
         self.done = BEFORE_ALL
         self.is_watched = False
         self.detector = FailureDetector(timing, now)
@@ -331,8 +329,6 @@ class Session:
     def alive(self, now: float, at: Moment | None = None, *, confirms: bool = False) -> None:
         """It said something valid; ``confirms`` where that proves that our messages arrive."""
         self.detector.hear(now, confirms=confirms)
-        if not self.are_apart and self.done > BEFORE_ALL:
-            self.together = now, self.at.round
         self._is_at(at)
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.session import Phase, Session
-from peer.net.waiting.leads import BLOCK, HASTE, SLACK, Leads
+from peer.net.waiting.leads import BLOCK, HASTE, SLACK, STALE, Leads
 from tests.support.network_in_memory import identity
 
 LIE = 4_000_000
@@ -29,11 +29,16 @@ def session_with(round: int, *, apart: bool) -> Session:
     return session
 
 
-def together(session: Session, now: float, round: int) -> None:
-    """The two swap in that round."""
-    session.are_apart, session.at, session.done = False, Moment(round, 0), Moment(round, 0)
-    session.alive(now)
-    session.are_apart = True
+def train(leads: Leads, sessions: list[Session], rounds: range, pace: float, now: float) -> float:
+    """Rounds in which we swap with those, who then go on without us; when the last one began."""
+    for session in sessions:
+        session.are_apart, session.done = False, Moment(0, 0)
+    for round in rounds:
+        leads.begin(round, now)
+        now += 1 / pace
+    for session in sessions:
+        session.are_apart = True
+    return now - 1 / pace
 
 
 def test_who_did_not_go_on_without_us_leads_nobody() -> None:
@@ -54,38 +59,44 @@ def test_a_lie_is_believed_as_far_as_a_second_neighbour_is_there(
     others: list[tuple[int, bool]], believed: int
 ) -> None:
     liar = session_with(LIE, apart=True)
-    together(liar, 10.0, 50)
     leads = Leads(linked([liar, *(session_with(round, apart=apart) for round, apart in others)]))
-    for round in range(BLOCK + 1):
-        leads.begin(round, float(round))  # one a second
-    assert leads.furthest(10.0) <= max(believed, 50 + SLACK)
-    if believed > 50 + SLACK:
-        assert leads.furthest(10.0) == believed
+    now = train(leads, [liar], range(50 - BLOCK, 51), pace=1.0, now=0.0)
+    allowed = 50 + SLACK + int(HASTE * STALE)
+    assert leads.furthest(now) <= max(believed, allowed)
+    if believed > allowed:
+        assert leads.furthest(now) == believed
 
 
 def test_a_lone_neighbour_takes_us_no_further_than_time_allows() -> None:
     session = session_with(LIE, apart=True)
     leads = Leads(linked([session]))
     assert leads.furthest(0.0) == LIE  # we have just been started: it may be that we were long away
-    together(session, 100.0, 40)
-    for round in range(24, 24 + BLOCK + 1):
-        leads.begin(round, 80.0 + 0.5 * (round - 24))  # two a second
-    assert leads.furthest(100.0) == 40 + SLACK
-    assert leads.furthest(200.0) == 40 + SLACK + int(HASTE * 2 * 100)
+    now = train(leads, [session], range(24, 24 + BLOCK + 1), pace=2.0, now=80.0)
+    at = 40 + SLACK + int(HASTE * STALE)
+    assert leads.furthest(now) == at
+    assert leads.furthest(now + 100) == at + int(HASTE * 2 * 100)
     session.their_at = Moment(240, 0)  # which is true: two a second, for 100 s
-    assert leads.furthest(200.0) == 240
+    assert leads.furthest(now + 100) == 240
+
+
+def test_who_stood_still_comes_back_at_once() -> None:
+    """What a neighbour had sent before is swapped first, and its words of now are believed."""
+    session = session_with(0, apart=False)
+    leads = Leads(linked([session]))
+    now = train(leads, [session], range(2 * BLOCK), pace=2.0, now=0.0) + 60.0
+    session.are_apart = False
+    for round in range(2 * BLOCK, 2 * BLOCK + STALE):  # these were here already
+        leads.begin(round, now)
+    session.are_apart, session.their_at = True, Moment(2 * BLOCK + 120, 0)
+    assert leads.furthest(now) == 2 * BLOCK + 120
 
 
 def test_rounds_that_were_left_out_are_no_pace() -> None:
     session = session_with(LIE, apart=True)
     leads = Leads(linked([session]))
-    for round in range(BLOCK + 1):
-        leads.begin(round, float(round))
-    together(session, 16.0, 16)
-    leads.begin(5_000, 17.0)
-    for round in range(5_000, 5_000 + BLOCK + 1):
-        leads.begin(round, 17.0 + round - 5_000)
-    assert leads.furthest(33.0) == 16 + SLACK + int(HASTE * 17)
+    now = train(leads, [session], range(BLOCK + 1), pace=1.0, now=0.0)
+    now = train(leads, [], range(5_000, 5_000 + BLOCK + 1), pace=1.0, now=now + 1)
+    assert leads.furthest(now) == BLOCK + SLACK + int(HASTE * (STALE + BLOCK + 1))
 
 
 def test_what_a_left_behind_neighbour_leaves_out_does_not_count() -> None:
