@@ -135,6 +135,12 @@ class Experiment(Reaching):
         return codec_named(self.compression)
 
     @property
+    def graph_family(self) -> str:
+        """What the graph is called; ``given graph`` where its links are listed."""
+        graph = self.graph
+        return graph if isinstance(graph, str) else str(graph.get("family", "given graph"))
+
+    @property
     def graph_of_peers(self) -> nx.Graph[int]:
         """All links that ever occur, on nodes 0 to peers - 1; connected."""
         return self.schedule.union()

@@ -50,7 +50,7 @@ def steered(
         address,
         network,
         folder,
-        title=f"{folder.resolve().name}: {experiment.algorithm.name}",
+        title=title(experiment, folder),
         subtitle=subtitle(experiment),
         tell=tell,
         actions=steering.actions,
@@ -78,19 +78,22 @@ def followed(
         address,
         network_of(experiment, program, "virtual"),
         folder,
-        title=f"{folder.resolve().name}: {experiment.algorithm.name}",
+        title=title(experiment, folder),
         subtitle=subtitle(experiment),
         tell=tell,
     ):
         yield
 
 
+def title(experiment: Experiment, folder: Path) -> str:
+    """What a run is called: its folder, and the algorithm."""
+    return f"{folder.resolve().name}: {experiment.algorithm.name}"
+
+
 def subtitle(experiment: Experiment) -> str:
     """What is run, in a line."""
-    graph = experiment.graph
-    family = graph if isinstance(graph, str) else str(graph.get("family", "given graph"))
     data = experiment.data
     return (
-        f"{experiment.peers} peers ({family}), data: {data.source} ({data.partition.name}), "
-        f"seed {experiment.seed}"
+        f"{experiment.peers} peers ({experiment.graph_family}), data: {data.source} "
+        f"({data.partition.name}), seed {experiment.seed}"
     )

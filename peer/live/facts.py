@@ -18,10 +18,13 @@ A page that is written at the end and one that follows a run read the same facts
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from peer.quality.scorer import Score
 
 Fact = dict[str, Any]
 Place = tuple[float, float]
@@ -98,6 +101,52 @@ def name_held(classes: Sequence[int] | None, names: Sequence[str] = ()) -> str:
     if len(classes) > 4:
         return f"{len(classes)} classes"
     return ", ".join(names[x] if x < len(names) else str(x) for x in sorted(classes))
+
+
+def round_fact(
+    peer: int,
+    round: int,
+    *,
+    at: float,
+    losses: Mapping[str, float],
+    bytes_in: int,
+    bytes_out: int,
+    missing: Sequence[int],
+) -> Fact:
+    """What a peer recorded of a round; ``at`` in seconds, losses by net, bytes since its start."""
+    return {
+        "kind": "round",
+        "peer": peer,
+        "round": round,
+        "at": float(f"{at:.6g}"),
+        "losses": finite(losses),
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        "missing": list(missing),
+    }
+
+
+def score_fact(peer: int, round: int, score: Score) -> Fact:
+    """A score as a fact."""
+    value = finite({"value": score.network})["value"] if score.network is not None else None
+    return {
+        "kind": "score",
+        "peer": peer,
+        "round": round,
+        "measure": score.measure.upper(),
+        "value": value,
+        "covered": score.covered,
+    }
+
+
+def picture_fact(peer: int, round: int, png: bytes) -> Fact:
+    """What a peer drew after a round, as the bytes of a PNG file."""
+    return {
+        "kind": "picture",
+        "peer": peer,
+        "round": round,
+        "png": base64.b64encode(png).decode(),
+    }
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

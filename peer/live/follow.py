@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from peer.live.facts import Fact, finite
-from peer.loggers.pictures import FOLDER
+from peer.live.facts import Fact, finite, picture_fact, round_fact, score_fact
+from peer.loggers.pictures import FOLDER, round_of
 from peer.quality.scorer import Score
 from peer.state.count_sketch import Sketch, decode, estimate_disagreement
 
 MOST_BYTES = 4 * 2**20
 """Of one file in one look: a page that is opened late gets what there is in several."""
-
-_PICTURE = re.compile(r"round-([0-9]+)\.png")
 
 
 class Follower:
@@ -32,7 +28,7 @@ class Follower:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._offsets: dict[Path, int] = {}
-        self._pictures: set[Path] = set()
+        self._pictures: dict[Path, Path] = {}  # the newest that was told, by folder
         self._sketches: dict[int, dict[int, Mapping[str, str]]] = {}  # by round, by peer
 
     def news(self) -> list[Fact]:
@@ -72,16 +68,15 @@ class Follower:
     def _rounds(self, record: Any) -> Iterator[Fact]:
         peer, round = int(record["peer"]), int(record["round"])
         losses = record.get("losses") or {}
-        yield {
-            "kind": "round",
-            "peer": peer,
-            "round": round,
-            "at": float(record.get("seconds", 0.0)),
-            "losses": finite({net: _number(x) for net, x in losses.items()}),
-            "bytes_in": int(record.get("bytes_in", 0)),
-            "bytes_out": int(record.get("bytes_out", 0)),
-            "missing": [int(k) for k in record.get("missing", ())],
-        }
+        yield round_fact(
+            peer,
+            round,
+            at=float(record.get("seconds", 0.0)),
+            losses={net: _number(x) for net, x in losses.items()},
+            bytes_in=int(record.get("bytes_in", 0)),
+            bytes_out=int(record.get("bytes_out", 0)),
+            missing=[int(k) for k in record.get("missing", ())],
+        )
         if record.get("sketches"):
             yield from self._estimated(peer, round, dict(record["sketches"]))
 
@@ -103,24 +98,18 @@ class Follower:
     def _new_pictures(self) -> Iterator[Fact]:
         """A peer's newest picture, if it is new: what lies between two looks was not seen."""
         for home in sorted(self.folder.glob(f"peer-*/{FOLDER}")):
-            files = sorted(home.glob("round-*.png"))
-            newest = files[-1] if files else None
-            if newest is None or newest in self._pictures:
+            newest = max(home.glob("round-*.png"), default=None)
+            if newest is None or newest == self._pictures.get(home):
                 continue
-            match = _PICTURE.fullmatch(newest.name)
+            round = round_of(newest)
             try:
                 content = newest.read_bytes()
             except OSError:
                 continue
-            if match is None or not content.endswith(b"IEND\xaeB`\x82"):
+            if round is None or not content.endswith(b"IEND\xaeB`\x82"):
                 continue  # it is being written
-            self._pictures.add(newest)
-            yield {
-                "kind": "picture",
-                "peer": int(home.parent.name.removeprefix("peer-")),
-                "round": int(match[1]),
-                "png": base64.b64encode(content).decode(),
-            }
+            self._pictures[home] = newest
+            yield picture_fact(int(home.parent.name.removeprefix("peer-")), round, content)
 
 
 def _number(value: Any) -> float:
@@ -144,16 +133,3 @@ def _disagreement(record: Any) -> Iterator[Fact]:
 def _score(record: Any) -> Iterator[Fact]:
     score = Score.from_record(record)
     yield score_fact(int(record["peer"]), int(record["round"]), score)
-
-
-def score_fact(peer: int, round: int, score: Score) -> Fact:
-    """A score as a fact."""
-    value = finite({"value": score.network})["value"] if score.network is not None else None
-    return {
-        "kind": "score",
-        "peer": peer,
-        "round": round,
-        "measure": score.measure.upper(),
-        "value": value,
-        "covered": score.covered,
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from peer.streams import stream
 FOLDER = "pictures"
 SHOWN = 16
 """Images in a picture."""
+
+_NAME = re.compile(r"round-([0-9]+)\.png")
 
 
 class Pictures:
@@ -74,6 +77,12 @@ class Pictures:
 def name_of(round: int) -> str:
     """The file of a round's picture."""
     return f"round-{round:08}.png"
+
+
+def round_of(file: Path) -> int | None:
+    """The round of such a file; None where it is something else's."""
+    match = _NAME.fullmatch(file.name)
+    return None if match is None else int(match[1])
 
 
 def draw_for(peer: int, generator: nn.Module, z_dim: int, seed: int) -> torch.Tensor:

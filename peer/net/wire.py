@@ -344,8 +344,8 @@ def sealed(parts: list[Any]) -> bytes:
     return begun + zlib.crc32(begun).to_bytes(4, "big")
 
 
-def decode(header: bytes | memoryview) -> Envelope:
-    """The message in a header frame.
+def opened(header: bytes | memoryview, magic: str, version: int) -> list[Any]:
+    """The parts of a header that :func:`sealed` made; its magic word and version come first.
 
     Raises:
         WireError: it is none, or not of this version.
@@ -356,13 +356,25 @@ def decode(header: bytes | memoryview) -> Envelope:
         parts = msgpack.unpackb(header)
     except Exception:  # msgpack raises a dozen kinds for hostile bytes; all mean the same
         raise WireError("not msgpack") from None
-    if type(parts) is not list or len(parts) < 6 or parts[0] != MAGIC:
-        raise WireError("not a hearsay header")
-    if type(parts[1]) is not int or parts[1] != VERSION:
+    if type(parts) is not list or len(parts) < 2 or parts[0] != magic:
+        raise WireError(f"not a header of {magic}")
+    if type(parts[1]) is not int or parts[1] != version:
         found = parts[1] if type(parts[1]) is int else "that is no number"
-        raise WireError(f"protocol version {found}, not {VERSION}")
+        raise WireError(f"protocol version {found}, not {version}")
     if zlib.crc32(header[:-4]) != int.from_bytes(header[-4:], "big"):
         raise WireError("a header that was damaged on its way")
+    return parts
+
+
+def decode(header: bytes | memoryview) -> Envelope:
+    """The message in a header frame.
+
+    Raises:
+        WireError: it is none, or not of this version.
+    """
+    parts = opened(header, MAGIC, VERSION)
+    if len(parts) < 6:
+        raise WireError("a message with too few or too many fields")
     if type(parts[2]) is not int or not 0 <= parts[2] < len(TYPES):
         raise WireError("an unknown type of message")
     kind = TYPES[parts[2]]

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-import msgpack
-
-from peer.net.wire import CHUNK_LARGEST, HEADER_LIMIT, WireError, sealed
+from peer.net.wire import CHUNK_LARGEST, WireError, opened, sealed
 from peer.standby.election.messages import (
     Ask,
     Beat,
@@ -58,16 +56,9 @@ def decode(header: bytes, body: memoryview | None) -> Envelope:
     Raises:
         WireError: it is none, or not of this version.
     """
-    if len(header) > HEADER_LIMIT:
-        raise WireError("a header longer than 2 KiB")
-    try:
-        parts = msgpack.unpackb(header)
-    except Exception:  # msgpack raises a dozen kinds for hostile bytes; all mean the same
-        raise WireError("not msgpack") from None
-    if type(parts) is not list or len(parts) < 7 or parts[:2] != [MAGIC, VERSION]:
-        raise WireError("not a message of an election")
-    if zlib.crc32(header[:-4]) != int.from_bytes(header[-4:], "big"):
-        raise WireError("a header that was damaged on its way")
+    parts = opened(header, MAGIC, VERSION)
+    if len(parts) < 7:
+        raise WireError("a message with too few fields")
     run, sender, number = parts[2], _integer(parts[3]), _integer(parts[4])
     if type(run) is not str or not run.isalnum() or number >= len(TYPES):
         raise WireError("an unknown run or type of message")

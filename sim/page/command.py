@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from peer.console import terminal
-from peer.live.command import subtitle
+from peer.live.command import subtitle, title
 from peer.live.page import page
 from peer.state.checkpoint import write_whole
 from sim.page.from_run import facts_of
-from sim.records.reader import RecordedRun, read_run
+from sim.records.reader import read_run
 from sim.reporting.tables import format_bytes
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
@@ -31,7 +31,7 @@ def page_command(run: Folder, out: Out = None) -> None:
     text = page(
         network,
         facts,
-        title=_title(recorded),
+        title=title(recorded.experiment, recorded.folder),
         subtitle=subtitle(recorded.experiment),
         footer="Written by `sim page` from what the run recorded. It fetches nothing.",
     )
@@ -39,7 +39,3 @@ def page_command(run: Folder, out: Out = None) -> None:
     terminal(soft_wrap=True, highlight=False).print(
         f"the page is {path} ({format_bytes(path.stat().st_size)})"
     )
-
-
-def _title(run: RecordedRun) -> str:
-    return f"{run.folder.resolve().name}: {run.experiment.algorithm.name}"

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from peer.live.facts import Fact, Network, finite
-from peer.live.follow import score_fact
+from peer.live.facts import Fact, Network, finite, picture_fact, round_fact, score_fact
 from peer.live.layout import lay_out
-from peer.loggers.pictures import FOLDER
 from peer.quality.quality_log import read_records
 from peer.quality.scorer import Score
+from sim.records.pictures import evenly, pictures_of
 from sim.records.quality_log import quality_logs
 from sim.records.reader import Record, RecordedRun
 
 MOST_FACTS = 20_000
 """Of rounds, in all: some three megabytes of the page."""
 
+MOST_POINTS = 2_000
+"""Of the disagreement's curve."""
+
 MOST_PICTURES = 12_000_000
 """Bytes of PNG files, in all."""
 
-_NAME = re.compile(r"round-([0-9]+)\.png")
 _SURELY = 4
 """Rounds of pictures that are kept, however large: the first, two between, and the last."""
 
@@ -79,12 +76,11 @@ def _holds(run: RecordedRun, summary: Mapping[str, Any]) -> dict[int, list[int]]
 def _thin(records: Sequence[Record], run: RecordedRun) -> list[tuple[Record, tuple[int, ...]]]:
     """Records at rounds spread evenly, each with whom the peer missed since the one before."""
     most = max(20, MOST_FACTS // run.experiment.peers)
-    places = np.unique(np.linspace(0, len(records) - 1, most).round().astype(int))
     kept, after = [], 0
-    for place in places if records else ():
+    for place in evenly(range(len(records)), most):
         missing = {who for record in records[after : place + 1] for who in record.missing}
         kept.append((records[place], tuple(sorted(missing))))
-        after = int(place) + 1
+        after = place + 1
     return kept
 
 
@@ -95,16 +91,15 @@ def _widest(kept: Sequence[tuple[Record, tuple[int, ...]]]) -> int:
 
 
 def _round(record: Record, missing: Sequence[int]) -> Fact:
-    return {
-        "kind": "round",
-        "peer": record.peer,
-        "round": record.round,
-        "at": float(f"{record.seconds:.6g}"),
-        "losses": finite(record.losses),
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "missing": list(missing),
-    }
+    return round_fact(
+        record.peer,
+        record.round,
+        at=record.seconds,
+        losses=record.losses,
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        missing=missing,
+    )
 
 
 def _scores(run: RecordedRun) -> list[Fact]:
@@ -131,37 +126,27 @@ def _disagreement(run: RecordedRun) -> tuple[list[Fact], bool]:
         estimated |= curve.errors is not None
         for round, value in zip(curve.rounds.tolist(), curve.values.tolist(), strict=True):
             by_round.setdefault(round, {})[net] = value
-    rounds = sorted(by_round)
-    places = np.unique(np.linspace(0, len(rounds) - 1, 2000).round().astype(int))
-    kept = [rounds[place] for place in places] if rounds else []
     return [
         {"kind": "disagreement", "peer": None, "round": round, "values": finite(by_round[round])}
-        for round in kept
+        for round in evenly(sorted(by_round), MOST_POINTS)
     ], estimated
 
 
 def _pictures(run: RecordedRun) -> tuple[list[Fact], str]:
     """The pictures that peers kept, of as many rounds as there is room for; and what to say."""
     files = {
-        (int(match[1]), k): file
+        (round, k): file
         for k in range(run.experiment.peers)
-        for file in sorted((_home(run, k) / FOLDER).glob("round-*.png"))
-        if (match := _NAME.fullmatch(file.name))
+        for round, file in pictures_of(run, k).items()
     }
     rounds = sorted({round for round, _ in files})
     if not rounds:
         return [], "None were kept: metrics.pictures_every says how often a peer draws."
     size = sum(file.stat().st_size for file in files.values())
     count = min(len(rounds), max(_SURELY, len(rounds) * MOST_PICTURES // max(size, 1)))
-    places = np.unique(np.linspace(0, len(rounds) - 1, count).round().astype(int))
-    shown = {rounds[place] for place in places}
+    shown = set(evenly(rounds, count))
     facts = [
-        {
-            "kind": "picture",
-            "peer": k,
-            "round": round,
-            "png": base64.b64encode(file.read_bytes()).decode(),
-        }
+        picture_fact(k, round, file.read_bytes())
         for (round, k), file in files.items()
         if round in shown
     ]
@@ -169,11 +154,6 @@ def _pictures(run: RecordedRun) -> tuple[list[Fact], str]:
     if len(shown) < len(rounds):
         said += f" Of {len(rounds):,} rounds with pictures, {len(shown):,} are in this page."
     return facts, said
-
-
-def _home(run: RecordedRun, peer: int) -> Path:
-    """The folder of a peer, wherever runs were gathered."""
-    return run.generators[peer].parent if peer in run.generators else run.folder / f"peer-{peer}"
 
 
 def _events(run: RecordedRun) -> Iterator[Fact]:

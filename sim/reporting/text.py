@@ -49,10 +49,8 @@ def headline(summary: Mapping[str, Any], quality: Quality | None) -> str:
 
 def subtitle(run: RecordedRun, summary: Mapping[str, Any]) -> str:
     """What was run."""
-    graph = run.experiment.graph
-    family = graph if isinstance(graph, str) else str(graph.get("family", "given graph"))
     return (
-        f"{summary['algorithm']}, {summary['peers']} peers ({family}), "
+        f"{summary['algorithm']}, {summary['peers']} peers ({run.experiment.graph_family}), "
         f"{summary['rounds']:,} rounds, data: {run.experiment.data.source} "
         f"({run.experiment.data.partition.name}), seed {run.experiment.seed}"
     )

@@ -169,7 +169,7 @@ def test_the_header_is_a_flat_msgpack_list() -> None:
 def test_another_magic_is_refused() -> None:
     parts = header_of(Leave(1, "finished"))
     for magic in ("Hearsay", "", b"hearsay", None, 1, ["hearsay"]):
-        with pytest.raises(WireError, match="not a hearsay header"):
+        with pytest.raises(WireError, match="not a header of hearsay"):
             decode(sealed([magic, *parts[1:]]))
 
 
