@@ -45,7 +45,7 @@ def page(
 
     Args:
         network: what stays as it is.
-        facts: of all peers, in any order of rounds.
+        facts: of all peers, in any order of rounds; of a page that follows a run, those so far.
         title, subtitle, footer: plain text.
         live: where it gets more; None for a page that has them all, and asks nobody.
     """
@@ -56,7 +56,7 @@ def page(
 
     known = {
         "network": network.as_record(),
-        "facts": in_order(facts),
+        "facts": in_order(facts) if live is None else list(facts),
         "live": None if live is None else asdict(live),
     }
     return Template(text("page.html")).substitute(

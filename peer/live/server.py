@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import json
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -81,14 +82,15 @@ def application(shown: Shown, hosts: list[str]) -> Starlette:
     async def whole(request: Request) -> Response:
         if not is_known(request):
             return PlainTextResponse("the address ends with ?token=..., as printed\n", 403)
-        live = Live(f"facts?token={shown.token}", tuple(shown.actions), shown.token)
+        number, found = shown.feed.after(0, most=sys.maxsize)  # seen at once; the rest is streamed
+        address = f"facts?token={shown.token}&after={number}"
         text = page(
             shown.network,
-            [],
+            found,
             title=shown.title,
             subtitle=shown.subtitle,
             footer="Served by the run itself; nothing else is asked.",
-            live=live,
+            live=Live(address, tuple(shown.actions), shown.token),
         )
         return HTMLResponse(text, headers=_HEADERS)
 
@@ -96,9 +98,10 @@ def application(shown: Shown, hosts: list[str]) -> Starlette:
         if not is_known(request):
             return PlainTextResponse("no\n", 403)
         try:
-            number = int(request.headers.get("last-event-id") or 0)
+            after = request.headers.get("last-event-id") or request.query_params.get("after")
+            number = int(after or 0)
         except ValueError:
-            return PlainTextResponse("last-event-id: a whole number\n", 400)
+            return PlainTextResponse("after: a whole number\n", 400)
         return StreamingResponse(
             _stream(shown.feed, number), media_type="text/event-stream", headers=_HEADERS
         )

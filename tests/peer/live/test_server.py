@@ -128,6 +128,25 @@ def test_facts_come_and_go_on_where_one_was(served: Page) -> None:
     connection.close()
 
 
+def test_who_opens_it_late_sees_at_once_what_there_is(served: Page) -> None:
+    served.feed.add({"kind": "round", "peer": 0, "round": r} for r in (1, 2))
+    served.feed.add([{"kind": "event", "round": None, "text": "peer 0: </script> it said"}])
+    _, text = served.ask(f"/?token={served.token}")
+    found = re.search(r'id="facts">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    known = json.loads(found[1])
+    assert [fact["round"] for fact in known["facts"]] == [1, 2, None]
+    assert known["live"]["facts"] == f"facts?token={served.token}&after=3"
+    served.feed.add([{"kind": "round", "peer": 0, "round": 3}])
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("GET", f"/{known['live']['facts']}")
+    answer = connection.getresponse()
+    assert answer.readline() == b"id: 4\n"
+    assert [f["round"] for f in json.loads(answer.readline().removeprefix(b"data: "))] == [3]
+    connection.close()
+    assert served.ask(f"/facts?token={served.token}&after=x")[0] == 400
+
+
 def test_a_thousand_connections_do_no_harm(served: Page) -> None:
     listening, answer = served.listen()
     with contextlib.ExitStack() as open_ones:
