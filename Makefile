@@ -8,7 +8,7 @@ WORKERS := -n 2 --dist worksteal
 demo: .venv/ready  ## five real peers on a ring learn to draw ten digits; each holds two
 	rm -rf runs/demo
 	$(BIN)/peer up --topology examples/ring.yaml --run-dir runs/demo --baselines --live 0 \
-		--set metrics.pictures_every=50 --set metrics.quality_every=100
+		--set metrics.pictures_every=50
 
 test: .venv/ready  ## the tests that every change must pass
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(COVERAGE)
