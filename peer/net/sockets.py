@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -91,6 +91,7 @@ class Sockets:
         self.addresses = dict(addresses)
         self.bytes_in = 0
         self.bytes_out = 0
+        self.sent: Counter[int] = Counter()  # bytes by neighbour
         self._more = False  # frames of the message that is being received
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
@@ -261,10 +262,11 @@ class Sockets:
                     dealer.send(header, zmq.DONTWAIT)
                 else:
                     dealer.send_multipart([header, body], zmq.DONTWAIT, copy=False)
-                    self.bytes_out += len(body)
             except zmq.Again:
                 return False
-            self.bytes_out += len(header)
+            size = len(header) + (0 if body is None else len(body))
+            self.bytes_out += size
+            self.sent[neighbour] += size
             outbox.popleft()
         return not outbox
 
