@@ -4,7 +4,8 @@ A fact is a mapping that JSON can carry. All have ``kind`` and ``round``:
 
 ===============  ===========================================================================
 round            ``peer``, ``at`` (seconds), ``losses`` by net, ``bytes_in``, ``bytes_out``,
-                 ``missing``: neighbours that it went on without since its last fact
+                 ``missing``: neighbours that it went on without since its last fact;
+                 ``heard``, where it came over links: when, by the server's clock
 score            ``peer``, ``measure``, ``value``, ``covered`` (classes; null where nobody
                  could tell)
 disagreement     ``peer`` null, ``values`` by net, squared parameter units
@@ -47,6 +48,7 @@ class Network:
         bounds: by net, a value to hold its disagreement against, and its name.
         pictures: what is to be said of the pictures.
         draws: peers of which there are pictures.
+        silent: seconds without news after which a peer counts as silent.
     """
 
     rounds: int
@@ -61,6 +63,7 @@ class Network:
     bounds: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     pictures: str = ""
     draws: frozenset[int] = frozenset()
+    silent: float = 10.0
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,6 +92,7 @@ class Network:
                 if math.isfinite(value) and value > 0
             },
             "pictures": self.pictures,
+            "silent": self.silent,
         }
 
 

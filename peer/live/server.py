@@ -15,6 +15,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -35,6 +36,9 @@ from peer.live.page import Live, page
 
 POLL = 0.25
 """Seconds between two looks for facts that have come."""
+
+PROMETHEUS = "text/plain; version=0.0.4"
+"""What Prometheus' text format calls itself."""
 
 KEEP_ALIVE = 10.0
 """Seconds after which something is said on a connection on which nothing is to be said."""
@@ -65,19 +69,69 @@ class Shown:
     subtitle: str
     actions: Mapping[str, Action] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    clock: Callable[[], float] | None = None
 
 
-def application(shown: Shown, hosts: list[str]) -> Starlette:
-    """The page, its stream of facts, and its actions.
+@dataclass(frozen=True)
+class Told:
+    """What programs are told of a peer.
 
-    Args:
-        shown: what it is about.
-        hosts: names under which it may be asked for, without port.
+    Attributes:
+        overview: what it knows of all, for JSON; see :mod:`peer.telling.overview`.
+        metrics: for Prometheus, in its text format; nothing, if None.
+        token: without which nothing is answered.
+        is_open: nobody needs the token.
     """
 
+    overview: Callable[[], dict[str, Any]]
+    metrics: Callable[[], bytes] | None
+    token: str
+    is_open: bool
+
+
+def application(shown: Shown | None, hosts: list[str], told: Told | None = None) -> Starlette:
+    """The page, its stream of facts and its actions; and what programs are told.
+
+    Args:
+        shown: what the page is about; there is none, if None.
+        hosts: names under which it may be asked for, without port.
+        told: what programs are told; nothing, if None.
+    """
+    routes = ([] if shown is None else _of_page(shown)) + ([] if told is None else _of_told(told))
+    middleware = Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    return Starlette(routes=routes, middleware=[middleware])
+
+
+def _of_told(told: Told) -> list[Route]:
     def is_known(request: Request) -> bool:
-        said = request.headers.get("x-token") or request.query_params.get("token") or ""
-        return hmac.compare_digest(said.encode(), shown.token.encode())
+        return told.is_open or _has(request, told.token)
+
+    async def status(request: Request) -> Response:
+        if not is_known(request):
+            return PlainTextResponse("the token is missing, or another one\n", 403)
+        return JSONResponse(told.overview(), headers=_HEADERS)
+
+    async def metrics(request: Request) -> Response:
+        if not is_known(request):
+            return PlainTextResponse("the token is missing, or another one\n", 403)
+        assert told.metrics is not None
+        return Response(told.metrics(), media_type=PROMETHEUS, headers=_HEADERS)
+
+    routes = [Route("/status.json", status)]
+    return routes if told.metrics is None else [*routes, Route("/metrics", metrics)]
+
+
+def _has(request: Request, token: str) -> bool:
+    """Whether whoever asks has the token: in the address, or in a header, as Prometheus sends."""
+    kind, _, bearer = (request.headers.get("authorization") or "").partition(" ")
+    said = request.headers.get("x-token") or request.query_params.get("token")
+    said = said or (bearer if kind.lower() == "bearer" else "")
+    return hmac.compare_digest(said.encode(), token.encode())
+
+
+def _of_page(shown: Shown) -> list[Route]:
+    def is_known(request: Request) -> bool:
+        return _has(request, shown.token)
 
     async def whole(request: Request) -> Response:
         if not is_known(request):
@@ -90,7 +144,12 @@ def application(shown: Shown, hosts: list[str]) -> Starlette:
             title=shown.title,
             subtitle=shown.subtitle,
             footer="Served by the run itself; nothing else is asked.",
-            live=Live(address, tuple(shown.actions), shown.token),
+            live=Live(
+                address,
+                tuple(shown.actions),
+                shown.token,
+                None if shown.clock is None else shown.clock(),
+            ),
         )
         return HTMLResponse(text, headers=_HEADERS)
 
@@ -121,14 +180,11 @@ def application(shown: Shown, hosts: list[str]) -> Starlette:
             return JSONResponse({"said": str(why)}, 409)
         return JSONResponse({"said": said})
 
-    return Starlette(
-        routes=[
-            Route("/", whole),
-            Route("/facts", facts),
-            Route("/peers/{peer:int}/{action:str}", act, methods=["POST"]),
-        ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
-    )
+    return [
+        Route("/", whole),
+        Route("/facts", facts),
+        Route("/peers/{peer:int}/{action:str}", act, methods=["POST"]),
+    ]
 
 
 _HEADERS = {

@@ -41,8 +41,7 @@ def overview(flood: Flood, rounds: int, now: float) -> dict[str, Any]:
         entry = known.get((k, "account"))
         said = entry.said if entry is not None and isinstance(entry.said, Account) else None
         heard = None if entry is None else max(0.0, now - entry.made)
-        heard = 0.0 if k == flood.me else heard
-        condition = _condition(said, heard, flood.every)
+        condition = _condition(said, 0.0 if k == flood.me else heard, flood.every)
         gone = roster.members.departure(k, FAR)
         if gone is not None and condition in ("unheard", "silent"):
             condition = "left" if gone.kind == "leave" else "forgotten"

@@ -1,17 +1,17 @@
-"""A few images side by side, as a PNG file that fits a STATUS."""
+"""A few images in two rows, as a PNG file that fits a STATUS."""
 
 from __future__ import annotations
 
 import io
 
-import numpy as np
 import torch
 from PIL import Image
 
 from peer.net.status.account import LIMIT, STRIP
 
 IMAGES = 8
-"""In a strip."""
+COLUMNS = 4
+"""Images in a strip, and in each of its rows."""
 
 ROOM = LIMIT - 64
 """Bytes of the file: the round goes along."""
@@ -21,13 +21,15 @@ COLOURS = (64, 16)
 
 
 def strip(images: torch.Tensor) -> bytes:
-    """Images (n, c, h, w) in [-1, 1], the first :data:`IMAGES` of them, as a PNG's bytes.
+    """Images (n, c, h, w) in [-1, 1], n at least 8, the first eight of them, as a PNG's bytes.
 
     They are made smaller, and lose colours, until the file has at most :data:`ROOM` bytes.
     """
     values = images[:IMAGES].nan_to_num(nan=0.0).clamp(-1, 1).add(1).mul(127.5).round().byte()
-    row = values.permute(1, 2, 0, 3).flatten(2).permute(1, 2, 0).numpy()  # (h, n w, c)
-    whole = Image.fromarray(np.squeeze(row, -1) if row.shape[-1] == 1 else row)
+    _, channels, height, width = values.shape
+    rows = values.numpy().reshape(-1, COLUMNS, channels, height, width)
+    grid = rows.transpose(0, 3, 1, 4, 2).reshape(-1, COLUMNS * width, channels)  # (2 h, 4 w, c)
+    whole = Image.fromarray(grid.squeeze(-1) if channels == 1 else grid)
     shrink = max(1, -(-whole.width // STRIP[0]), -(-whole.height // STRIP[1]))
     while True:
         small = whole.reduce(shrink)
