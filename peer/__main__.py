@@ -165,7 +165,7 @@ def one(
     again = lambda: how_to_go_on(process.saver.newest, command)  # noqa: E731
     STOP.begun(output.say, again, reloading.at_signal)
     if as_json:
-        listen_to_parent(process.course, process.log, process.stop)
+        listen_to_parent(process.course, process.log, process.stop, process.io.sockets.cut)
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")

@@ -169,8 +169,9 @@ def steered(
     from peer.live.network import network_of
     from peer.live.steer import Steering  # which needs an extra
 
-    steering = Steering(Feed())
     network = network_of(experiment, program, "real")
+    # with backups, a link may lead to another process from one moment to the next
+    steering = Steering(Feed(), () if experiment.backups else network.links)
     with serving(
         address,
         network,
@@ -179,6 +180,7 @@ def steered(
         subtitle=subtitle(experiment),
         tell=tell,
         actions=steering.actions,
+        link_actions=steering.link_actions,
         feed=steering.feed,
     ):
         yield steering

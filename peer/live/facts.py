@@ -12,6 +12,7 @@ disagreement     ``peer`` null, ``values`` by net, squared parameter units
 picture          ``peer``, ``png`` (base64)
 event            ``text``, in words
 state            ``peer``, ``text``: what became of its process; empty while it runs
+cut              ``links``: pairs of peers between which nothing gets through, by somebody's will
 ===============  ===========================================================================
 
 A page that is written at the end and one that follows a run read the same facts.

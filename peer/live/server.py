@@ -47,6 +47,10 @@ Action = Callable[[int], str]
 """Does something to a peer; returns what it did, in words. Raises :class:`Refused`."""
 
 
+LinkAction = Callable[[int, int], str]
+"""The same to a link, by its two ends."""
+
+
 class Refused(Exception):
     """It cannot be done, and why."""
 
@@ -60,6 +64,7 @@ class Shown:
         feed: where facts come in.
         title, subtitle: plain text.
         actions: what may be done to a peer, by name; none where the page only looks.
+        link_actions: the same to a link.
         token: without which nothing is answered.
     """
 
@@ -70,6 +75,7 @@ class Shown:
     actions: Mapping[str, Action] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     clock: Callable[[], float] | None = None
+    link_actions: Mapping[str, LinkAction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ def _of_page(shown: Shown) -> list[Route]:
                 tuple(shown.actions),
                 shown.token,
                 None if shown.clock is None else shown.clock(),
+                tuple(shown.link_actions),
             ),
         )
         return HTMLResponse(text, headers=_HEADERS)
@@ -166,16 +173,25 @@ def _of_page(shown: Shown) -> list[Route]:
         )
 
     async def act(request: Request) -> Response:
+        actions, peers = shown.actions, (request.path_params["peer"],)
+        return await do(request, actions, peers)
+
+    async def act_on_link(request: Request) -> Response:
+        ends = request.path_params["one"], request.path_params["other"]
+        return await do(request, shown.link_actions, ends)
+
+    async def do(
+        request: Request, actions: Mapping[str, Callable[..., str]], peers: tuple[int, ...]
+    ) -> Response:
         # A header, and not the address: a form of another site could send the address.
         said = request.headers.get("x-token") or ""
         if not hmac.compare_digest(said.encode(), shown.token.encode()):
             return PlainTextResponse("no\n", 403)
-        action = shown.actions.get(request.path_params["action"])
-        peer = request.path_params["peer"]
-        if action is None or peer not in shown.network.places:
+        action = actions.get(request.path_params["action"])
+        if action is None or not shown.network.places.keys() >= set(peers):
             return JSONResponse({"said": "there is no such thing"}, 404)
         try:
-            said = await asyncio.to_thread(action, peer)
+            said = await asyncio.to_thread(action, *peers)
         except Refused as why:
             return JSONResponse({"said": str(why)}, 409)
         return JSONResponse({"said": said})
@@ -184,6 +200,7 @@ def _of_page(shown: Shown) -> list[Route]:
         Route("/", whole),
         Route("/facts", facts),
         Route("/peers/{peer:int}/{action:str}", act, methods=["POST"]),
+        Route("/links/{one:int}/{other:int}/{action:str}", act_on_link, methods=["POST"]),
     ]
 
 

@@ -22,7 +22,7 @@ from topology.errors import UserError
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from peer.live.server import Action, Told
+    from peer.live.server import Action, LinkAction, Told
 
 TOKEN = "HEARSAY_TOKEN"
 """In the environment: the token of page and metrics, where it is to stay the same."""
@@ -144,6 +144,7 @@ def serving(
     feed: Feed | None = None,
     clock: Callable[[], float] | None = None,
     told: Callable[[bool, str], Told] | None = None,
+    link_actions: Mapping[str, LinkAction] | None = None,
 ) -> Iterator[Feed]:
     """Serve a run's page while the block runs, and look for facts.
 
@@ -156,6 +157,7 @@ def serving(
         actions: what may be done to a peer, by name.
         feed: where others put facts, too; one of its own if None.
         clock: by which facts say when something was heard.
+        link_actions: what may be done to a link.
         told: what programs are told, too; is given whether they need no token, and the token.
 
     Raises:
@@ -165,7 +167,8 @@ def serving(
 
     feed = feed if feed is not None else Feed()
     token = the_token()
-    shown = Shown(network, feed, title, subtitle, dict(actions or {}), token, clock)
+    may_do = dict(actions or {}), token, clock, dict(link_actions or {})
+    shown = Shown(network, feed, title, subtitle, *may_do)
     over = threading.Event()
     follower = Follower(source) if isinstance(source, Path) else source
     following = threading.Thread(

@@ -13,8 +13,8 @@ a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
 ``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
-``flood.known``                     reads             puts another in its place
-``received``, ``sockets.sent``      reads             writes
+``received``, ``flood.known``       reads             writes
+``sockets.cut``                     writes            reads
 ==================================  ================  ==================
 """
 
@@ -283,6 +283,8 @@ class IoThread(threading.Thread):
                 header = b""  # it is none of our messages
             k = self.endpoint.admission.neighbour_at(arrival.connection)
             self.received[k] += len(header) + (0 if body is None else len(body))
+            if k in self.sockets.cut:
+                continue
             self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
 
     def _redial_those_of_new_keys(self) -> None:

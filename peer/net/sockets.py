@@ -92,6 +92,7 @@ class Sockets:
         self.bytes_in = 0
         self.bytes_out = 0
         self.sent: Counter[int] = Counter()  # bytes by neighbour
+        self.cut: set[int] = set()  # neighbours that nothing goes to: it is lost on the way
         self._more = False  # frames of the message that is being received
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
@@ -254,6 +255,8 @@ class Sockets:
 
     def send(self, neighbour: int, outbox: deque[tuple[bytes, memoryview | None]]) -> bool:
         """Send from ``outbox`` until it is empty (True) or the socket is full (False)."""
+        if neighbour in self.cut:
+            outbox.clear()
         dealer = self.dealers.get(neighbour)
         while outbox and dealer is not None:
             header, body = outbox[0]

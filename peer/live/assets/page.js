@@ -65,7 +65,8 @@ class Facts {
     const facts = (this.of[`${fact.kind} ${fact.peer}`] ||= []);
     let place = facts.length;
     while (place && facts[place - 1].round > fact.round) place -= 1;
-    const told = place && facts[place - 1].round === fact.round && fact.kind !== "state";
+    const told = place && facts[place - 1].round === fact.round
+      && !["state", "cut"].includes(fact.kind);
     facts.splice(told ? place - 1 : place, told ? 1 : 0, fact);
     if (fact.kind === "score") this.measure = fact.measure;
     if (fact.kind === "round") {
@@ -100,6 +101,12 @@ class Facts {
     }
     return round > last + this.network.every * 2 && last < this.last
       ? `silent since round ${last.toLocaleString("en")}` : "";
+  }
+
+  /* Whether somebody has cut the link of these two. */
+  isCut(a, b) {
+    const cut = this.at("cut", null, Infinity)?.links ?? [];
+    return cut.some(([p, q]) => (p === a && q === b) || (p === b && q === a));
   }
 
   /* What is known of a peer's process: empty while it runs. */
@@ -170,7 +177,9 @@ class Graph {
         item.append(this.facts.network.class_names[each] ?? String(each));
       }
     }
-    for (const [name, text] of [["link", "swaps"], ["link missed", "went on without"]]) {
+    const kinds = [["link", "swaps"], ["link missed", "went on without"]];
+    if (given.live?.link_actions.length) kinds.push(["link cut", "cut by hand"]);
+    for (const [name, text] of kinds) {
       const item = key.appendChild(made("li"));
       item.appendChild(made("i", {class: name}));
       item.append(text);
@@ -182,7 +191,7 @@ class Graph {
     const newest = peers.map((peer) => this.facts.at("round", peer.id, round));
     links.forEach(([a, b], i) => {
       const missed = newest[a]?.missing.includes(b) || newest[b]?.missing.includes(a);
-      this.lines[i].setAttribute("class", missed ? "missed" : "");
+      this.lines[i].setAttribute("class", this.facts.isCut(a, b) ? "cut" : missed ? "missed" : "");
     });
     peers.forEach((peer, i) => {
       const silent = this.facts.silence(peer.id, round) || this.facts.state(peer.id);
