@@ -114,7 +114,10 @@ def ask_address(address: str) -> dict[str, Any]:
         with opener.open(request, timeout=PATIENCE) as answer:
             text = answer.read(ANSWER).decode(errors="replace")
     except urllib.error.HTTPError as problem:
-        why = "the token is missing, or another one" if problem.code == 403 else problem.reason
+        why = {
+            403: "the token is missing, or another one",
+            404: "it is no single peer's; where it is of 'peer up', say --run-dir",
+        }.get(problem.code, problem.reason)
         raise UserError(f"peer status: {where} refuses ({problem.code}): {why}") from None
     except (OSError, ValueError) as problem:
         cause = problem.reason if isinstance(problem, urllib.error.URLError) else problem
