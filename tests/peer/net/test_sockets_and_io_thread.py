@@ -435,7 +435,7 @@ def stranger(address: str, **curve: bytes) -> Iterator[Stranger]:
 
 
 def hello(peer: int, *, fingerprint: str = "same") -> Hello:
-    return Hello(peer, {"seed": fingerprint}, {"model": "mlp"}, 0)
+    return Hello(peer, {"seed": fingerprint}, {"model": "mlp"}, 0, checksums=["crc32"])
 
 
 def random_frames(send: Callable[..., None]) -> int:
