@@ -62,7 +62,10 @@ class Reaching(Settings):
         description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
     )
     alone: bool = Field(False, description="Train on where no neighbour is reached.")
-    checksum: bool = Field(True, description="A checksum of every chunk where CURVE is off and both ends have it on: XXH3, or CRC-32.")
+    checksum: bool = Field(
+        True,
+        description="A checksum of every chunk where CURVE is off and both ends have it on: XXH3, or CRC-32.",
+    )
 
     @property
     def deadline_adapts(self) -> bool:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.effects import Moment
-from peer.net.transfer.checksum import KNOWN, Checksum
+from peer.net.transfer.checksum import KNOWN
 from peer.net.transfer.chunks import SLOWEST_RETRY, Checksums, chunk_count, chunk_size
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.outgoing import CREDIT, Outgoing
 from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
-from tests.support.links import moments
+from tests.support.links import agreed, moments
 
 T = Moment(0, 0)
 
@@ -42,13 +42,6 @@ def outgoing_of(value: bytes, chunk: int, retry: float = 2.0) -> Outgoing:
 
 def incoming_of(offer: Offer) -> Incoming:
     return Incoming(offer, memoryview(bytearray(b"\xee" * offer.nbytes)))
-
-
-def agreed(name: str) -> Checksum:
-    """The checksum that both ends of a link know; none where the name is empty."""
-    checksum = Checksum(is_on=True)
-    checksum.agree([name])
-    return checksum
 
 
 def take(incoming: Incoming, chunk: Chunk, body: bytes | memoryview) -> bool:
