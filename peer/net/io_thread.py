@@ -13,6 +13,8 @@ a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
 ``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
+``received``, ``flood.known``       reads             writes
+``sockets.cut``                     writes            reads
 ==================================  ================  ==================
 """
 
@@ -23,6 +25,7 @@ import queue
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +59,8 @@ from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL, Phase, Reconnect
 from peer.net.sockets import Sockets
+from peer.net.status.flood import Flood
+from peer.net.status.overheard import Overheard
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
 from peer.net.wire import WireError
@@ -132,8 +137,10 @@ class IoThread(threading.Thread):
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
         self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.received: Counter[int | None] = Counter()  # bytes by neighbour; None: of nobody's
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.members = endpoint.roster.members  # what is known of who takes part
+        self.flood = Flood(endpoint.roster, endpoint.links)  # what peers tell of themselves
         self.dialler = Dialler(sockets, log, self.wake)
         self._isolated = isolated
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -255,6 +262,7 @@ class IoThread(threading.Thread):
                     self.endpoint.receive_answer(neighbour, header, now)
                 self.dialler.look(now)
                 self.endpoint.tick(now)
+                self.flood.look(now)
             self._pass_on(now)
             self.furthest = self.endpoint.furthest(now)
             for neighbour, outbox in self.endpoint.outboxes:
@@ -273,6 +281,10 @@ class IoThread(threading.Thread):
                 body = self.sockets.body()
             except WireError:
                 header = b""  # it is none of our messages
+            k = self.endpoint.admission.neighbour_at(arrival.connection)
+            self.received[k] += len(header) + (0 if body is None else len(body))
+            if k in self.sockets.cut:
+                continue
             self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
 
     def _redial_those_of_new_keys(self) -> None:
@@ -297,7 +309,8 @@ class IoThread(threading.Thread):
             match command:
                 case Begin():
                     self.endpoint.begin(command, now)
-                case Finish():
+                case Finish(_, _, reason):
+                    self.flood.leave(reason, now)
                     self.endpoint.finish(command, now)
                 case Reseat(neighbour, _, address, key):
                     self.sockets.reseat(neighbour, key)
@@ -347,6 +360,10 @@ class IoThread(threading.Thread):
                     self._diagnose(isolated, self._isolated)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
+                    if phase is Phase.UP:
+                        self.flood.connected(neighbour)
+                case Overheard(neighbour, status, body):
+                    self.flood.receive(neighbour, status, body, now)
                 case Waiting(absent, seconds):
                     self.log(
                         f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"

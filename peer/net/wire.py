@@ -179,6 +179,17 @@ class Heard:
     mark: str
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What ``peer`` tells everybody of itself, passed on; made ``age`` ms ago, told in the body."""
+
+    peer: int
+    topic: str  # one of TOPICS
+    number: int  # the higher, the newer
+    age: int
+    crc32: int
+
+
 Message = (
     Hello
     | Welcome
@@ -196,11 +207,12 @@ Message = (
     | Members
     | Heard
     | Join
+    | Status
 )
 
 TYPES: tuple[type[Message], ...] = (
     Hello, Welcome, Reject, Offer, Chunk, Ack, Nack, Ping, Pong, Leave, Probe, Rejoin, Vote,
-    Members, Heard, Join,
+    Members, Heard, Join, Status,
 )  # fmt: skip
 VERDICTS = ("more", "whole", "late", "wait", "abort", "commit")
 """more: go on; whole: it is here and sound; late: I am past t; wait: I have no room yet; abort: I
@@ -208,6 +220,9 @@ do without your value for t, and you are not to use mine; commit: I use it, and 
 
 REASONS = ("finished", "stopped", "crashed")
 """Why a peer leaves: its program has ended, somebody stopped it, or it cannot go on."""
+
+TOPICS = ("account", "picture")
+"""Of a STATUS: numbers and links; what the peer draws."""
 
 _U64 = 2**64 - 1
 _U32 = 2**32 - 1
@@ -275,16 +290,13 @@ def _ids(value: Any) -> list[int]:
     return [_integer(0, _U32)(each) for each in value]
 
 
-def _verdict(value: Any) -> str:
-    if value not in VERDICTS or type(value) is not str:
-        raise WireError("not a verdict")
-    return value
+def _one_of(words: tuple[str, ...], what: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> str:
+        if type(value) is not str or value not in words:
+            raise WireError(f"not a {what}")
+        return value
 
-
-def _reason(value: Any) -> str:
-    if value not in REASONS or type(value) is not str:
-        raise WireError("not a reason to leave")
-    return value
+    return check
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -310,8 +322,10 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "fingerprint": _table,
     "signature": _table,
     "data": _description,
-    "verdict": _verdict,
-    "reason": _reason,
+    "verdict": _one_of(VERDICTS, "verdict"),
+    "reason": _one_of(REASONS, "reason to leave"),
+    "topic": _one_of(TOPICS, "topic"),
+    "age": _integer(0, _U32),
     "t": _moment,
 }
 _FIELDS = {kind: tuple(each.name for each in fields(kind)) for kind in TYPES}

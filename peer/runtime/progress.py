@@ -74,6 +74,20 @@ def in_words(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+def bytes_in_words(count: float) -> str:
+    """``512 B``, ``3.4 kB``, ``1.25 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def loss_in_words(value: float | None) -> str:
+    """Three digits behind the point; empty where there is none."""
+    return "" if value is None else f"{value:.3f}"
+
+
 def follow(
     status: Status, rounds: int, finished: threading.Event, output: Output, as_json: bool
 ) -> None:

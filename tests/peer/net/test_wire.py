@@ -19,6 +19,7 @@ from peer.net.wire import (
     HEADER_LIMIT,
     MAGIC,
     REASONS,
+    TOPICS,
     TYPES,
     VERDICTS,
     VERSION,
@@ -38,6 +39,7 @@ from peer.net.wire import (
     Probe,
     Reject,
     Rejoin,
+    Status,
     Vote,
     Welcome,
     WireError,
@@ -79,6 +81,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     ),
     Members: st.builds(Members, digests, u32),
     Heard: st.builds(Heard, digests),
+    Status: st.builds(Status, u32, st.sampled_from(TOPICS), u64, u32, u32),
     Join: st.builds(Join, st.lists(u32, max_size=8)),
     Chunk: st.builds(Chunk, moments, u32, u32),
     Ack: st.builds(Ack, moments, u32, st.sampled_from(VERDICTS)),
@@ -110,6 +113,7 @@ EXAMPLES: tuple[Message, ...] = (
     Members("0123456789abcdef", 123456),
     Heard("0123456789abcdef"),
     Join([2, 5]),
+    Status(3, "account", 17, 1500, 123456),
 )
 
 
@@ -149,7 +153,7 @@ def test_every_type_has_a_strategy_and_a_name_on_the_wire() -> None:
     assert set(STRATEGIES) == set(TYPES) == {type(message) for message in EXAMPLES}
     assert set(typing.get_args(Message)) == set(TYPES)
     numbers = dict.fromkeys(header_of(message)[2] for message in EXAMPLES)
-    assert list(numbers) == list(range(16))  # the order is part of the protocol: it may only grow
+    assert list(numbers) == list(range(17))  # the order is part of the protocol: it may only grow
 
 
 def test_moments_come_back_as_moments_that_compare() -> None:
