@@ -35,13 +35,16 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
-from peer.control.command import Keys, admit, forget, keys, leave, reload
+from peer.control.command import Keys, admit, forget, ids_in, invite, keys, leave, reload
 from peer.control.door import Door
 from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
 from peer.doctor.command import add_to as add_doctor
+from peer.invite.admitting import Admitting
+from peer.invite.command import add_to as add_join
+from peer.invite.reception import Reception
 from peer.live.command import Live, steered
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder
@@ -137,7 +140,7 @@ def one(
         resume_at,
         resume_anyway,
         join=join,
-        links=_ids(links),
+        links=ids_in(links),
         address=address,
     )
     joining = ["--join"] * join + ["--links", links or ""] * bool(links)
@@ -163,7 +166,9 @@ def one(
     following = (process.status, program.rounds, process.finished, output, status)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
-    door = Door(process.folder, Orders(process, reloading).obey, output.say)
+    reception = Reception(Admitting(process), address)
+    reception.open()
+    door = Door(process.folder, Orders(process, reloading, reception).obey, output.say)
     try:
         ending = process.run()
         if voter is not None and ending.completed:
@@ -212,14 +217,6 @@ def _folder_for(run_dir: Path | None, name: str, resume: bool, fresh: bool) -> P
         if run_dir is None:
             raise UserError(f"--resume: there is no run runs/{name}-N here; name its --run-dir")
     return choose_run_dir(run_dir, name, shared=True)
-
-
-def _ids(links: str | None) -> tuple[int, ...]:
-    """The ids that ``--links`` names."""
-    try:
-        return tuple(sorted({int(each) for each in links.split(",")})) if links else ()
-    except ValueError:
-        raise UserError(f"--links {links}: must be ids, such as 0,3") from None
 
 
 def _command(
@@ -346,9 +343,10 @@ def profile_command(
 
 
 add_doctor(app, algorithms.find)
+add_join(app, algorithms.find, one)
 app.command("new")(new)
 app.command("chaos")(chaos)
-for command in (keys, admit, leave, forget, reload):
+for command in (keys, invite, admit, leave, forget, reload):
     app.command(command.__name__)(command)
 
 

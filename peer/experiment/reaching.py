@@ -27,6 +27,9 @@ class Reaching(Settings):
     port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
     listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
     keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
+    invitations: bool = Field(
+        True, description="Let in whom a neighbour has invited (`peer invite`), on its word."
+    )
     insecure: bool = Field(False, description="Allow plain text beyond loopback.")
     start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
     deadline: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(

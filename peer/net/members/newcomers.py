@@ -32,10 +32,12 @@ class Contact:
     Attributes:
         address: where it is reached.
         key: its public key; None in plain text.
+        invited: it came by a code, and was let in on no operator's word about itself.
     """
 
     address: str
     key: str | None = None
+    invited: bool = False
 
 
 def contacts_of(

@@ -43,7 +43,7 @@ class Told:
 
 def ask(peer: int, address: str, me: Identity, security: Security | None) -> Told:
     """Ask the peer at ``address`` whether it would take us as what we say we are."""
-    where, problem = _number_of(peer, address)
+    where, problem = number_of(peer, address)
     if problem:
         return Told("name", problem)
     sockets = Sockets(NOWHERE, {peer: where}, security)
@@ -70,7 +70,7 @@ def ask_whether_it_runs(address: str, me: Identity, security: Security | None) -
     return f"{address} is in use by another program, or by a peer of another experiment"
 
 
-def _number_of(peer: int, address: str) -> tuple[str, str]:
+def number_of(peer: int, address: str) -> tuple[str, str]:
     """An address as a number, or why it is none."""
     named = name_in(address)
     if named is None:
