@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from dataclasses import replace
 
 from peer.experiment.addresses import is_loopback
 from peer.net.keys import check_public
@@ -130,6 +131,8 @@ class Admitting:
                 gone = self.process.io.members.departure(peer, FAR)
                 if gone is None or gone.kind != "forget" or peer < self.process.experiment.peers:
                     continue
+                if gone.round <= self.process.admitted[peer].since:
+                    continue  # it was let in after that
                 if gone.round > self.process.state.round:
                     done = False
                     continue
@@ -142,6 +145,8 @@ class Admitting:
 
     def _let_in(self, peer: int, contact: Contact) -> Contact:
         process = self.process
+        gone = process.io.members.departure(peer, FAR)
+        contact = replace(contact, since=-1 if gone is None else gone.round)
         write_admitted(process.folder, process.admitted | {peer: contact})
         process.admitted[peer] = contact
         key = contact.key.encode() if contact.key else None

@@ -65,15 +65,15 @@ def add_to(app: typer.Typer, find: Find, run: Run) -> None:
                 f"--run-dir {folder}: somebody has joined there already, by this code or another; "
                 f"go on with: peer --id N --topology {folder / FILE} --run-dir {folder} --resume"
             )
-        with Newcomer(code) as newcomer:
+        public = make_keys(code.peer, keys_folder(keys))
+        with Newcomer(code, public) as newcomer:
             text = newcomer.fetch()
             experiment = read_text(text, Path.cwd(), _changes(changes, device))
             _check(experiment, find(experiment), code)
             where = own_address(experiment, code) if address is None else address
             _check_port(experiment, code.peer, where)
             make_run_dir(folder)
-            public = make_keys(code.peer, keys_folder(keys))
-            links = newcomer.claim(public, where)
+            links = newcomer.claim(where)
         file = write_down(text, Path.cwd(), folder, code.peer, links, experiment.peers)
         who = ", ".join(map(str, sorted(links)))
         print(f"let in as peer {code.peer}, by {who}; the experiment is in {file}", file=sys.stderr)

@@ -48,6 +48,10 @@ class Invitation:
     taken_by: str = ""
     requests: int = 0
 
+    def is_for(self, key: str) -> bool:
+        """Whether the holder of that public key may come by it: nobody else has."""
+        return self.state is State.OPEN or self.taken_by == key
+
 
 class Invitations:
     """All of one peer.
@@ -120,7 +124,7 @@ class Invitations:
         """
         if invitation.state is State.OPEN:
             invitation.state, invitation.taken_by = State.USED, key
-        return invitation.taken_by == key
+        return invitation.is_for(key)
 
     def look(self, now: float) -> None:
         """End those whose time is over."""

@@ -32,13 +32,15 @@ class Newcomer:
 
     Args:
         code: what we have.
+        key: our public key.
 
     Raises:
         UserError: the inviter is not reached.
     """
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, key: str) -> None:
         self.code = code
+        self.key = key
         public, secret = pair_of(code.secret)
         security = Security(secret, public, {code.inviter: key_of(code.key)})
         self._where = f"peer {code.inviter} at {code.address}"
@@ -61,7 +63,7 @@ class Newcomer:
         """
         found: bytes = b""
         while True:
-            size, part = self._ask("part", "file", len(found))
+            size, part = self._ask("part", "file", len(found), self.key)
             found += part
             if len(found) >= size:
                 break
@@ -75,13 +77,13 @@ class Newcomer:
             )
         return text
 
-    def claim(self, key: str, address: str) -> dict[int, Contact]:
-        """Be let in with that public key, at that address; returns by whom.
+    def claim(self, address: str) -> dict[int, Contact]:
+        """Be let in, at that address; returns by whom.
 
         Raises:
             UserError: we are not.
         """
-        (ids,) = self._ask("in", "claim", key, address, seconds=PATIENCE)
+        (ids,) = self._ask("in", "claim", self.key, address, seconds=PATIENCE)
         links = {}
         for k in ids:
             where, its_key = self._ask("at", "contact", k)

@@ -36,6 +36,9 @@ AT_ONCE = 2
 """Links that a newcomer has, unless they are named."""
 
 
+USED = "the code was used already, by a machine with another key; ask for a new one"
+
+
 class Reception:
     """Answers at one peer, until its process ends.
 
@@ -213,7 +216,9 @@ class Reception:
         if invitation is None:
             return "no", "the code has ended"
         match request.kind, request.words:
-            case "file", (int(begin),):
+            case "file", (_, str(key)) if not invitation.is_for(key):
+                return "no", USED
+            case "file", (int(begin), _):
                 return "part", len(text), text[begin : begin + PART]
             case "contact", (int(peer),) if peer in invitation.links:
                 contact = self._contact(peer)
@@ -244,9 +249,7 @@ class Reception:
             raise UserError(f"{address} is a file of another machine's")
         with self._lock:
             if not self._invitations.take(invitation, key):
-                raise UserError(
-                    "the code was used already, by a machine with another key; ask for a new one"
-                )
+                raise UserError(USED)
         if self.admitting.come(invitation.peer, key, address):
             self.process.log(f"peer {invitation.peer}, at {address}, has come by its code")
         let_in = [self.me]

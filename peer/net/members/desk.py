@@ -19,7 +19,7 @@ MAGIC = "hearsay-join"
 VERSION = 1
 
 KINDS = {
-    "file": (int,),  # from which byte on
+    "file": (int, str),  # from which byte on; our public key
     "contact": (int,),  # of which peer
     "claim": (str, str),  # our public key and address
     "introduce": (int, str, str),  # a peer that we invited, its public key and address

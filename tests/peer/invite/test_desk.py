@@ -39,14 +39,14 @@ def test_a_neighbours_other_messages_are_its_links() -> None:
 @pytest.mark.parametrize("who", [None, -1])
 def test_whom_curve_has_not_named_is_not_heard(who: int | None) -> None:
     desk = Desk()
-    assert not desk.takes(b"c", who, encoded(1, "file", 0))
+    assert not desk.takes(b"c", who, encoded(1, "file", 0, "key"))
     assert desk.next(0.0) is None
 
 
 def test_what_finds_no_room_is_thrown_away() -> None:
     desk = Desk()
     for number in range(10 * ROOM):
-        assert desk.takes(b"c", GUEST, encoded(number, "file", 0))
+        assert desk.takes(b"c", GUEST, encoded(number, "file", 0, "key"))
     found = []
     while (request := desk.next(0.0)) is not None:
         found.append(request.number)
@@ -57,18 +57,18 @@ def test_what_finds_no_room_is_thrown_away() -> None:
     ("kind", "words"),
     [
         ("file", []),
-        ("file", ["0"]),
-        ("file", [True]),
-        ("file", [-1]),
-        ("file", [2**32]),
+        ("file", ["0", "key"]),
+        ("file", [True, "key"]),
+        ("file", [-1, "key"]),
+        ("file", [2**32, "key"]),
         ("claim", ["key"]),
         ("claim", ["key", "a" * 257]),
         ("claim", ["key", "\x1b[2J"]),
         ("introduce", [5, "key", b"address"]),
         ("in", [["0"]]),
         ("launch", []),
-        (["file"], [0]),
-        ({}, [0]),
+        (["file"], [0, "key"]),
+        ({}, [0, "key"]),
     ],
 )
 def test_what_is_no_request_is_refused(kind: Any, words: list[Any]) -> None:
