@@ -1,4 +1,4 @@
-"""Whom a peer lets in on a neighbour's word: bounded, never in another's place, and not for ever."""
+"""Whom a peer lets in on a neighbour's word: bounded, never in another's place, not for ever."""
 
 from __future__ import annotations
 
