@@ -41,6 +41,7 @@ from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
+from peer.discover.finding import find_neighbours
 from peer.doctor.command import add_to as add_doctor
 from peer.invite.admitting import Admitting
 from peer.invite.command import add_to as add_join
@@ -166,6 +167,7 @@ def one(
     following = (process.status, program.rounds, process.finished, output, status)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
+    stop_looking = find_neighbours(process)
     reception = Reception(Admitting(process), address)
     reception.open()
     door = Door(process.folder, Orders(process, reloading, reception).obey, output.say)
@@ -190,6 +192,7 @@ def one(
         sys.exit(1)
     finally:
         door.close()
+        stop_looking()
         if voter is not None:
             voter.end()
         process.finished.set()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from peer.experiment.addresses import beside
+from peer.experiment.addresses import DISCOVER, beside
 from peer.settings import Settings
 
 ELECTION_PORT = 1000
@@ -22,7 +22,7 @@ class Reaching(Settings):
     addresses: str | tuple[str, ...] = Field(
         "tcp://127.0.0.1:{port}",
         description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
-        "processes of one machine.",
+        "processes of one machine; discover: found by mDNS, on one network (hearsay[discover]).",
     )
     port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
     listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
@@ -68,6 +68,11 @@ class Reaching(Settings):
     checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
 
     @property
+    def discovers(self) -> bool:
+        """Whether peers find each other's addresses (``addresses: discover``)."""
+        return self.addresses == DISCOVER
+
+    @property
     def deadline_adapts(self) -> bool:
         """Whether it follows from what exchanges take (``deadline: auto``)."""
         return self.deadline == "auto"
@@ -84,6 +89,8 @@ class Reaching(Settings):
 
     def address(self, peer: int) -> str:
         """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
+        if self.discovers:
+            return f"mdns://peer-{peer}"
         if isinstance(self.addresses, str):
             return self.addresses.format(id=peer, port=self.port + peer)
         return self.addresses[peer]
@@ -91,5 +98,6 @@ class Reaching(Settings):
     def listening_address(self, peer: int, address: str | None = None) -> str:
         """Where ``peer`` listens: ``listen``, or its own ``address``; that of the file, if None."""
         if self.listen is None:
-            return self.address(peer) if address is None else address
+            where = self.address(peer) if address is None else address
+            return f"tcp://*:{self.port + peer}" if where.startswith("mdns://") else where
         return self.listen.format(id=peer, port=self.port + peer)

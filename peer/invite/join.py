@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from peer.experiment import Experiment, from_mapping
-from peer.experiment.addresses import numeric, split
+from peer.experiment.addresses import number_towards, numeric
 from peer.experiment.yaml_file import AN_EXPERIMENT, parse_mapping, write_mapping
 from peer.invite.code import Code, digest_of
 from peer.invite.portable import LONGEST
@@ -127,12 +126,8 @@ def own_address(experiment: Experiment, code: Code) -> str:
     template = experiment.addresses
     if isinstance(template, str) and "{id}" in template:
         return experiment.address(code.peer)
-    _, host, port = split(code.address)
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as way:
-            way.connect(place)  # which sends nothing
-            here = str(way.getsockname()[0])
+        here = number_towards(code.address)
     except OSError as problem:
         raise UserError(
             f"--address: which of this machine's numbers others reach is not known "

@@ -14,7 +14,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from peer.experiment.addresses import check_dialled, is_ipc, is_loopback
+from peer.experiment.addresses import (
+    check_dialled,
+    is_ipc,
+    is_loopback,
+    number_towards,
+    numeric,
+    split,
+)
 from peer.invite.admitting import Admitting
 from peer.invite.code import SECRET, Code, digest_of
 from peer.invite.invitations import Invitation, Invitations, State
@@ -75,11 +82,7 @@ class Reception:
                 "peer invite: links have no keys here, so nobody could be told from anybody else; "
                 "give the file keys ('peer keys'), or let the newcomer in by 'peer admit'"
             )
-        if is_ipc(self.address):
-            raise UserError(
-                f"peer invite: {self.address} is a file of this machine, where no code leads; let "
-                "the newcomer in by 'peer admit'"
-            )
+        reached_at = self._reached_at()
         with self._lock:
             peer = self._free_id() if peer is None else peer
             self.admitting.refuse_taken(peer)
@@ -92,15 +95,15 @@ class Reception:
             self._texts[made.public] = text.encode()
         until = int(time.time() + seconds)
         key = packed_key(security.public)
-        code = Code(self.me, peer, until, digest_of(text), key, secret, self.address)
+        code = Code(self.me, peer, until, digest_of(text), key, secret, reached_at)
         who = ", ".join(map(str, chosen))
         lines = [
             str(code),
             f"peer {peer} may come once by this code, within {seconds / 60:g} minutes, to have "
             f"links to {who}; on its machine: peer join CODE",
         ]
-        if is_loopback(self.address):
-            lines.append(f"it leads to {self.address}, which this machine alone reaches")
+        if is_loopback(reached_at):
+            lines.append(f"it leads to {reached_at}, which this machine alone reaches")
         return "\n".join(lines)
 
     def listed(self) -> str:
@@ -124,6 +127,27 @@ class Reception:
                 f"be rid of that peer: peer forget {peer}"
             )
         return f"the code of peer {peer} opens nothing any more, and nobody has come by it"
+
+    def _reached_at(self) -> str:
+        """The address that a code leads to.
+
+        Raises:
+            UserError: there is none.
+        """
+        if is_ipc(self.address):
+            raise UserError(
+                f"peer invite: {self.address} is a file of this machine, where no code leads; let "
+                "the newcomer in by 'peer admit'"
+            )
+        if not self.process.experiment.discovers or self.address.startswith("tcp"):
+            return self.address
+        sockets = self.process.io.sockets
+        there = [sockets.dialled[k] for k in self._neighbours() if k in sockets.dialled]
+        if not there:
+            raise UserError("peer invite: no neighbour is up, by which this machine's number shows")
+        port = split(sockets.listening)[2]
+        assert port is not None
+        return numeric(number_towards(there[0]), port)
 
     def _free_id(self) -> int:
         invited = {each.peer for each in self._invitations.listed(time.monotonic())}
