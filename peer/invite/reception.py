@@ -293,9 +293,10 @@ class Reception:
         assert security is not None
         contact = self._contact(neighbour)
         assert contact.key is not None
+        where = self.process.io.sockets.dialled.get(neighbour, contact.address)  # as it was found
         own = replace(security, allowed={neighbour: contact.key.encode()}, hosts=frozenset())
         try:
-            with Asking(neighbour, contact.address, own) as asking:
+            with Asking(neighbour, where, own) as asking:
                 kind, words = asking.ask("introduce", peer, key, address, seconds=PATIENCE)
         except (NotReached, UserError) as problem:
             return str(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import pytest
 
 from peer.discover.mdns import network_of
 from peer.experiment import load
+from peer.invite.code import read_code
 from peer.net.keys import make_keys
 from tests.field.test_networks import KEYS, ended, missed
+from tests.real.test_membership import told
 from tests.support.namespaces import Machine, Network
 from tests.support.processes import ROOT, Processes, until
 
@@ -90,6 +93,35 @@ def test_who_finds_nobody_says_what_to_look_at_and_goes_on_looking(
     assert code == 3
     last = said.strip().splitlines()[-1]
     assert "peer 1 at mdns://peer-1: nobody announces peer 1 on this network (mDNS)" in last
+
+
+def test_a_third_comes_by_a_code_and_the_doctor_finds_them(
+    network: Callable[[int], Network], processes: Processes
+) -> None:
+    lab = network(3)
+    file, secrets = experiment(processes, 2, algorithm={"name": "diffusion", "rounds": 10**6})
+    peers = [
+        processes.peer(file, k, "--keys", secrets[k], machine=lab.machines[k]) for k in range(2)
+    ]
+    until(peers[0], "peer 1: up")
+    run = ("--run-dir", str(processes.folder / "run"))
+    said = told(processes, "invite", "--at", "0", *run)
+    assert read_code(said.splitlines()[0]).address == "tcp://10.77.0.1:47100"
+    new = ("--run-dir", str(processes.folder / "new"), "--keys", "new-keys")
+    comes = processes.command("join", said.splitlines()[0], *new, machine=lab.machines[2])
+    until(comes, "let in as peer 2, by 0, 1;")
+    until(comes, "its links: 0, 1")
+
+    asked = ("doctor", "--id", "0", "--topology", str(file), "--keys", secrets[0])
+    code, said = ended(processes.command(*asked, machine=lab.machines[0]))
+    assert code == 0, said
+    assert "neighbour 1 at mdns://peer-1: runs, and is at round" in said
+    peers[1].send_signal(signal.SIGTERM)
+    assert peers[1].wait(timeout=60) == 130
+    code, said = ended(processes.command(*asked, machine=lab.machines[0]))
+    assert code == 2
+    assert "name: nobody announces peer 1 on this network (mDNS)" in said
+    assert "the layer to mend is name: avahi-browse --resolve --terminate _hearsay._tcp" in said
 
 
 def test_without_keys_it_is_refused(
