@@ -35,13 +35,17 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
-from peer.control.command import Keys, admit, forget, keys, leave, reload
+from peer.control.command import Keys, admit, forget, ids_in, invite, keys, leave, reload
 from peer.control.door import Door
 from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
+from peer.discover.finding import find_neighbours
 from peer.doctor.command import add_to as add_doctor
+from peer.invite.admitting import Admitting
+from peer.invite.command import add_to as add_join
+from peer.invite.reception import Reception
 from peer.live.command import Live, Metrics, check_watching, noted, steered, watched
 from peer.live.feed import Feed
 from peer.live.status import status
@@ -142,7 +146,7 @@ def one(
         resume_at,
         resume_anyway,
         join=join,
-        links=_ids(links),
+        links=ids_in(links),
         address=address,
         tells_pictures=live is not None,
     )
@@ -172,7 +176,10 @@ def one(
     following = (process.status, program.rounds, process.finished, output, as_json)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
-    door = Door(process.folder, Orders(process, reloading).obey, output.say)
+    stop_looking = find_neighbours(process)
+    reception = Reception(Admitting(process), address)
+    reception.open()
+    door = Door(process.folder, Orders(process, reloading, reception).obey, output.say)
     try:
         with watched(live, metrics, process, feed, output.say):
             ending = process.run()
@@ -195,6 +202,7 @@ def one(
         sys.exit(1)
     finally:
         door.close()
+        stop_looking()
         if voter is not None:
             voter.end()
         process.finished.set()
@@ -222,14 +230,6 @@ def _folder_for(run_dir: Path | None, name: str, resume: bool, fresh: bool) -> P
         if run_dir is None:
             raise UserError(f"--resume: there is no run runs/{name}-N here; name its --run-dir")
     return choose_run_dir(run_dir, name, shared=True)
-
-
-def _ids(links: str | None) -> tuple[int, ...]:
-    """The ids that ``--links`` names."""
-    try:
-        return tuple(sorted({int(each) for each in links.split(",")})) if links else ()
-    except ValueError:
-        raise UserError(f"--links {links}: must be ids, such as 0,3") from None
 
 
 def _command(
@@ -356,9 +356,10 @@ def profile_command(
 
 
 add_doctor(app, algorithms.find)
+add_join(app, algorithms.find, one)
 app.command("new")(new)
 app.command("chaos")(chaos)
-for command in (keys, admit, leave, forget, reload, status):
+for command in (keys, invite, admit, leave, forget, reload, status):
     app.command(command.__name__)(command)
 
 

@@ -135,6 +135,18 @@ def order(folder: Path, words: Mapping[str, Any], patience: float = PATIENCE) ->
     return str(answer["said"])
 
 
+def is_open(folder: Path) -> bool:
+    """Whether a peer of ours takes orders in that folder; one that was killed leaves its socket."""
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with caller:
+        try:
+            with _short(folder) as path:
+                caller.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 @contextlib.contextmanager
 def _short(folder: Path) -> Iterator[str]:
     """A path of the socket that fits an address, however deep the folder lies."""

@@ -38,22 +38,26 @@ from peer.net.admission import Answer, Note
 from peer.net.commands import (
     Admit,
     Begin,
+    Command,
     Expect,
     Finish,
     GoOn,
     Hurry,
+    Invite,
     Part,
     Propose,
     Recorded,
     Release,
     Reseat,
     TakeKeys,
+    TurnAway,
     Wish,
 )
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.link import Link
 from peer.net.members import roster
+from peer.net.members.desk import Desk
 from peer.net.members.roster import Known
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
@@ -82,21 +86,6 @@ _FINAL_WORDS = {
 
 Log = Callable[[str], None]
 Result = Arrived | Arriving | Outcome | Agreed | Exception
-
-Command = (
-    Admit
-    | Begin
-    | Expect
-    | Finish
-    | GoOn
-    | Hurry
-    | Propose
-    | Recorded
-    | Release
-    | Reseat
-    | TakeKeys
-    | Wish
-)
 
 
 @dataclass
@@ -142,6 +131,7 @@ class IoThread(threading.Thread):
         self.members = endpoint.roster.members  # what is known of who takes part
         self.flood = Flood(endpoint.roster, endpoint.links)  # what peers tell of themselves
         self.dialler = Dialler(sockets, log, self.wake)
+        self.desk = Desk()
         self._isolated = isolated
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
@@ -212,6 +202,16 @@ class IoThread(threading.Thread):
         self._commands.put(TakeKeys(public, secret))
         self.wake()
 
+    def invite(self, keys: frozenset[bytes]) -> None:
+        """The holders of these keys may ask at the desk, and no other guests."""
+        self._commands.put(Invite(keys))
+        self.wake()
+
+    def turn_away(self, neighbour: int) -> None:
+        """That neighbour is let in no more."""
+        self._commands.put(TurnAway(neighbour))
+        self.wake()
+
     def release(self, neighbour: int) -> None:
         """What is in doubt with that neighbour will never be known."""
         self._commands.put(Release(neighbour))
@@ -264,6 +264,8 @@ class IoThread(threading.Thread):
                 self.endpoint.tick(now)
                 self.flood.look(now)
             self._pass_on(now)
+            for connection, answer in self.desk.answers():
+                self.sockets.answer(connection, answer)
             self.furthest = self.endpoint.furthest(now)
             for neighbour, outbox in self.endpoint.outboxes:
                 self.sockets.send(neighbour, outbox)
@@ -283,9 +285,9 @@ class IoThread(threading.Thread):
                 header = b""  # it is none of our messages
             k = self.endpoint.admission.neighbour_at(arrival.connection)
             self.received[k] += len(header) + (0 if body is None else len(body))
-            if k in self.sockets.cut:
-                continue
-            self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
+            came_by = arrival.connection, arrival.authenticated
+            if k not in self.sockets.cut and not self.desk.takes(*came_by, header):
+                self.endpoint.receive(*came_by, header, body, now)
 
     def _redial_those_of_new_keys(self) -> None:
         """Whoever has come by a new key is dialled by it: it holds the old one no more."""
@@ -332,6 +334,10 @@ class IoThread(threading.Thread):
                     self.dialler.meet(link.neighbour, now)
                 case Expect(neighbour, key):
                     self.sockets.keys.expect(neighbour, key)
+                case Invite(keys):
+                    self.sockets.keys.invite(keys)
+                case TurnAway(neighbour):
+                    self.sockets.keys.turn_away(neighbour)
                 case TakeKeys(public, secret):
                     self.sockets.take_keys(public, secret)
                     for link in self.endpoint.links.values():

@@ -44,6 +44,7 @@ class Hello:
     signature: dict[str, str]  # nets and their layouts
     round: int
     data: dict[str, Any] = field(default_factory=dict)  # of private images: Statement.to_words
+    checksums: list[str] = field(default_factory=list)  # that I can check a value's pieces by
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Chunk:
 
     t: Moment
     index: int
-    crc32: int  # 0 where CURVE authenticates or checksums are off
+    checksum: int  # by that agreed on in HELLO; 0 where CURVE authenticates, or they are off
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +309,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "received": _integer(0, _U32),
     "number": _integer(0, _U64),
     "crc32": _integer(0, _U32),
+    "checksum": _integer(0, _U64),
+    "checksums": _words,
     "epoch": _integer(0, _U32),
     "net": _word(64),
     "codec": _word(16),

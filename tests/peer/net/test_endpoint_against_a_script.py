@@ -135,7 +135,7 @@ class Alone:
 
 def greeting(peer: int, **parts: str) -> Hello:
     me = identity(peer, **parts)
-    return Hello(peer, dict(me.fingerprint), dict(me.signature), 0)
+    return Hello(peer, dict(me.fingerprint), dict(me.signature), 0, checksums=["crc32"])
 
 
 def of_kind(kind: type, events: Iterable[object]) -> list[object]:

@@ -96,7 +96,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
 messages = st.one_of(*STRATEGIES.values())
 
 EXAMPLES: tuple[Message, ...] = (
-    Hello(3, {"graph": "abc"}, {"model:generator": "def"}, 7),
+    Hello(3, {"graph": "abc"}, {"model:generator": "def"}, 7, {}, ["xxh3", "crc32"]),
     Welcome(12, 7, "0123456789abcdef"),
     Reject(12, "mismatch", ["graph", "seed"]),
     Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32"),
@@ -281,7 +281,7 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
         (EXAMPLES[3], "t", (0, U32 + 1)),
         (EXAMPLES[3], "t", (0, True)),
         (EXAMPLES[4], "index", -1),
-        (EXAMPLES[4], "crc32", U32 + 1),
+        (EXAMPLES[4], "checksum", -1),
         (EXAMPLES[5], "verdict", "More"),
         (EXAMPLES[5], "verdict", ["more"]),
         (EXAMPLES[9], "reason", "Finished"),
