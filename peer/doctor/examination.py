@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 import topology
+from peer.console import what_is_lacking
 from peer.data import Description, common_classes
 from peer.data.classes import shown
 from peer.discover.mdns import Discovery, network_of
 from peer.doctor.finding import Finding
-from peer.doctor.machine import WORK, examine_machine, examine_memory
+from peer.doctor.machine import examine_machine
 from peer.doctor.neighbour import examine_neighbour
 from peer.experiment import Experiment
 from peer.experiment.addresses import is_ipc, look_up, where_to_listen
@@ -63,10 +64,6 @@ def examine(
     Raises:
         UserError: there is no such peer.
     """
-    room = examine_memory(WORK)
-    if room.is_fault:  # nothing else can be looked at
-        console.print(room.words, style="red", highlight=False, soft_wrap=True)
-        return [room]
     graph = experiment.graph_of_peers
     lambda_2 = topology.contraction(experiment.schedule, experiment.weights)
     spectrum = "drawn anew in every round" if lambda_2 is None else f"lambda_2 = {lambda_2:.4f}"
@@ -122,9 +119,14 @@ def _examine_peer(
         for finding in of_machine:
             say(finding)
         lacking = any(finding.layer in ("memory", "descriptors") for finding in of_machine)
-    except UserError as problem:
-        layer = "data" if str(problem).startswith("data") else "experiment"
-        say(Finding(layer, str(problem)))
+    except (UserError, MemoryError, RuntimeError) as problem:  # torch's own are of no class
+        words = what_is_lacking(problem)
+        if words:
+            say(Finding("memory", words, "free -m"))
+            return
+        if not isinstance(problem, UserError):
+            raise
+        say(Finding("data" if str(problem).startswith("data") else "experiment", str(problem)))
     if lacking:
         return  # sockets would be refused for that, too, and say something else
     has_key = False

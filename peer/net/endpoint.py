@@ -24,6 +24,7 @@ from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, 
 from peer.net.events import Arrived, Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled, Unrecorded
 from peer.net.farewell import GRACE, Farewell
+from peer.net.header.seal import WireError
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
 from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginning_of, remedy
@@ -33,7 +34,7 @@ from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.leads import Leads
 from peer.net.waiting.waits import Waits
-from peer.net.wire import Envelope, Hello, Offer, Probe, Reject, Status, WireError, decode
+from peer.net.wire import Envelope, Hello, Offer, Probe, Reject, Status, decode
 from topology.errors import UserError
 from topology.membership import Membership
 

@@ -27,8 +27,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import zmq
 
@@ -55,6 +53,7 @@ from peer.net.commands import (
 )
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.header.seal import WireError
 from peer.net.link import Link
 from peer.net.members import roster
 from peer.net.members.desk import Desk
@@ -65,9 +64,9 @@ from peer.net.session import FINAL, Phase, Reconnect
 from peer.net.sockets import Sockets
 from peer.net.status.flood import Flood
 from peer.net.status.overheard import Overheard
+from peer.net.status.shown import Shown
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
-from peer.net.wire import WireError
 from topology.membership import Change, Kind
 
 TICK = 0.05
@@ -86,18 +85,6 @@ _FINAL_WORDS = {
 
 Log = Callable[[str], None]
 Result = Arrived | Arriving | Outcome | Agreed | Exception
-
-
-@dataclass
-class Status:
-    """What the live table shows."""
-
-    round: int = 0
-    phases: dict[int, str] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    score: dict[str, Any] = field(default_factory=dict)  # the newest, as in quality.jsonl
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class IoThread(threading.Thread):
@@ -125,7 +112,7 @@ class IoThread(threading.Thread):
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
-        self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.status = Shown(phases={k: link.phase.value for k, link in links})
         self.received: Counter[int | None] = Counter()  # bytes by neighbour; None: of nobody's
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.members = endpoint.roster.members  # what is known of who takes part

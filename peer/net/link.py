@@ -249,7 +249,7 @@ class Link:
         self.session.tick(now)
         if self.phase is Phase.UP:
             self._sender.offer_what_is_due(now)
-            self._receiver.ask_where_it_is(self.exchange, now)
+            self._receiver.ask_where_it_is(self.exchange, now, self.session.their_at)
             self._receiver.ask_again(now)
             self.commit.ask_again(self.exchange, now)
         self._settlement.give_up_in_time(now)

@@ -25,8 +25,9 @@ from zmq.utils.monitor import recv_monitor_message
 from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
 from peer.machine.descriptors import Strangers, require_descriptors
 from peer.net.events import Contact
+from peer.net.header.seal import HEADER_LIMIT, WireError
 from peer.net.keys import KeyRing, is_let_in
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
+from peer.net.wire import MESSAGE_LIMIT
 from topology.errors import UserError
 
 ZAP_DOMAIN = b"hearsay"

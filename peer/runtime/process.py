@@ -18,7 +18,7 @@ from peer.experiment.traits import traits
 from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
 from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
-from peer.net.io_thread import IoThread, Status
+from peer.net.io_thread import IoThread
 from peer.net.keys import keys_folder
 from peer.net.link import Link
 from peer.net.members.newcomers import (
@@ -32,6 +32,7 @@ from peer.net.members.roster import forgotten
 from peer.net.members.taking_part import known_members
 from peer.net.recorded.io import with_journal
 from peer.net.sockets import Sockets
+from peer.net.status.shown import Shown
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
@@ -162,7 +163,7 @@ class PeerProcess:
         return checkpoint is not None
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Shown:
         """What the live table shows."""
         return self.io.status
 

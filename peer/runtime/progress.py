@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from peer.net.io_thread import Status
+from peer.net.status.shown import Shown
 from peer.runtime.output import Output
 
 PROGRESS = 30.0
@@ -89,7 +89,7 @@ def loss_in_words(value: float | None) -> str:
 
 
 def follow(
-    status: Status, rounds: int, finished: threading.Event, output: Output, as_json: bool
+    status: Shown, rounds: int, finished: threading.Event, output: Output, as_json: bool
 ) -> None:
     """Say how a peer is getting on until it has ``finished``.
 

@@ -22,9 +22,10 @@ import numpy as np
 from peer.compute.held_transfers import HeldTransfers
 from peer.loggers.pictures import draw_for
 from peer.machine.memory import resident_bytes
-from peer.net.io_thread import IoThread, Status
+from peer.net.io_thread import IoThread
 from peer.net.status.account import SKETCHED, Account, Picture, Sketch
 from peer.net.status.flood import PICTURES
+from peer.net.status.shown import Shown
 from peer.quality.mixture import final_generator
 from peer.state import PeerState
 from peer.state.count_sketch import CountSketch
@@ -174,7 +175,7 @@ class Teller:
         )
 
 
-def _score(status: Status) -> dict[str, Any]:
+def _score(status: Shown) -> dict[str, Any]:
     """The newest score, in an account's words."""
     score = status.score
     if not score:

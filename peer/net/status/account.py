@@ -16,8 +16,9 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from peer.net.header.seal import WireError
 from peer.net.session import Phase
-from peer.net.wire import REASONS, WireError
+from peer.net.wire import REASONS
 from peer.state.count_sketch import BUCKETS
 
 LIMIT = 8192

@@ -26,11 +26,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from peer.net.header.seal import WireError
 from peer.net.link import Link
 from peer.net.members.roster import Roster
 from peer.net.session import Phase
 from peer.net.status.account import LIMIT, RUNNING, Account, Picture
-from peer.net.wire import TOPICS, Status, WireError
+from peer.net.wire import TOPICS, Status
 
 EVERY = 5.0
 """Seconds between two accounts of a peer, in networks of up to :data:`FEW` peers."""

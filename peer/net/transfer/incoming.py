@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from peer.net.header.seal import WireError
 from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import FLOATS, chunk_count, is_letter
 from peer.net.transfer.letters import unpack
-from peer.net.wire import Chunk, Offer, WireError
+from peer.net.wire import Chunk, Offer
 
 
 @dataclass

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peer.live.metrics import told_by
-from peer.net.io_thread import Status
 from peer.net.status.account import Account
 from peer.net.status.flood import Entry, Flood
+from peer.net.status.shown import Shown
 from peer.telling.overview import overview
 from tests.support.network_in_memory import identity, make_endpoint
 
@@ -33,7 +33,7 @@ def process(**told: Any) -> Any:
         (0, "account"): Entry(1, 100.0, said, b""),
         (1, "account"): Entry(1, 90.0, Account(), b""),
     }
-    status = Status(8, {1: "up", 2: "down"}, {"generator": 0.5, "discriminator": 0.25})
+    status = Shown(8, {1: "up", 2: "down"}, {"generator": 0.5, "discriminator": 0.25})
     sockets = SimpleNamespace(sent=Counter({1: 1000}))
     return SimpleNamespace(
         overview=lambda: overview(flood, 100, 103.0),

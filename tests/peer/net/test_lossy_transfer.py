@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.exchange import Exchange, State
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.receiver import Receiver, Whole
@@ -58,7 +58,7 @@ class Lossy:
                     self.answers(message)
             if round(self.now / LATENCY) % round(TICK / LATENCY) == 0:
                 self.sender.offer_what_is_due(self.now)
-                self.receiver.ask_where_it_is(self.exchange, self.now)
+                self.receiver.ask_where_it_is(self.exchange, self.now, BEFORE_ALL)
                 self.receiver.ask_again(self.now)
         return 60.0
 

@@ -31,6 +31,7 @@ from peer.net.commands import Part
 from peer.net.endpoint import Endpoint
 from peer.net.events import Outcome
 from peer.net.exchange import Delivered
+from peer.net.header.seal import HEADER_LIMIT
 from peer.net.io_thread import IoThread
 from peer.net.keys import (
     curve_secret,
@@ -44,7 +45,7 @@ from peer.net.session import Identity, Phase
 from peer.net.sockets import Security, Sockets
 from peer.net.transfer.outgoing import Outgoing
 from peer.net.transfer.send_buffers import Released, SendBuffer, SendBuffers
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, Chunk, Hello, Offer, encode
+from peer.net.wire import MESSAGE_LIMIT, Chunk, Hello, Offer, encode
 from tests.support.links import agreed
 from topology.errors import UserError
 

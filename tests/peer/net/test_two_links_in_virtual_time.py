@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Decided, Delivered, Piece, Settled
+from peer.net.header.seal import HEADER_LIMIT
 from peer.net.link import STRIKES, Link
 from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.checksum import KNOWN
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.wire import (
-    HEADER_LIMIT,
     Ack,
     Chunk,
     Hello,

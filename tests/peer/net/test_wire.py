@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net import wire
+from peer.net.header.seal import HEADER_LIMIT, WireError, sealed
 from peer.net.wire import (
-    HEADER_LIMIT,
     MAGIC,
     REASONS,
     TOPICS,
@@ -42,10 +42,8 @@ from peer.net.wire import (
     Status,
     Vote,
     Welcome,
-    WireError,
     decode,
     encode,
-    sealed,
 )
 
 U32, U64 = 2**32 - 1, 2**64 - 1

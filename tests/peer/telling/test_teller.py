@@ -11,9 +11,9 @@ import torch
 
 import algorithms
 from peer.experiment import from_mapping
-from peer.net.io_thread import Status
 from peer.net.status.account import Account, Picture
 from peer.net.status.flood import Flood
+from peer.net.status.shown import Shown
 from peer.runtime.loading import load_peer
 from peer.state.count_sketch import estimate_disagreement
 from peer.state.recorder import arena_digest, sketcher
@@ -38,7 +38,7 @@ class Telling:
         experiment = from_mapping(KEYS)
         self.state, _ = load_peer(experiment, 0, algorithms.find(experiment))
         endpoint = make_endpoint(identity(0), [1])
-        status = Status(phases={1: "unknown"})
+        status = Shown(phases={1: "unknown"})
         io: Any = SimpleNamespace(status=status, flood=Flood(endpoint.roster, endpoint.links))
         self.now = 0.0
         self.sketches = sketcher(experiment, self.state)

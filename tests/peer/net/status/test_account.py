@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from peer.net.header.seal import WireError
 from peer.net.session import Phase
 from peer.net.status.account import LIMIT, MOST_LINKS, MOST_NETS, Account, Picture
-from peer.net.wire import WireError
 
 FULL = Account(
     round=170,
