@@ -40,6 +40,7 @@ class Overhearing:
                 found += self._account(peer, entry, entry.said)
             else:
                 found.append(picture_fact(peer, entry.said.round, entry.said.png))
+        found += self._estimates.news()
         return found
 
     def _account(self, peer: int, entry: Entry, said: Account) -> Iterator[Fact]:
@@ -53,14 +54,14 @@ class Overhearing:
             bytes_out=said.bytes_out,
             missing=sorted(away.union(said.missing)),
         ) | {"heard": entry.made}
-        score = said.measure, said.score, said.covered
+        score = said.measure, said.scored
         if said.measure and self._scores.get(peer) != score:
             self._scores[peer] = score
             value = None if said.score is None else finite({"value": said.score})["value"]
             yield {
                 "kind": "score",
                 "peer": peer,
-                "round": said.round,
+                "round": said.scored,
                 "measure": said.measure.upper(),
                 "value": value,
                 "covered": said.covered,
@@ -71,4 +72,4 @@ class Overhearing:
             yield {"kind": "state", "peer": peer, "round": 0, "text": text}
         if said.sketches:
             sketches = {net: np.asarray(x, np.float64) for net, x in said.sketches.items()}
-            yield from self._estimates.add(peer, said.sketched, sketches)
+            self._estimates.add(peer, said.sketched, sketches)

@@ -25,7 +25,6 @@ from peer.machine.memory import resident_bytes
 from peer.net.io_thread import IoThread
 from peer.net.status.account import SKETCHED, Account, Picture, Sketch
 from peer.net.status.flood import PICTURES
-from peer.net.status.shown import Shown
 from peer.quality.mixture import final_generator
 from peer.state import PeerState
 from peer.state.count_sketch import CountSketch
@@ -75,6 +74,7 @@ class Teller:
         self._sketched: tuple[int, dict[str, Sketch]] = (0, {})
         self._sketch_at = self._draw_at = float("-inf")
         self._picture: Picture | None = None
+        self._scored: tuple[int, Mapping[str, Any]] = 0, {}  # the round of the newest score, and it
         self._paces: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         io.flood.source = self.tell
 
@@ -105,6 +105,8 @@ class Teller:
             "missed": self.missed.total(),
             "pending": len(held.held()) + len(held.unsure()),
         }
+        if self._io.status.score is not self._scored[1]:
+            self._scored = round, self._io.status.score
         now = self.clock()
         if round % self._step == 0:
             self._sketch(round, sketches, now)
@@ -160,7 +162,7 @@ class Teller:
         sketched, sketches = self._sketched
         return Account(
             **facts,
-            **_score(status),
+            **_score(*self._scored),
             state=state,
             pace=(now - began) / rounds if rounds > 0 else None,
             bytes_in=status.bytes_in,
@@ -175,9 +177,8 @@ class Teller:
         )
 
 
-def _score(status: Shown) -> dict[str, Any]:
-    """The newest score, in an account's words."""
-    score = status.score
+def _score(round: int, score: Mapping[str, Any]) -> dict[str, Any]:
+    """The score of that round, in an account's words; nothing where there is none."""
     if not score:
         return {}
     measure = str(score["measure"])
@@ -186,4 +187,5 @@ def _score(status: Shown) -> dict[str, Any]:
         "score": score.get(measure),
         "own": score.get("own"),
         "covered": score.get("covered"),
+        "scored": round,
     }

@@ -54,6 +54,7 @@ class Account:
         score: its distance to the network's images.
         own: that to its own.
         covered: classes that its samples cover; None where nobody can tell.
+        scored: the round of that score.
         bytes_in: received by this process.
         bytes_out: sent.
         phases: of its links, by neighbour.
@@ -77,6 +78,7 @@ class Account:
     score: float | None = None
     own: float | None = None
     covered: int | None = None
+    scored: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     phases: Mapping[int, str] = field(default_factory=dict)
@@ -266,6 +268,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "score": _or_none(_real),
     "own": _or_none(_real),
     "covered": _or_none(_count),
+    "scored": _count,
     "bytes_in": _count,
     "bytes_out": _count,
     "phases": _table(MOST_LINKS, _id, lambda code: _PHASES[_count(code, len(_PHASES) - 1)]),

@@ -41,12 +41,13 @@ def test_each_news_is_told_once_and_says_when_it_was_heard() -> None:
 
 def test_scores_and_states_are_told_where_they_are_new() -> None:
     flood, page = hearing()
-    tell(flood, 2, 1, Account(round=3, measure="rfd", score=4.25, covered=8))
-    kinds = [(fact["kind"], fact.get("value")) for fact in page.news()]
-    assert kinds == [("round", None), ("score", 4.25)]
-    tell(flood, 2, 2, Account(round=4, measure="rfd", score=4.25, covered=8, state="finished"))
+    scored = {"measure": "rfd", "score": 4.25, "covered": 8, "scored": 2}
+    tell(flood, 2, 1, Account(round=3, **scored))
+    kinds = [(fact["kind"], fact["round"], fact.get("value")) for fact in page.news()]
+    assert kinds == [("round", 3, None), ("score", 2, 4.25)]
+    tell(flood, 2, 2, Account(round=4, state="finished", **scored))
     assert [(f["kind"], f.get("text")) for f in page.news()][1:] == [("state", "finished")]
-    tell(flood, 2, 3, Account(round=4, measure="rfd", score=4.25, covered=8))  # it is back
+    tell(flood, 2, 3, Account(round=4, **scored))  # it is back
     assert [(f["kind"], f.get("text")) for f in page.news()][1:] == [("state", "")]
 
 
