@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from peer.live.facts import Fact, finite, picture_fact, round_fact
+from peer.live.facts import Fact, Network, finite, picture_fact, round_fact
 from peer.live.follow import Estimates
+from peer.live.layout import lay_out
 from peer.net.status.account import RUNNING, Account
 from peer.net.status.flood import Entry, Flood, Key
+from peer.net.wire import TOPICS
 from peer.telling.overview import AWAY
+
+
+def as_told(network: Network, flood: Flood, class_names: Sequence[str], round: int) -> Network:
+    """The network with what its peers have told of it by now: who has joined, and who holds what.
+
+    Args:
+        network: as the experiment's file has it; what it says of data is not changed.
+        flood: what is known of all.
+        class_names: that all have agreed on.
+        round: in which it is looked at.
+    """
+    told: dict[int, Sequence[int]] = {}
+    for (peer, _), entry in flood.known.items():
+        if isinstance(entry.said, Account) and entry.said.holds is not None:
+            told[peer] = entry.said.holds
+    members, base = flood.roster.members, flood.roster.base
+    found = replace(
+        network,
+        holds={**told, **network.holds},
+        class_names=network.class_names or class_names,
+        draws=network.draws | {peer for peer, topic in flood.known if topic == TOPICS[1]},
+    )
+    graph = members.graph(base, round)
+    graph = graph.subgraph(flood.roster.ids & set(graph))  # it has every id up to the highest
+    if members.changes and set(graph) > set(network.places):
+        links = sorted((min(a, b), max(a, b)) for a, b in graph.edges)
+        found = replace(found, links=links, places=lay_out(graph))
+    return found
 
 
 class Overhearing:

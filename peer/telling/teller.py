@@ -45,7 +45,7 @@ class Teller:
         seed: the experiment's.
         io: its I/O thread, which is given what there is to tell.
         clock: the time.
-        draws: whether pictures are told, too.
+        shows: whether what it draws is told, and the classes of its data.
         saved: the round of the newest checkpoint, if there is one.
 
     Attributes:
@@ -58,12 +58,14 @@ class Teller:
         seed: int,
         io: IoThread,
         clock: Callable[[], float],
-        draws: bool,
+        shows: bool,
         saved: int | None,
     ) -> None:
         self.state = state
         self.clock = clock
-        self.draws = draws and "generator" in state.nets
+        self.draws = shows and "generator" in state.nets
+        self._shows = shows
+        self._holds: tuple[int, ...] | None = None
         self.missed: Counter[int] = Counter()
         self._seed = seed
         self._io = io
@@ -96,6 +98,8 @@ class Teller:
             sketches: of nets, by name.
         """
         self.missed.update(measures["missing"])
+        if self._shows and self._holds is None:
+            self._holds = _classes(self.state)
         held = HeldTransfers(self.state)
         self._facts = {
             "round": round,
@@ -172,9 +176,18 @@ class Teller:
             saved_ago=None if saved_at is None else max(0.0, now - saved_at),
             memory=resident_bytes(),
             draws=self.draws,
+            holds=self._holds,
             sketched=sketched,
             sketches=sketches,
         )
+
+
+def _classes(state: PeerState) -> tuple[int, ...] | None:
+    """The classes of a peer's own data; None where they have none."""
+    if state.shard is None:
+        return ()
+    labels = state.shard.labels
+    return None if labels is None else tuple(np.unique(labels).tolist())
 
 
 def _score(round: int, score: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,4 +134,9 @@ def test_who_does_not_draw_tells_no_picture() -> None:
     telling.completed(1)
     told = telling.told()
     assert set(told) == {"account"}
-    assert not told["account"].draws
+    assert (told["account"].draws, told["account"].holds) == (False, None)
+
+
+def test_who_shows_what_it_draws_says_which_classes_it_holds(telling: Telling) -> None:
+    telling.completed(1)
+    assert telling.told()["account"].holds == (0, 1)
