@@ -131,9 +131,9 @@ def test_each_origin_is_passed_on_once_an_interval_at_most_and_not_back() -> Non
 def test_a_large_network_tells_less_often() -> None:
     world = World(nx.star_graph(49))
     assert world.floods[0].every == 2 * EVERY
-    world.pass_time(60)
+    world.pass_time(35)
     told = [now for now, sender, _, status in world.sent if sender == status.peer == 1]
-    assert len(told) <= 7
+    assert len(told) <= 4
 
 
 def test_values_come_first_where_something_waits() -> None:
@@ -242,11 +242,11 @@ def test_a_lying_neighbour_cannot_make_memory_grow() -> None:
             lie(world, by=1, to=0, peer=k, number=10**6 + k)
             lie(world, by=1, to=0, peer=2, number=10**7 + k)
 
-    lies(2000)
+    lies(500)
     tracemalloc.start()
-    lies(20_000)
+    lies(4000)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 50_000
     assert len(world.floods[0].known) == 3
-    assert world.floods[0].refused >= 20_000 - 3
+    assert world.floods[0].refused >= 4000 - 3
