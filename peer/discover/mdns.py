@@ -6,13 +6,13 @@ keys of the experiment's file decide who is let in, and whom we take for a neigh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
 import queue
 import secrets
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -161,12 +161,11 @@ class Discovery:
             if not is_there:
                 self._forget(name)
             elif name in self._whose or len(self._whose) < MOST_NAMES:
-                info = self._zeroconf.ServiceInfo(SERVICE, name)
-                try:
+                # of a name that is none, or when all is closed meanwhile, there is nothing to take
+                with contextlib.suppress(self._zeroconf.Error, OSError, RuntimeError, ValueError):
+                    info = self._zeroconf.ServiceInfo(SERVICE, name)
                     if info.request(self._sockets, 3000):
                         self._take(name, info)
-                except Exception:  # it was closed meanwhile, or what came is no announcement
-                    time.sleep(0)
 
     def _take(self, name: str, info: ServiceInfo) -> None:
         """Take in an announcement, if it is of our experiment."""
