@@ -46,7 +46,9 @@ from peer.doctor.command import add_to as add_doctor
 from peer.invite.admitting import Admitting
 from peer.invite.command import add_to as add_join
 from peer.invite.reception import Reception
-from peer.live.command import Live, steered
+from peer.live.command import Live, Metrics, check_watching, noted, steered, watched
+from peer.live.feed import Feed
+from peer.live.status import status
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder
 from peer.profiler import measure, write_profile
@@ -122,7 +124,9 @@ def one(
     address: Annotated[
         str | None, typer.Option("--address", help="With --join: where it is, if not in the file.")
     ] = None,
-    status: Annotated[bool, typer.Option("--status", hidden=True)] = False,
+    live: Live = None,
+    metrics: Metrics = None,
+    as_json: Annotated[bool, typer.Option("--status", hidden=True)] = False,
 ) -> None:
     """Run one peer: on each Pi, in a container, in a terminal."""
     if context.invoked_subcommand is not None:
@@ -130,10 +134,11 @@ def one(
     if peer is None or file is None:
         raise UserError("peer: say which peer of which file: peer --id 3 --topology ring.yaml")
     output = Output(
-        "" if status else f"peer {peer}", gone=lambda: STOP.ask("nobody reads any more")
+        "" if as_json else f"peer {peer}", gone=lambda: STOP.ask("nobody reads any more")
     )
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
+    check_watching(live, metrics, is_host(experiment, program, peer))
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
     options = Options(
         keys,
@@ -143,15 +148,19 @@ def one(
         join=join,
         links=ids_in(links),
         address=address,
+        tells_pictures=live is not None,
     )
     joining = ["--join"] * join + ["--links", links or ""] * bool(links)
     joining += ["--address", address or ""] * bool(address)
+    joining += ["--live", live or ""] * bool(live) + ["--metrics", metrics or ""] * bool(metrics)
     command = _command(peer, file, changes, folder, device, keys, joining)
     if is_host(experiment, program, peer):
         make_run_dir(folder)
-        stand_by(experiment, peer, program, folder, output, options, STOP, command, status)
+        stand_by(experiment, peer, program, folder, output, options, STOP, command, as_json)
         return
-    process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
+    feed = Feed()
+    say = output.say if live is None else noted(output.say, feed)
+    process = PeerProcess(experiment, peer, program, folder, say, options, STOP)
     make_run_dir(folder)  # now that nothing can be refused any more
     voter = voter_of(experiment, process, options, output)
     reloading = Reloading(
@@ -159,12 +168,12 @@ def one(
     )
     again = lambda: how_to_go_on(process.saver.newest, command)  # noqa: E731
     STOP.begun(output.say, again, reloading.at_signal)
-    if status:
-        listen_to_parent(process.course, process.log, process.stop)
+    if as_json:
+        listen_to_parent(process.course, process.log, process.stop, process.io.sockets.cut)
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")
-    following = (process.status, program.rounds, process.finished, output, status)
+    following = (process.status, program.rounds, process.finished, output, as_json)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
     stop_looking = find_neighbours(process)
@@ -172,11 +181,12 @@ def one(
     reception.open()
     door = Door(process.folder, Orders(process, reloading, reception).obey, output.say)
     try:
-        ending = process.run()
+        with watched(live, metrics, process, feed, output.say):
+            ending = process.run()
         if voter is not None and ending.completed:
             voter.stay(program.rounds, STOP.asked)
     except Isolation as alone:
-        if status or process.saver.newest is None:
+        if as_json or process.saver.newest is None:
             raise
         words = f"{alone}; {how_to_go_on(process.saver.newest, command)}"
         raise Isolation(words) from None
@@ -198,10 +208,10 @@ def one(
         process.finished.set()
         telling.join(timeout=5)
         output.end()
-    if status:
+    if as_json:
         output.put(json.dumps(asdict(process.status)))
     last = last_line(ending, process, command)
-    output.say(last.partition("; go on with: ")[0] if status else last)  # others are to go on, too
+    output.say(last.partition("; go on with: ")[0] if as_json else last)  # others are to go on, too
     if not ending.completed:
         sys.exit(STOPPED)
     if ending.problem:
@@ -349,7 +359,7 @@ add_doctor(app, algorithms.find)
 add_join(app, algorithms.find, one)
 app.command("new")(new)
 app.command("chaos")(chaos)
-for command in (keys, invite, admit, leave, forget, reload):
+for command in (keys, invite, admit, leave, forget, reload, status):
     app.command(command.__name__)(command)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import exchange, slow_link, swappers
+from benchmarks import exchange, live, slow_link, swappers
 
 
 def test_a_speed_is_the_median_of_ratios_within_a_turn() -> None:
@@ -43,3 +44,10 @@ def test_without_namespaces_one_line_and_exit_2(
     assert said.startswith("slow_link: network namespaces cannot be made here; ")
     assert words[0] in said
     assert said.count("\n") == 1
+
+
+def test_a_page_costs_what_served_periods_take_beside_their_neighbours() -> None:
+    paces = [0.1] * 100 + [0.11] * 100 + [0.2] * 100 + [0.21] * 100  # the machine slows down
+    at = np.cumsum(paces)
+    turns = [live.Turn([100 * k + 1], [100 * k + 100], k % 2 == 1) for k in range(4)]
+    assert live.ratios([at], turns) == pytest.approx([1.1, 0.55, 1.05])

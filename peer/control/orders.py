@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,8 @@ class Orders:
         Raises:
             UserError: it cannot be done.
         """
+        if order.get("order") == "status":
+            return json.dumps(self.process.overview())
         if order.get("order") == "reload":
             return f"peer {self.me}: {self.reloading.reload()}"
         if self.process.experiment.durability == "exact":

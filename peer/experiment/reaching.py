@@ -65,7 +65,10 @@ class Reaching(Settings):
         description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
     )
     alone: bool = Field(False, description="Train on where no neighbour is reached.")
-    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+    checksum: bool = Field(
+        True,
+        description="Check every chunk, where CURVE is off and both ends have it on.",
+    )
 
     @property
     def discovers(self) -> bool:

@@ -13,6 +13,8 @@ a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
 ``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
+``received``, ``flood.known``       reads             writes
+``sockets.cut``                     writes            reads
 ==================================  ================  ==================
 """
 
@@ -23,9 +25,8 @@ import queue
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import zmq
 
@@ -52,6 +53,7 @@ from peer.net.commands import (
 )
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.header.seal import WireError
 from peer.net.link import Link
 from peer.net.members import roster
 from peer.net.members.desk import Desk
@@ -60,9 +62,11 @@ from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
 from peer.net.session import FINAL, Phase, Reconnect
 from peer.net.sockets import Sockets
+from peer.net.status.flood import Flood
+from peer.net.status.overheard import Overheard
+from peer.net.status.shown import Shown
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
-from peer.net.wire import WireError
 from topology.membership import Change, Kind
 
 TICK = 0.05
@@ -81,18 +85,6 @@ _FINAL_WORDS = {
 
 Log = Callable[[str], None]
 Result = Arrived | Arriving | Outcome | Agreed | Exception
-
-
-@dataclass
-class Status:
-    """What the live table shows."""
-
-    round: int = 0
-    phases: dict[int, str] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    score: dict[str, Any] = field(default_factory=dict)  # the newest, as in quality.jsonl
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class IoThread(threading.Thread):
@@ -120,9 +112,11 @@ class IoThread(threading.Thread):
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
-        self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.status = Shown(phases={k: link.phase.value for k, link in links})
+        self.received: Counter[int | None] = Counter()  # bytes by neighbour; None: of nobody's
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.members = endpoint.roster.members  # what is known of who takes part
+        self.flood = Flood(endpoint.roster, endpoint.links)  # what peers tell of themselves
         self.dialler = Dialler(sockets, log, self.wake)
         self.desk = Desk()
         self._isolated = isolated
@@ -255,6 +249,7 @@ class IoThread(threading.Thread):
                     self.endpoint.receive_answer(neighbour, header, now)
                 self.dialler.look(now)
                 self.endpoint.tick(now)
+                self.flood.look(now)
             self._pass_on(now)
             for connection, answer in self.desk.answers():
                 self.sockets.answer(connection, answer)
@@ -275,8 +270,11 @@ class IoThread(threading.Thread):
                 body = self.sockets.body()
             except WireError:
                 header = b""  # it is none of our messages
-            if not self.desk.takes(arrival.connection, arrival.authenticated, header):
-                self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
+            k = self.endpoint.admission.neighbour_at(arrival.connection)
+            self.received[k] += len(header) + (0 if body is None else len(body))
+            came_by = arrival.connection, arrival.authenticated
+            if k not in self.sockets.cut and not self.desk.takes(*came_by, header):
+                self.endpoint.receive(*came_by, header, body, now)
 
     def _redial_those_of_new_keys(self) -> None:
         """Whoever has come by a new key is dialled by it: it holds the old one no more."""
@@ -300,7 +298,8 @@ class IoThread(threading.Thread):
             match command:
                 case Begin():
                     self.endpoint.begin(command, now)
-                case Finish():
+                case Finish(_, _, reason):
+                    self.flood.leave(reason, now)
                     self.endpoint.finish(command, now)
                 case Reseat(neighbour, _, address, key):
                     self.sockets.reseat(neighbour, key)
@@ -354,6 +353,10 @@ class IoThread(threading.Thread):
                     self._diagnose(isolated, self._isolated)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
+                    if phase is Phase.UP:
+                        self.flood.connected(neighbour)
+                case Overheard(neighbour, status, body):
+                    self.flood.receive(neighbour, status, body, now)
                 case Waiting(absent, seconds):
                     self.log(
                         f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"

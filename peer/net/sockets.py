@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -25,8 +25,9 @@ from zmq.utils.monitor import recv_monitor_message
 from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
 from peer.machine.descriptors import Strangers, require_descriptors
 from peer.net.events import Contact
+from peer.net.header.seal import HEADER_LIMIT, WireError
 from peer.net.keys import KeyRing, is_let_in
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
+from peer.net.wire import MESSAGE_LIMIT
 from topology.errors import UserError
 
 ZAP_DOMAIN = b"hearsay"
@@ -91,6 +92,8 @@ class Sockets:
         self.addresses = dict(addresses)
         self.bytes_in = 0
         self.bytes_out = 0
+        self.sent: Counter[int] = Counter()  # bytes by neighbour
+        self.cut: set[int] = set()  # neighbours that nothing goes to: it is lost on the way
         self._more = False  # frames of the message that is being received
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
@@ -253,6 +256,8 @@ class Sockets:
 
     def send(self, neighbour: int, outbox: deque[tuple[bytes, memoryview | None]]) -> bool:
         """Send from ``outbox`` until it is empty (True) or the socket is full (False)."""
+        if neighbour in self.cut:
+            outbox.clear()
         dealer = self.dealers.get(neighbour)
         while outbox and dealer is not None:
             header, body = outbox[0]
@@ -261,10 +266,11 @@ class Sockets:
                     dealer.send(header, zmq.DONTWAIT)
                 else:
                     dealer.send_multipart([header, body], zmq.DONTWAIT, copy=False)
-                    self.bytes_out += len(body)
             except zmq.Again:
                 return False
-            self.bytes_out += len(header)
+            size = len(header) + (0 if body is None else len(body))
+            self.bytes_out += size
+            self.sent[neighbour] += size
             outbox.popleft()
         return not outbox
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from peer.net.wire import WireError, opened, sealed
+from peer.net.header.seal import WireError, opened, sealed
 
 MAGIC = "hearsay-join"
 VERSION = 1

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from peer.net.events import Contact
+from peer.net.header.seal import WireError
 from peer.net.members.desk import decoded, encoded
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.probe import NOWHERE, number_of
 from peer.net.sockets import Security, Sockets
-from peer.net.wire import WireError
 
 PATIENCE = 10.0
 """Seconds to wait for the connection, and for an answer."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from peer.experiment.addresses import look_up, name_in
 from peer.net.events import Contact
+from peer.net.header.seal import WireError
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.resolver import Find, Found, NotFound, Resolver
 from peer.net.session import MISMATCH, Identity, remedy
 from peer.net.sockets import Security, Sockets
-from peer.net.wire import Probe, Reject, Welcome, WireError, decode, encode
+from peer.net.wire import Probe, Reject, Welcome, decode, encode
 
 PATIENCE = 5.0
 """Seconds to wait for a name, and for an answer."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peer.net.header.seal import WireError, sealed
 from peer.net.members.desk import KINDS, ROOM, Desk, decoded, encoded
-from peer.net.wire import Heard, WireError, encode, sealed
+from peer.net.wire import Heard, encode
 
 GUEST = -2
 
