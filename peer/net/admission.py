@@ -67,6 +67,10 @@ class Admission:
             line = "ignored a message that is not of this network; more are only counted"
             self._tell(Note(line))
 
+    def is_spoilt(self, connection: bytes) -> bool:
+        """Whether a neighbour's connection carries what nobody has sent: its bytes are shifted."""
+        return connection in self._neighbour_at
+
     def sender(self, connection: bytes, authenticated: int | None, session: int) -> Link | None:
         """The link whose neighbour greeted by this connection, if CURVE does not contradict."""
         neighbour = self._neighbour_at.get(connection)

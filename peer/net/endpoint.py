@@ -181,8 +181,8 @@ class Endpoint:
         header: bytes,
         body: memoryview | None,
         now: float,
-    ) -> None:
-        """A message has come.
+    ) -> bool:
+        """A message has come; returns whether its connection is of use.
 
         Args:
             connection: which one it came by.
@@ -195,14 +195,14 @@ class Endpoint:
             envelope = decode(header)
         except WireError:
             self.admission.ignore()
-            return
+            return not self.admission.is_spoilt(connection)
         if isinstance(envelope.message, Probe):
             self.admission.probed(connection, authenticated, envelope, envelope.message)
-            return
+            return True
         if isinstance(envelope.message, Hello):
             of = self.links.get(envelope.message.peer)
             if of is not None and not of.seat.hears(envelope.session):
-                return
+                return True
             link = self.admission.greeted(connection, authenticated, envelope, now)
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)
@@ -215,6 +215,7 @@ class Endpoint:
             self._listen(link.neighbour, link, now)
             self._give_up(now)
         self._take_leave(now)
+        return True
 
     def _note_what_is_no_links(
         self, link: Link, envelope: Envelope, body: memoryview | None, now: float
@@ -355,8 +356,7 @@ class Endpoint:
                     if phase is not Phase.LEFT or not self._farewell.has_begun:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
-                    link.outbox.clear()  # what was meant for the old connection
-                    link.session.greet(now)  # a HELLO comes first on every connection
+                    link.connected_anew(now)
                     self.events.append(Redial(neighbour))
                 case Mismatch() as mismatch:
                     self._mismatch(neighbour, mismatch, now)

@@ -251,6 +251,7 @@ class IoThread(threading.Thread):
             if now - last >= TICK:
                 last = now
                 self.sockets.watch()
+                self._mend(now)
                 for neighbour, header in self.sockets.answers():
                     self.endpoint.receive_answer(neighbour, header, now)
                 self.dialler.look(now)
@@ -273,7 +274,19 @@ class IoThread(threading.Thread):
                 body = self.sockets.body()
             except WireError:
                 header = b""  # it is none of our messages
-            self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
+            of = arrival.connection, arrival.authenticated
+            if not self.endpoint.receive(*of, header, body, now):
+                self.sockets.hang_up_on_sender()
+
+    def _mend(self, now: float) -> None:
+        """Go on by connections that broke and are there again; make those anew that are not."""
+        contacts, links = self.sockets.contacts, self.endpoint.links
+        for neighbour in contacts.remade & links.keys():
+            links[neighbour].connected_anew(now)
+        contacts.remade.clear()
+        for neighbour in contacts.given_up(now):
+            if neighbour in links:
+                links[neighbour].events.append(Reconnect())
 
     def _redial_those_of_new_keys(self) -> None:
         """Whoever has come by a new key is dialled by it: it holds the old one no more."""

@@ -387,6 +387,10 @@ class Session:
     def _ask(self, now: float) -> None:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
-            self.greet(now)
+            is_deaf = self.detector.deafness(now) >= self.timing.down
+            if is_deaf and now - self._dialled_at >= self.timing.down:
+                self._dial(now)  # we hear it: it is our connection that leads nowhere
+            else:
+                self.greet(now)
         elif self.detector.is_ping_due(now, often=self.are_apart or self.is_watched):
             self._say(Ping(self.told_at, self.detector.ping(now)))

@@ -23,8 +23,8 @@ import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
 from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
-from peer.machine.descriptors import Strangers, require_descriptors
-from peer.net.events import Contact
+from peer.machine.descriptors import Strangers, require_descriptors, shut
+from peer.net.away.contacts import Contact, Contacts
 from peer.net.keys import KeyRing, is_let_in
 from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
 from topology.errors import UserError
@@ -68,8 +68,7 @@ _CONTACTS = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: Contact.THROUGH,
     zmq.EVENT_DISCONNECTED: Contact.NONE,
 }
-_WATCHED = sum(_CONTACTS)
-_VERDICTS = (Contact.REFUSED, Contact.FAILED, Contact.THROUGH)
+_WATCHED = sum(_CONTACTS) | zmq.EVENT_CONNECT_RETRIED
 
 
 class Sockets:
@@ -92,11 +91,12 @@ class Sockets:
         self.bytes_in = 0
         self.bytes_out = 0
         self._more = False  # frames of the message that is being received
+        self._sender = zmq.Frame()  # of that message
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
         self.keys.let_in = frozenset() if security is None else security.hosts
         self._authenticator = self._guard() if security else None
-        self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
+        self.contacts = Contacts(self.addresses)
         self.dialled: dict[int, str] = {}  # the number that each neighbour is dialled at
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
@@ -156,8 +156,7 @@ class Sockets:
             dealer.curve_serverkey = self.keys.used(neighbour)
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
-        if self.contacts[neighbour] is Contact.THROUGH:
-            self.contacts[neighbour] = Contact.NONE
+        self.contacts.dialled(neighbour)
         self.dialled[neighbour] = address
         try:
             dealer.connect(address)
@@ -216,11 +215,11 @@ class Sockets:
         """See how far connections have got: ``contacts`` tells."""
         for neighbour, monitor in self._monitors.items():
             while monitor.poll(0):
-                event = recv_monitor_message(monitor)["event"]
-                contact = _CONTACTS[zmq.Event(event)]
-                # ZeroMQ tries again after a failed handshake: what counts is how far it came
-                if contact in _VERDICTS or self.contacts[neighbour] not in _VERDICTS[:2]:
-                    self.contacts[neighbour] = contact
+                event = zmq.Event(recv_monitor_message(monitor)["event"])
+                if event in _CONTACTS:
+                    self.contacts.note(neighbour, _CONTACTS[event])
+                else:
+                    self.contacts.tried_again(neighbour)
 
     def limit_strangers(self) -> None:
         """Close connections by which nobody has said anything, where there are too many."""
@@ -274,6 +273,7 @@ class Sockets:
             connection = self.router.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
+        self._sender = connection
         if self.strangers:
             with contextlib.suppress(zmq.ZMQError):  # not told of ZeroMQ 2 and 3
                 self.strangers.spoke(int(connection.get(zmq.SRCFD)))
@@ -298,6 +298,11 @@ class Sockets:
         while self._frame().more:
             pass
         raise WireError("a message of too many frames")
+
+    def hang_up_on_sender(self) -> None:
+        """Close the connection that the last message came by; whose it is makes it anew."""
+        with contextlib.suppress(zmq.ZMQError, AttributeError):  # ZeroMQ has closed it
+            shut(int(self._sender.get(zmq.SRCFD)))
 
     def _frame(self) -> zmq.Frame:
         frame = self.router.recv(copy=False)

@@ -72,6 +72,7 @@ class Sender:
     def offer_everything(self, now: float) -> None:
         """Whatever was on its way may be lost."""
         for outgoing in list(self._sending.values()):
+            outgoing.begin_anew()
             self.offer(outgoing, now)
 
     def offer_what_is_due(self, now: float) -> None:
