@@ -161,9 +161,9 @@ class Discovery:
             if not is_there:
                 self._forget(name)
             elif name in self._whose or len(self._whose) < MOST_NAMES:
-                info = self._zeroconf.ServiceInfo(SERVICE, name)
-                # it may be closed meanwhile, or what comes may be no announcement
-                with contextlib.suppress(Exception):
+                # of a name that is none, or when all is closed meanwhile, there is nothing to take
+                with contextlib.suppress(self._zeroconf.Error, OSError, RuntimeError, ValueError):
+                    info = self._zeroconf.ServiceInfo(SERVICE, name)
                     if info.request(self._sockets, 3000):
                         self._take(name, info)
 

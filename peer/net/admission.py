@@ -71,6 +71,10 @@ class Admission:
         """Whose connection that is; None where nobody has greeted by it whom we know."""
         return self._neighbour_at.get(connection)
 
+    def is_spoilt(self, connection: bytes) -> bool:
+        """Whether a neighbour's connection carries what nobody has sent: its bytes are shifted."""
+        return connection in self._neighbour_at
+
     def sender(self, connection: bytes, authenticated: int | None, session: int) -> Link | None:
         """The link whose neighbour greeted by this connection, if CURVE does not contradict."""
         neighbour = self.neighbour_at(connection)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 
 import networkx as nx
 
+from peer.effects import beginning_of
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
 from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Recorded, Reseat
@@ -27,7 +28,7 @@ from peer.net.farewell import GRACE, Farewell
 from peer.net.header.seal import WireError
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
-from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginning_of, remedy
+from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
 from peer.net.status.overheard import Overheard
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
@@ -172,8 +173,8 @@ class Endpoint:
         header: bytes,
         body: memoryview | None,
         now: float,
-    ) -> None:
-        """A message has come.
+    ) -> bool:
+        """A message has come; returns whether its connection is of use.
 
         Args:
             connection: which one it came by.
@@ -186,14 +187,14 @@ class Endpoint:
             envelope = decode(header)
         except WireError:
             self.admission.ignore()
-            return
+            return not self.admission.is_spoilt(connection)
         if isinstance(envelope.message, Probe):
             self.admission.probed(connection, authenticated, envelope, envelope.message)
-            return
+            return True
         if isinstance(envelope.message, Hello):
             of = self.links.get(envelope.message.peer)
             if of is not None and not of.seat.hears(envelope.session):
-                return
+                return True
             link = self.admission.greeted(connection, authenticated, envelope, now)
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)
@@ -206,6 +207,7 @@ class Endpoint:
             self._listen(link.neighbour, link, now)
             self._give_up(now)
         self._take_leave(now)
+        return True
 
     def _note_what_is_no_links(
         self, link: Link, envelope: Envelope, body: memoryview | None, now: float
@@ -348,8 +350,7 @@ class Endpoint:
                     if phase is not Phase.LEFT or not self._farewell.has_begun:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
-                    link.outbox.clear()  # what was meant for the old connection
-                    link.session.greet(now)  # a HELLO comes first on every connection
+                    link.connected_anew(now)
                     self.events.append(Redial(neighbour))
                 case Mismatch() as mismatch:
                     self._mismatch(neighbour, mismatch, now)

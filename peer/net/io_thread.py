@@ -27,6 +27,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import zmq
 
@@ -58,9 +59,9 @@ from peer.net.link import Link
 from peer.net.members import roster
 from peer.net.members.desk import Desk
 from peer.net.members.roster import Known
-from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
-from peer.net.session import FINAL, Phase, Reconnect
+from peer.net.reach.whom import diagnose
+from peer.net.session import Phase, Reconnect
 from peer.net.sockets import Sockets
 from peer.net.status.flood import Flood
 from peer.net.status.overheard import Overheard
@@ -77,11 +78,6 @@ STANDSTILL = 1.0
 
 AT_ONCE = 64
 """Messages that are received in one turn, at most."""
-
-_FINAL_WORDS = {
-    Phase.REFUSED: "it runs another experiment; give every peer the same file",
-    Phase.QUARANTINED: "it sent values that cannot be used, again and again",
-}
 
 Log = Callable[[str], None]
 Result = Arrived | Arriving | Outcome | Agreed | Exception
@@ -245,6 +241,7 @@ class IoThread(threading.Thread):
             if now - last >= TICK:
                 last = now
                 self.sockets.watch()
+                self._mend(now)
                 for neighbour, header in self.sockets.answers():
                     self.endpoint.receive_answer(neighbour, header, now)
                 self.dialler.look(now)
@@ -273,8 +270,20 @@ class IoThread(threading.Thread):
             k = self.endpoint.admission.neighbour_at(arrival.connection)
             self.received[k] += len(header) + (0 if body is None else len(body))
             came_by = arrival.connection, arrival.authenticated
-            if k not in self.sockets.cut and not self.desk.takes(*came_by, header):
-                self.endpoint.receive(*came_by, header, body, now)
+            if k in self.sockets.cut or self.desk.takes(*came_by, header):
+                continue
+            if not self.endpoint.receive(*came_by, header, body, now):
+                self.sockets.hang_up_on_sender()
+
+    def _mend(self, now: float) -> None:
+        """Go on by connections that broke and are there again; make those anew that are not."""
+        contacts, links = self.sockets.contacts, self.endpoint.links
+        for neighbour in contacts.remade & links.keys():
+            links[neighbour].connected_anew(now)
+        contacts.remade.clear()
+        for neighbour in contacts.given_up(now):
+            if neighbour in links:
+                links[neighbour].events.append(Reconnect())
 
     def _redial_those_of_new_keys(self) -> None:
         """Whoever has come by a new key is dialled by it: it holds the old one no more."""
@@ -350,7 +359,8 @@ class IoThread(threading.Thread):
                 case Answer(connection, header):
                     self.sockets.answer(connection, header)
                 case Isolated() as isolated if self._isolated is not None:
-                    self._diagnose(isolated, self._isolated)
+                    tell = partial(self._isolated, isolated)
+                    diagnose(self.endpoint.links, self.sockets, self.dialler, tell)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
                     if phase is Phase.UP:
@@ -367,27 +377,3 @@ class IoThread(threading.Thread):
                         self.log(roster.in_words(change))
                 case Note(line):
                     self.log(line)
-
-    def _diagnose(
-        self, isolated: Isolated, tell: Callable[[Isolated, dict[int, str]], None]
-    ) -> None:
-        """Find out why each neighbour is not reached, and tell; this thread goes on meanwhile."""
-        refused = {
-            k: _FINAL_WORDS[link.phase]
-            for k, link in self.endpoint.links.items()
-            if link.phase in FINAL
-        }
-        contacts = dict(self.sockets.contacts)
-        unknown = dict(self.dialler.unknown)
-        slow = {k for k in contacts if self.dialler.is_slow(k)}
-
-        def diagnose() -> None:
-            reasons = {}
-            for k, address in self.sockets.addresses.items():
-                why = refused.get(k) or why_not_reached(
-                    address, contacts[k], unknown.get(k, ""), k in slow
-                )
-                reasons[k] = why
-            tell(isolated, reasons)
-
-        threading.Thread(target=diagnose, name="diagnosis", daemon=True).start()

@@ -254,6 +254,19 @@ class Link:
             self.commit.ask_again(self.exchange, now)
         self._settlement.give_up_in_time(now)
 
+    def connected_anew(self, now: float) -> None:
+        """Our connection to the neighbour is another one; what was on its way may be lost."""
+        self.outbox.clear()  # what was meant for the old one
+        self.session.greet(now)  # a HELLO comes first on every connection
+        self._say_again(now)
+
+    def _say_again(self, now: float) -> None:
+        """A connection broke: offer, and ask for, what may be lost, without waiting for a time."""
+        if self.phase is Phase.UP:
+            self._receiver.connected_anew(now)
+            self._sender.offer_everything(now)
+            self.commit.reconnected()
+
     # --- what comes from the neighbour ------------------------------------------------------------
 
     def hello(self, session: int, seq: int, hello: Hello, now: float) -> None:
@@ -262,7 +275,7 @@ class Link:
         restarted = self.session.hello(session, hello, now)
         if same and seq != self._their_seq:
             self.gaps += 1
-            self._receiver.note_gap(now)
+            self._say_again(now)
         self._their_seq = seq + 1
         if restarted:
             self.strikes = 0
@@ -295,7 +308,8 @@ class Link:
         if not known:
             return
         at = message.t if isinstance(message, Offer) else None
-        self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
+        answers = isinstance(message, Ack) and message.verdict != "abort"  # nor is a NACK asked for
+        self.session.alive(now, at, confirms=answers)
         match message:
             case Offer():
                 self._judge(self._receiver.offered(message, self.exchange, now, session), now)
@@ -306,7 +320,7 @@ class Link:
             case Vote(t, of):
                 self._settlement.asked(t, of, now)
             case Ack():
-                self._acknowledged(message, now)
+                self._settlement.acknowledged(message, now)
             case Nack(t, index):
                 self._sender.send_from(t, index, self.session.at, now)
             case Ping():
@@ -346,23 +360,6 @@ class Link:
                 self._use(t, now)
             case Unusable(t, what):
                 self._strike(t, what)
-
-    def _acknowledged(self, ack: Ack, now: float) -> None:
-        match ack.verdict:
-            case "more":
-                self._sender.make_room(ack, now)
-            case "wait":
-                self._sender.hold(ack.t)
-            case "whole":
-                self._sender.arrived(ack.t, now)
-                if self.records and self.exchange.is_mutual and self.exchange.awaits(ack.t):
-                    self._sender.keep(ack.t)  # for another process of it, until this one uses it
-                else:
-                    self._settlement.end_sending(ack.t, arrived=True)
-            case "late":
-                self._settlement.undone(ack.t, "it went on without us")
-            case "abort" | "commit":
-                self._settlement.decided(ack.t, ack.verdict == "commit")
 
     def _confirm(self, now: float) -> None:
         self.session.alive(now, confirms=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from peer.data.agreement import Agreement, Statement, mark_of
-from peer.effects import BEFORE_ALL, Moment
+from peer.effects import BEFORE_ALL, Moment, beginning_of
 from peer.net.away.failure_detector import FailureDetector, Timing
 from peer.net.transfer.checksum import Checksum
 from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Rejoin, Welcome
@@ -38,11 +38,6 @@ MISMATCH = "mismatch"
 
 FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 """Phases that only another process of the neighbour's, or of ours, can end."""
-
-
-def beginning_of(round: int) -> Moment:
-    """Before the first exchange of that round."""
-    return Moment(round, -1)
 
 
 @dataclass(frozen=True)
@@ -393,6 +388,10 @@ class Session:
     def _ask(self, now: float) -> None:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
-            self.greet(now)
+            is_deaf = self.detector.deafness(now) >= self.timing.down
+            if is_deaf and now - self._dialled_at >= self.timing.down:
+                self._dial(now)  # we hear it: it is our connection that leads nowhere
+            else:
+                self.greet(now)
         elif self.detector.is_ping_due(now, often=self.are_apart or self.is_watched):
             self._say(Ping(self.told_at, self.detector.ping(now)))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
-
 from peer.effects import Moment
 from peer.net.session import Phase
 from sim.torture.chaos.draw import draw_scenario
@@ -56,9 +54,9 @@ class WatchedTrial(Trial):
         return not (process.is_over or process.io.is_gone or process.io.is_frozen)
 
 
-@pytest.mark.parametrize("seed", [6, 16])
-def test_nobody_waits_half_a_minute_for_who_has_gone_on(seed: int) -> None:
-    """In the first, each third message is lost; both waited for 29 s."""
-    trial = WatchedTrial(draw_scenario(seed, 8, focus="restarts"))
+def test_nobody_waits_half_a_minute_for_who_has_gone_on() -> None:
+    """In this one somebody did, for 28 s."""
+    scenario = draw_scenario(87, 8, fixed={"is_silent": True}, focus="restarts")
+    trial = WatchedTrial(scenario)
     assert trial.run().failures == []
     assert 0.0 < trial.longest < 12.0

@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
-from peer.net.events import Contact
+from peer.net.away.contacts import Contact
 from peer.net.header.seal import WireError
 from peer.net.members.desk import decoded, encoded
 from peer.net.reach.diagnosis import why_not_reached

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Callable
 
 from peer.experiment.addresses import name_in
-from peer.net.events import Contact
+from peer.net.away.contacts import Contact
 from peer.net.reach.resolver import Find, Found, NotFound, Resolver
 from peer.net.sockets import NoDescriptors, Sockets
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from peer.experiment.addresses import look_up, name_in
-from peer.net.events import Contact
+from peer.net.away.contacts import Contact
 from peer.net.header.seal import WireError
 from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.resolver import Find, Found, NotFound, Resolver

@@ -50,6 +50,10 @@ class Outgoing:
         self.retry_at = now + self._retry
         self._retry = min(2 * self._retry, SLOWEST_RETRY)
 
+    def begin_anew(self) -> None:
+        """By another connection: how long the last one was silent says nothing of it."""
+        self._retry = self._retry_first
+
     def chunks(self, checksum: Checksum) -> Iterator[tuple[Chunk, memoryview]]:
         """The chunks that there is credit for, and that are written, with their bodies."""
         while (

@@ -227,6 +227,13 @@ class Receiver:
                 incoming.ask_at = now + self.retry
                 self._say(Nack(incoming.offer.t, incoming.received))
 
+    def connected_anew(self, now: float) -> None:
+        """A connection broke: what was on its way is lost, and perhaps what we asked for."""
+        for incoming in self.buffers:
+            incoming.asked_from = -1
+            incoming.moved_at = max(incoming.moved_at, now)  # it is asked for here, not twice
+        self.note_gap(now)
+
     def ask_again(self, now: float) -> None:
         """Ask again for what was lost and has not come: the question, or the answer, may be lost.
 

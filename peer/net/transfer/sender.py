@@ -73,11 +73,12 @@ class Sender:
     def offer_everything(self, now: float) -> None:
         """Whatever was on its way may be lost."""
         for outgoing in list(self._sending.values()):
+            outgoing.begin_anew()
             self.offer(outgoing, now)
 
     def offer_what_is_due(self, now: float) -> None:
         """Offer again what has made no progress for a while."""
-        for outgoing in list(self._sending.values()):
+        for outgoing in self._sending.values():
             if now >= outgoing.retry_at:
                 self.offer(outgoing, now)
 

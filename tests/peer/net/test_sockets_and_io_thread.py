@@ -555,6 +555,7 @@ def test_names_of_many_strangers_fill_neither_log_nor_memory() -> None:
 
 
 def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -> None:
+    """Its bytes may be shifted for good: it is closed, made anew, and nothing is missing."""
     with running(*pair()) as (a, b):
         swap(a, b)
         outbox = b.link(0).outbox
@@ -564,7 +565,8 @@ def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -
             outbox.append((encode(b.session, 0, Chunk(Moment(0, 0), 0, 0)), memoryview(b"x" * 99)))
             outbox.append((encode(1, 0, Chunk(Moment(9, 0), 0, 0)), None))
         swap(a, b, exchanges=4)
-        assert eventually(lambda: a.io.endpoint.admission.foreign == 20)
+        assert 1 <= a.io.endpoint.admission.foreign <= 20
+        assert a.link(1).phase is Phase.UP
 
 
 # --- sockets alone --------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ class Actor:
                         self.phases[k].append((self.world.now, phase))
                     case Reconnect():
                         self.reconnects += 1
-                        link.outbox.clear()
+                        link.connected_anew(self.world.now)
                         self.world.cut(self.me.peer, k)
                     case Mismatch(parts):
                         self.mismatches[k] = parts
