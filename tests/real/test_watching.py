@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
 import signal
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
@@ -17,11 +14,9 @@ from typing import Any
 import pytest
 
 from tests.real.conftest import SMALL, free_addresses
+from tests.support.browser import CHROMIUM, silent_cards
 from tests.support.processes import ForkedPeer, Processes, until
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 LONGEST = 120.0
 """Seconds after which something that must happen has not happened."""
 
@@ -57,26 +52,6 @@ def status(address: str) -> dict[int, dict[str, Any]]:
     """What a page's peer knows of all, by peer."""
     with urllib.request.urlopen(address.replace("/?", "/status.json?"), timeout=20) as answer:
         return {each["peer"]: each for each in json.load(answer)["peers"]}
-
-
-def silent_cards(folder: Path, address: str) -> dict[str, str]:
-    """A browser's view of the page: what is said of each peer that is grey, by its heading."""
-    shown = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         f"--user-data-dir={folder / 'profile'}", "--timeout=3000", "--dump-dom", address],
-        capture_output=True, text=True, timeout=60, check=False,
-    ).stdout  # fmt: skip
-    cards = re.findall(r'<button type="button" class="(card[^"]*)".*?</button>', shown, re.DOTALL)
-    bodies = re.findall(r'<button type="button" class="card[^"]*".*?</button>', shown, re.DOTALL)
-    assert len(cards) == 3
-    found = {}
-    for classes, body in zip(cards, bodies, strict=True):
-        if "silent" in classes.split():
-            name = re.search(r"<b>(.*?)</b>", body)
-            said = re.findall(r"<span>([^<]*)</span>", body)
-            assert name is not None
-            found[name[1]] = html.unescape(said[-1])
-    return found
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page")

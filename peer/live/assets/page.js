@@ -55,6 +55,7 @@ class Facts {
     this.measure = "score";
     this.heard = new Map();  // when a peer last told something, in a page that follows a run
     this.isLive = false;
+    this.isHearsay = false;  // what is known came over links
     this.lead = 0;  // of our clock before that of whoever tells when it heard
   }
 
@@ -91,6 +92,7 @@ class Facts {
   /* What became of a peer, if it says nothing more while others go on; else empty. */
   silence(peer, round) {
     const facts = this.series("round", peer);
+    if (!facts.length && this.isHearsay) return "not heard of";
     if (!facts.length) return this.isLive ? "" : "no record";
     const last = facts[facts.length - 1].round;
     if (this.isLive) {
@@ -552,6 +554,9 @@ class Page {
 const given = JSON.parse(one("facts").textContent);
 const all = new Facts(given.network);
 all.isLive = given.live !== null;
-if (typeof given.live?.now === "number") all.lead = performance.now() - 1000 * given.live.now;
+if (typeof given.live?.now === "number") {
+  all.isHearsay = true;
+  all.lead = performance.now() - 1000 * given.live.now;
+}
 for (const fact of given.facts) all.add(fact);
 window.page = new Page(all);

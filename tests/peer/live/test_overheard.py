@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import re
+import time
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pytest
 
 from peer.live.facts import Network
 from peer.live.overheard import Overhearing, as_told
+from peer.live.serving import serving
 from peer.net.status.account import Account, Picture
 from peer.net.status.flood import Entry, Flood
+from tests.support.browser import CHROMIUM, silent_cards
 from tests.support.network_in_memory import identity, make_endpoint
 from topology.membership import Change, Membership
 
@@ -88,3 +94,22 @@ def test_who_has_joined_and_who_holds_what_is_there_for_who_opens_the_page() -> 
     seen = as_told(file, flood, (), 5)
     assert set(seen.places) == {0, 1, 2, 7}
     assert (2, 7) in seen.links
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page")
+def test_who_was_never_heard_and_who_is_silent_is_grey_with_its_age(tmp_path: Path) -> None:
+    flood, source = hearing()
+    now = 1000.0
+    tell(flood, 0, 1, Account(round=9), made=999.0)
+    tell(flood, 1, 1, Account(round=4), made=900.0)
+    network = Network(10, 1, [(0, 1), (1, 2)], {0: (0, 1), 1: (0, 0), 2: (0, -1)}, {}, silent=15.0)
+    said: list[str] = []
+    with serving(
+        "127.0.0.1:0", network, source, title="", subtitle="", tell=said.append, clock=lambda: now
+    ) as feed:
+        while feed.count < 2:
+            time.sleep(0.05)  # until the follower's thread has looked
+        seen = silent_cards(tmp_path, re.findall(r"http\S+", said[0])[0])
+    assert list(seen) == ["peer 1", "peer 2"]
+    assert re.fullmatch(r"silent for 10\d s", seen["peer 1"])
+    assert seen["peer 2"] == "not heard of"
