@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -27,10 +26,8 @@ from peer.live.server import Refused
 from peer.live.steer import Steering
 from peer.runtime.launcher import Child, up, with_free_ports
 from peer.runtime.signals import Stop
+from tests.support.browser import CHROMIUM
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 STAYS = "import signal, sys\nprint('x', flush=True)\n" + (
     "signal.signal(signal.SIGINT, lambda *a: sys.exit(130))\nsignal.pause()"
 )
