@@ -1,11 +1,12 @@
 """What a round of `peer up` takes while its page is served and somebody looks, against without.
 
-    python -m benchmarks.live [--periods 16] [--seconds 10]
+    python -m benchmarks.live [--periods 16] [--seconds 13]
 
 One run of five real peers, `examples/ring.yaml`: its page is served and an open connection reads
-it, then neither, in turn. Rounds of two periods that follow each other are compared, so what else
-the machine does counts for both. What is read is counted, and what a browser draws is not: it is
-another machine's work, as a rule.
+it, then neither, in turn. Each period's rounds are compared with those of the periods before and
+behind it, so what else the machine does counts for both. The same of processor time, which says
+more where a machine is shared: what the launcher takes more while it serves, as a part of what the
+peers take. What a browser draws is not counted: it is another machine's work, as a rule.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -41,17 +43,23 @@ READER = (
     "stream = urllib.request.urlopen(sys.argv[1].split('?')[0] + facts)\n"
     "for line in stream: pass\n"
 )
-SETTLES = 1.0
-"""Seconds at the beginning of a period that do not count: a peer tells its round twice a second."""
+SETTLES = 3.0
+"""Seconds at the beginning of a period that do not count: the page reads what was before."""
+
+
+EVERY = 10
+"""Rounds between two records, as in the example."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A period: the round of each peer when it began and ended, and whether the page was served."""
+    """A period: each peer's round when it began and ended, and whether the page was served."""
 
     first: list[int]
     last: list[int]
     is_served: bool
+    launcher: float = 0.0  # seconds of processor time
+    peers: float = 0.0
 
 
 class Turns:
@@ -70,6 +78,7 @@ class Turns:
         self._start: Callable[[Child], None] | None = None
         self._began = 0.0
         self._first: list[int] = []
+        self._used = 0.0, 0.0
 
     def begun(self, children: list[Child], start: Callable[[Child], None]) -> None:
         self._children, self._start = children, start
@@ -84,17 +93,28 @@ class Turns:
         now, rounds = time.monotonic(), [c.status.get("round", 0) for c in self._children]
         if not self._first:
             if min(rounds) > 5:
-                self._began, self._first = now, rounds
+                self._began, self._first, self._used = now, rounds, self._processor()
+        elif now - self._began < SETTLES:
+            self._first, self._used = rounds, self._processor()
         elif now - self._began >= self.seconds and not self.stop.asked.is_set():
             is_served = self._watch is not None
-            self.turns.append(Turn(self._first, rounds, is_served))
+            took = [b - a for a, b in zip(self._used, self._processor(), strict=True)]
+            self.turns.append(Turn(self._first, rounds, is_served, *took))
             if len(self.turns) == self.periods:
                 self.stop.ask("all has been measured")
             elif is_served:
                 self.close()
             else:
                 self._serve()
-            self._began, self._first = time.monotonic(), rounds
+            self._began, self._first, self._used = time.monotonic(), rounds, self._processor()
+
+    def _processor(self) -> tuple[float, float]:
+        """Processor time so far, of this process, and of the peers'."""
+        peers = 0
+        for child in self._children:
+            words = Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2].split()
+            peers += int(words[11]) + int(words[12])
+        return time.process_time(), peers / os.sysconf("SC_CLK_TCK")
 
     def _serve(self) -> None:
         said: list[str] = []
@@ -113,35 +133,45 @@ class Turns:
 
 
 def ratios(seconds: Sequence[np.ndarray], turns: Sequence[Turn]) -> list[float]:
-    """A round's time, served over not served, for each two periods that follow each other.
+    """A round's time, served over not served: of each period and the mean of its neighbours.
 
     Args:
-        seconds: of each peer, since it began, at the end of each of its rounds.
+        seconds: of each peer, since it began, at the end of every tenth of its rounds.
         turns: the periods, in order.
     """
     took = []
     for turn in turns:
         of_peers = []
         for at, first, last in zip(seconds, turn.first, turn.last, strict=True):
-            inside = at[first - 1 : last]
-            inside = inside[inside >= inside[0] + SETTLES]
+            inside = at[first // EVERY : last // EVERY]
             of_peers.append(float(np.median(np.diff(inside))))
         took.append(max(of_peers))
-    return [
-        b / a if other.is_served else a / b
-        for other, a, b in zip(turns[1:], took, took[1:], strict=False)
-    ]
+    found = []
+    for turn, before, now, behind in zip(turns[1:], took, took[1:], took[2:], strict=False):
+        beside = (before + behind) / 2
+        found.append(now / beside if turn.is_served else beside / now)
+    return found
+
+
+def processor_share(turns: Sequence[Turn]) -> float:
+    """What serving takes of the launcher, more than not serving, in parts of the peers' time."""
+    with_it, without = (
+        sum(turn.launcher for turn in turns if turn.is_served is served)
+        / sum(turn.peers for turn in turns if turn.is_served is served)
+        for served in (True, False)
+    )
+    return with_it - without
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--periods", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=13.0)
     parser.add_argument("--record", type=Path, default=Path("benchmarks/live.json"))
     arguments = parser.parse_args()
     experiment = load(
         Path("examples/ring.yaml"),
-        ["algorithm.rounds=1000000", "metrics.every=1", "metrics.pictures_every=100"],
+        ["algorithm.rounds=1000000", f"metrics.every={EVERY}", "metrics.pictures_every=50"],
     )
     experiment = with_free_ports(experiment)
     stop = Stop()
@@ -156,12 +186,19 @@ def main() -> None:
             (run / f"peer-{k}" / "metrics.jsonl").read_text().splitlines()
             for k in range(experiment.peers)
         ]
-    seconds = [np.array([json.loads(line)["seconds"] for line in each]) for each in lines]
+    records = [[json.loads(line) for line in each] for each in lines]
+    seconds = [
+        np.array([record["seconds"] for record in each if record["round"] % EVERY == 0])
+        for each in records
+    ]
     found = ratios(seconds, watch.turns)
     ratio = statistics.median(found)
     spread = ", ".join(f"{each:.3f}" for each in sorted(found))
     print(f"a round takes {ratio:.3f} times as long while the page is open ({spread})")
-    write(arguments.record, {"ratio": ratio, "ratios": found, "seconds": arguments.seconds})
+    share = processor_share(watch.turns)
+    print(f"serving takes {share:.2%} of the processor time that the peers take")
+    figures = {"ratio": ratio, "ratios": found, "processor": share, "seconds": arguments.seconds}
+    write(arguments.record, figures)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,11 @@ def test_without_namespaces_one_line_and_exit_2(
 
 def test_a_page_costs_what_served_periods_take_beside_their_neighbours() -> None:
     paces = [0.1] * 100 + [0.11] * 100 + [0.2] * 100 + [0.21] * 100  # the machine slows down
-    at = np.cumsum(paces)
-    turns = [live.Turn([100 * k + 1], [100 * k + 100], k % 2 == 1) for k in range(4)]
-    assert live.ratios([at], turns) == pytest.approx([1.1, 0.55, 1.05])
+    at = np.cumsum(paces)[9::10]
+    turns = [live.Turn([100 * k], [100 * k + 100], k % 2 == 1) for k in range(4)]
+    assert live.ratios([at], turns) == pytest.approx([0.11 / 0.15, (0.11 + 0.21) / 2 / 0.2])
+
+
+def test_the_processor_time_of_serving() -> None:
+    turns = [live.Turn([], [], k % 2 == 1, [0.1, 0.4][k % 2], 10.0) for k in range(4)]
+    assert live.processor_share(turns) == pytest.approx(0.03)

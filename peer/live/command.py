@@ -115,7 +115,7 @@ def _page_of(
     tell: Callable[[str], None],
 ) -> Iterator[None]:
     from peer.live.network import network_of
-    from peer.live.overheard import Overhearing
+    from peer.live.overheard import Overhearing, as_told
     from peer.live.server import Told
 
     def told(is_here: bool, token: str) -> Told:
@@ -143,6 +143,7 @@ def _page_of(
         feed=feed,
         clock=process.teller.clock,
         told=told,
+        by_now=lambda: as_told(network, flood, process.state.class_names, process.status.round + 1),
     ):
         yield
 

@@ -23,20 +23,28 @@ class Estimates:
 
     def __init__(self) -> None:
         self._sketches: dict[int, dict[int, Mapping[str, Sketch]]] = {}  # by round, by peer
+        self._new: set[int] = set()  # rounds of which more has come
 
-    def add(self, peer: int, round: int, sketches: Mapping[str, Sketch]) -> Iterator[Fact]:
-        """A peer's sketches, each (m,), of a round have come; the estimate, if it is one anew."""
-        of_round = self._sketches.setdefault(round, {})
-        of_round[peer] = sketches
+    def add(self, peer: int, round: int, sketches: Mapping[str, Sketch]) -> None:
+        """A peer's sketches, each (m,), of a round have come."""
+        self._sketches.setdefault(round, {})[peer] = sketches
+        self._new.add(round)
+
+    def news(self) -> Iterator[Fact]:
+        """The estimates of rounds of which more has come since the last look."""
+        for round in sorted(self._new):
+            of_round = self._sketches[round]
+            values: dict[str, float] = {}
+            for net in sorted({net for of in of_round.values() for net in of}):
+                known = [of[net] for of in of_round.values() if net in of]
+                if len(known) > 1 and len({len(sketch) for sketch in known}) == 1:
+                    values[net], _ = estimate_disagreement(np.array(known))
+            if values:
+                found = finite(values)
+                yield {"kind": "disagreement", "peer": None, "round": round, "values": found}
+        self._new.clear()
         while len(self._sketches) > 200:  # rounds; whoever is further behind is not waited for
             del self._sketches[min(self._sketches)]
-        values = {}
-        for net in sketches:
-            known = [of[net] for of in of_round.values() if net in of]
-            if len(known) > 1 and len({len(sketch) for sketch in known}) == 1:
-                values[net], _ = estimate_disagreement(np.array(known))
-        if values:
-            yield {"kind": "disagreement", "peer": None, "round": round, "values": finite(values)}
 
 
 class Follower:
@@ -64,6 +72,7 @@ class Follower:
         ):
             for path in sorted(self.folder.glob(pattern)):
                 found += self._lines(path, read)
+        found += self._estimates.news()
         found += self._new_pictures()
         return found
 
@@ -101,7 +110,7 @@ class Follower:
         if record.get("sketches"):
             sketches = {net: _sketch(text) for net, text in dict(record["sketches"]).items()}
             known = {net: sketch for net, sketch in sketches.items() if sketch is not None}
-            yield from self._estimates.add(peer, round, known)
+            self._estimates.add(peer, round, known)
 
     def _new_pictures(self) -> Iterator[Fact]:
         """A peer's newest picture, if it is new: what lies between two looks was not seen."""

@@ -65,6 +65,7 @@ class Shown:
         title, subtitle: plain text.
         actions: what may be done to a peer, by name; none where the page only looks.
         link_actions: the same to a link.
+        by_now: the network as it is known when somebody opens the page, where that changes.
         token: without which nothing is answered.
     """
 
@@ -76,6 +77,7 @@ class Shown:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     clock: Callable[[], float] | None = None
     link_actions: Mapping[str, LinkAction] = field(default_factory=dict)
+    by_now: Callable[[], Network] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _of_page(shown: Shown) -> list[Route]:
         number, found = shown.feed.after(0, most=sys.maxsize)  # seen at once; the rest is streamed
         address = f"facts?token={shown.token}&after={number}"
         text = page(
-            shown.network,
+            shown.network if shown.by_now is None else shown.by_now(),
             found,
             title=shown.title,
             subtitle=shown.subtitle,

@@ -145,6 +145,7 @@ def serving(
     clock: Callable[[], float] | None = None,
     told: Callable[[bool, str], Told] | None = None,
     link_actions: Mapping[str, LinkAction] | None = None,
+    by_now: Callable[[], Network] | None = None,
 ) -> Iterator[Feed]:
     """Serve a run's page while the block runs, and look for facts.
 
@@ -158,6 +159,7 @@ def serving(
         feed: where others put facts, too; one of its own if None.
         clock: by which facts say when something was heard.
         link_actions: what may be done to a link.
+        by_now: the network as it is known when somebody opens the page, where that changes.
         told: what programs are told, too; is given whether they need no token, and the token.
 
     Raises:
@@ -167,7 +169,7 @@ def serving(
 
     feed = feed if feed is not None else Feed()
     token = the_token()
-    may_do = dict(actions or {}), token, clock, dict(link_actions or {})
+    may_do = dict(actions or {}), token, clock, dict(link_actions or {}), by_now
     shown = Shown(network, feed, title, subtitle, *may_do)
     over = threading.Event()
     follower = Follower(source) if isinstance(source, Path) else source

@@ -35,7 +35,7 @@ TOLD = [each.name for each in fields(Account) if each.name not in ("state", "ske
 def overview(flood: Flood, rounds: int, now: float) -> dict[str, Any]:
     """What the peer whose ``flood`` that is knows of all, ``now``."""
     known, roster = flood.known, flood.roster
-    ids = sorted(roster.ids)
+    ids = sorted({*roster.ids, flood.me})  # we may be about to join
     found = []
     for k in ids:
         entry = known.get((k, "account"))

@@ -25,7 +25,6 @@ from peer.machine.memory import resident_bytes
 from peer.net.io_thread import IoThread
 from peer.net.status.account import SKETCHED, Account, Picture, Sketch
 from peer.net.status.flood import PICTURES
-from peer.net.status.shown import Shown
 from peer.quality.mixture import final_generator
 from peer.state import PeerState
 from peer.state.count_sketch import CountSketch
@@ -46,7 +45,7 @@ class Teller:
         seed: the experiment's.
         io: its I/O thread, which is given what there is to tell.
         clock: the time.
-        draws: whether pictures are told, too.
+        shows: whether what it draws is told, and the classes of its data.
         saved: the round of the newest checkpoint, if there is one.
 
     Attributes:
@@ -59,12 +58,14 @@ class Teller:
         seed: int,
         io: IoThread,
         clock: Callable[[], float],
-        draws: bool,
+        shows: bool,
         saved: int | None,
     ) -> None:
         self.state = state
         self.clock = clock
-        self.draws = draws and "generator" in state.nets
+        self.draws = shows and "generator" in state.nets
+        self._shows = shows
+        self._holds: tuple[int, ...] | None = None
         self.missed: Counter[int] = Counter()
         self._seed = seed
         self._io = io
@@ -75,6 +76,7 @@ class Teller:
         self._sketched: tuple[int, dict[str, Sketch]] = (0, {})
         self._sketch_at = self._draw_at = float("-inf")
         self._picture: Picture | None = None
+        self._scored: tuple[int, Mapping[str, Any]] = 0, {}  # the round of the newest score, and it
         self._paces: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)
         io.flood.source = self.tell
 
@@ -96,6 +98,8 @@ class Teller:
             sketches: of nets, by name.
         """
         self.missed.update(measures["missing"])
+        if self._shows and self._holds is None:
+            self._holds = _classes(self.state)
         held = HeldTransfers(self.state)
         self._facts = {
             "round": round,
@@ -105,6 +109,8 @@ class Teller:
             "missed": self.missed.total(),
             "pending": len(held.held()) + len(held.unsure()),
         }
+        if self._io.status.score is not self._scored[1]:
+            self._scored = round, self._io.status.score
         now = self.clock()
         if round % self._step == 0:
             self._sketch(round, sketches, now)
@@ -160,7 +166,7 @@ class Teller:
         sketched, sketches = self._sketched
         return Account(
             **facts,
-            **_score(status),
+            **_score(*self._scored),
             state=state,
             pace=(now - began) / rounds if rounds > 0 else None,
             bytes_in=status.bytes_in,
@@ -170,14 +176,22 @@ class Teller:
             saved_ago=None if saved_at is None else max(0.0, now - saved_at),
             memory=resident_bytes(),
             draws=self.draws,
+            holds=self._holds,
             sketched=sketched,
             sketches=sketches,
         )
 
 
-def _score(status: Shown) -> dict[str, Any]:
-    """The newest score, in an account's words."""
-    score = status.score
+def _classes(state: PeerState) -> tuple[int, ...] | None:
+    """The classes of a peer's own data; None where they have none."""
+    if state.shard is None:
+        return ()
+    labels = state.shard.labels
+    return None if labels is None else tuple(np.unique(labels).tolist())
+
+
+def _score(round: int, score: Mapping[str, Any]) -> dict[str, Any]:
+    """The score of that round, in an account's words; nothing where there is none."""
     if not score:
         return {}
     measure = str(score["measure"])
@@ -186,4 +200,5 @@ def _score(status: Shown) -> dict[str, Any]:
         "score": score.get(measure),
         "own": score.get("own"),
         "covered": score.get("covered"),
+        "scored": round,
     }

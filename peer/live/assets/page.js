@@ -121,9 +121,10 @@ class Graph {
     const {peers, links} = facts.network;
     const svg = one("graph");
     const few = peers.length <= FEW_NODES;
+    this.place = new Map(peers.map((peer, i) => [peer.id, i]));
     const radius = few ? 0.115 : Math.max(0.02, 0.5 / Math.sqrt(peers.length));
     this.lines = links.map(([a, b]) => {
-      const [p, q] = [peers[a], peers[b]];
+      const [p, q] = [a, b].map((k) => peers[this.place.get(k)]);
       return svg.appendChild(made("line", {x1: p.x, y1: -p.y, x2: q.x, y2: -q.y,
         "stroke-width": links.length <= 60 ? 0.014 : links.length <= 400 ? 0.006 : 0.002}));
     });
@@ -190,7 +191,8 @@ class Graph {
     const {peers, links} = this.facts.network;
     const newest = peers.map((peer) => this.facts.at("round", peer.id, round));
     links.forEach(([a, b], i) => {
-      const missed = newest[a]?.missing.includes(b) || newest[b]?.missing.includes(a);
+      const [one, other] = [a, b].map((k) => newest[this.place.get(k)]);
+      const missed = one?.missing.includes(b) || other?.missing.includes(a);
       this.lines[i].setAttribute("class", this.facts.isCut(a, b) ? "cut" : missed ? "missed" : "");
     });
     peers.forEach((peer, i) => {

@@ -30,6 +30,9 @@ STRIP = (512, 128)
 MOST_LINKS = 256
 """Links that an account tells of, at most; those of the lowest ids."""
 
+MOST_CLASSES = 64
+"""Classes that a peer's data are said to be of, at most; those of the lowest numbers."""
+
 SKETCHED = ("generator", "discriminator")
 """Nets of which sketches are told."""
 
@@ -54,6 +57,7 @@ class Account:
         score: its distance to the network's images.
         own: that to its own.
         covered: classes that its samples cover; None where nobody can tell.
+        scored: the round of that score.
         bytes_in: received by this process.
         bytes_out: sent.
         phases: of its links, by neighbour.
@@ -64,6 +68,7 @@ class Account:
         saved_ago: seconds since then; None where another process wrote it.
         memory: resident, in bytes; 0 where the system does not tell.
         draws: whether it tells pictures, too.
+        holds: the classes of its own data, by their numbers; None where it does not tell.
         sketched: the round of its sketches.
         sketches: (256,) by net; see :mod:`peer.state.count_sketch`.
     """
@@ -77,6 +82,7 @@ class Account:
     score: float | None = None
     own: float | None = None
     covered: int | None = None
+    scored: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     phases: Mapping[int, str] = field(default_factory=dict)
@@ -87,6 +93,7 @@ class Account:
     saved_ago: float | None = None
     memory: int = 0
     draws: bool = False
+    holds: tuple[int, ...] | None = None
     sketched: int = 0
     sketches: Mapping[str, Sketch] = field(default_factory=dict)
 
@@ -97,6 +104,7 @@ class Account:
         words["score"], words["own"] = _finite(self.score), _finite(self.own)
         words["phases"] = dict(sorted(self.phases.items())[:MOST_LINKS])
         words["missing"] = list(self.missing)[:MOST_LINKS]
+        words["holds"] = None if self.holds is None else list(self.holds)[:MOST_CLASSES]
         words["sketches"] = {
             net: np.asarray(self.sketches[net], "<f4").tobytes()
             for net in SKETCHED
@@ -241,6 +249,12 @@ def _ids(value: Any) -> tuple[int, ...]:
     return tuple(map(_id, value))
 
 
+def _classes(value: Any) -> tuple[int, ...]:
+    if type(value) is not list or len(value) > MOST_CLASSES:
+        raise WireError("not a short list of classes")
+    return tuple(map(_id, value))
+
+
 def _sketched_net(value: Any) -> str:
     if type(value) is not str or value not in SKETCHED:
         raise WireError("a sketch of another net")
@@ -266,6 +280,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "score": _or_none(_real),
     "own": _or_none(_real),
     "covered": _or_none(_count),
+    "scored": _count,
     "bytes_in": _count,
     "bytes_out": _count,
     "phases": _table(MOST_LINKS, _id, lambda code: _PHASES[_count(code, len(_PHASES) - 1)]),
@@ -276,6 +291,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "saved_ago": _or_none(_seconds),
     "memory": _count,
     "draws": _is,
+    "holds": _or_none(_classes),
     "sketched": _count,
     "sketches": _table(len(SKETCHED), _sketched_net, _sketch),
 }

@@ -128,10 +128,14 @@ class Flood:
         self.source = None
 
     def _tell(self, what: Iterator[tuple[str, bytes]], now: float) -> None:
-        for topic, body in what:
-            self._numbers[topic] += 1
-            said = _understood(topic, body)
-            self._learn((self.me, topic), Entry(self._numbers[topic], now, said, body))
+        """What others would not read, as a name that is too long, ends nothing: it is left out."""
+        try:
+            for topic, body in what:
+                said = _understood(topic, body)
+                self._numbers[topic] += 1
+                self._learn((self.me, topic), Entry(self._numbers[topic], now, said, body))
+        except (ValueError, TypeError):
+            self.refused += 1
 
     # --- what others tell -------------------------------------------------------------------------
 

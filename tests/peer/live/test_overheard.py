@@ -7,10 +7,12 @@ import base64
 import networkx as nx
 import numpy as np
 
-from peer.live.overheard import Overhearing
+from peer.live.facts import Network
+from peer.live.overheard import Overhearing, as_told
 from peer.net.status.account import Account, Picture
 from peer.net.status.flood import Entry, Flood
 from tests.support.network_in_memory import identity, make_endpoint
+from topology.membership import Change, Membership
 
 
 def hearing() -> tuple[Flood, Overhearing]:
@@ -41,12 +43,13 @@ def test_each_news_is_told_once_and_says_when_it_was_heard() -> None:
 
 def test_scores_and_states_are_told_where_they_are_new() -> None:
     flood, page = hearing()
-    tell(flood, 2, 1, Account(round=3, measure="rfd", score=4.25, covered=8))
-    kinds = [(fact["kind"], fact.get("value")) for fact in page.news()]
-    assert kinds == [("round", None), ("score", 4.25)]
-    tell(flood, 2, 2, Account(round=4, measure="rfd", score=4.25, covered=8, state="finished"))
+    scored = {"measure": "rfd", "score": 4.25, "covered": 8, "scored": 2}
+    tell(flood, 2, 1, Account(round=3, **scored))
+    kinds = [(fact["kind"], fact["round"], fact.get("value")) for fact in page.news()]
+    assert kinds == [("round", 3, None), ("score", 2, 4.25)]
+    tell(flood, 2, 2, Account(round=4, state="finished", **scored))
     assert [(f["kind"], f.get("text")) for f in page.news()][1:] == [("state", "finished")]
-    tell(flood, 2, 3, Account(round=4, measure="rfd", score=4.25, covered=8))  # it is back
+    tell(flood, 2, 3, Account(round=4, **scored))  # it is back
     assert [(f["kind"], f.get("text")) for f in page.news()][1:] == [("state", "")]
 
 
@@ -68,3 +71,20 @@ def test_disagreement_is_of_sketches_of_one_round() -> None:
     tell(flood, 2, 1, Account(round=10, sketched=8, sketches={"generator": one + 2}))
     (fact,) = [fact for fact in page.news() if fact["kind"] == "disagreement"]
     assert (fact["round"], fact["values"]) == (8, {"generator": 256.0})
+
+
+def test_who_has_joined_and_who_holds_what_is_there_for_who_opens_the_page() -> None:
+    flood, _ = hearing()
+    file = Network(10, 1, [(0, 1), (1, 2)], {0: (0, 1), 1: (0, 0), 2: (0, -1)}, {0: [4]})
+    tell(flood, 0, 1, Account(holds=(9,)))  # the file says it otherwise
+    tell(flood, 1, 1, Account(holds=(0, 1)))
+    tell(flood, 2, 1, Account())
+    tell(flood, 2, 1, Picture(3, b""))
+    seen = as_told(file, flood, ("cat", "dog"), 3)
+    assert seen.holds == {0: [4], 1: (0, 1)}
+    assert (seen.class_names, seen.draws, seen.places) == (("cat", "dog"), {2}, file.places)
+    flood.roster.members = Membership.of([Change(5, 7, "join", 2, (2,))])
+    assert as_told(file, flood, (), 3).links == file.links
+    seen = as_told(file, flood, (), 5)
+    assert set(seen.places) == {0, 1, 2, 7}
+    assert (2, 7) in seen.links

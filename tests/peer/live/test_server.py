@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import json
 import re
 import socket
@@ -196,6 +197,24 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
 def test_an_address_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match="say HOST:PORT"):
         check_live(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "lacking", "said"),
+    [("--live", ["starlette"], "package starlette;"),
+     ("--live", ["starlette", "uvicorn"], "packages starlette and uvicorn;"),
+     ("--metrics", ["prometheus_client"], "package prometheus-client;")],
+)  # fmt: skip
+def test_without_the_extra_one_line_says_what_is_missing(
+    option: str, lacking: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    missing = lambda name: None if name in lacking else find(name)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(UserError, match=f"{option}: needs the {said} pip install 'hearsay.live.'"):
+        check_live("127.0.0.1:0", option)
+    if option == "--metrics":
+        check_live("127.0.0.1:0")  # a page needs it not
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

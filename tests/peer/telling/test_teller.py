@@ -40,7 +40,7 @@ class Telling:
         endpoint = make_endpoint(identity(0), [1])
         status = Shown(phases={1: "unknown"})
         io: Any = SimpleNamespace(status=status, flood=Flood(endpoint.roster, endpoint.links))
-        self.now = 0.0
+        self.now, self.io = 0.0, io
         self.sketches = sketcher(experiment, self.state)
         self.teller = Teller(self.state, 0, io, lambda: self.now, draws, None)
 
@@ -74,6 +74,16 @@ def test_an_account_says_what_was_noted(telling: Telling) -> None:
     assert (account.saved, account.saved_ago) == (10, 3.0)
     assert account.memory > 10**7
     assert account.phases == {1: "unknown"}
+
+
+def test_a_score_is_told_with_its_round(telling: Telling) -> None:
+    telling.completed(1)
+    assert telling.told()["account"].measure == ""
+    telling.io.status.score = {"measure": "rfd", "rfd": 3.5, "own": None, "covered": 9}
+    telling.completed(2)
+    telling.completed(3)
+    account = telling.told()["account"]
+    assert (account.measure, account.score, account.scored) == ("rfd", 3.5, 2)
 
 
 def test_what_could_not_be_saved_is_not_said_to_be(telling: Telling) -> None:
@@ -124,4 +134,9 @@ def test_who_does_not_draw_tells_no_picture() -> None:
     telling.completed(1)
     told = telling.told()
     assert set(told) == {"account"}
-    assert not told["account"].draws
+    assert (told["account"].draws, told["account"].holds) == (False, None)
+
+
+def test_who_shows_what_it_draws_says_which_classes_it_holds(telling: Telling) -> None:
+    telling.completed(1)
+    assert telling.told()["account"].holds == (0, 1)

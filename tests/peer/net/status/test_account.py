@@ -27,6 +27,7 @@ FULL = Account(
     score=3.25,
     own=None,
     covered=9,
+    scored=150,
     bytes_in=10**9,
     bytes_out=7,
     phases={1: "up", 4: "down"},
@@ -37,6 +38,7 @@ FULL = Account(
     saved_ago=1.5,
     memory=190_000_000,
     draws=True,
+    holds=(0, 3),
     sketched=128,
     sketches={"generator": np.arange(256, dtype=np.float32)},
 )
@@ -63,6 +65,7 @@ def test_the_largest_account_fits() -> None:
         measure="m" * 64,
         phases={2**32 - 1 - k: phase for k in range(2 * MOST_LINKS) for phase in ("down",)},
         missing=tuple(2**32 - 1 - k for k in range(2 * MOST_LINKS)),
+        holds=tuple(range(10**6, 10**6 + 100)),
         sketches={net: np.ones(256, np.float32) for net in ("generator", "discriminator", "x")},
     )
     body = full.to_bytes()
@@ -87,10 +90,11 @@ def test_what_is_not_finite_is_left_out() -> None:
     ("place", "value"),
     [(0, -1), (0, True), (0, 2**60), (1, "gone"), (1, None), (2, float("nan")), (2, -1.0),
      (3, "1"), (4, {"g" * 65: 1.0}), (4, {"g\x1b": 1.0}), (4, {1: 1.0}), (4, {"g": float("inf")}),
-     (4, {str(k): 1.0 for k in range(MOST_NETS + 1)}), (5, 3), (8, 1.5), (11, {1: 7}),
-     (11, {"1": 1}), (11, {1: "up"}), (12, [-1]), (12, list(range(MOST_LINKS + 1))), (18, 1),
-     (20, {"other": b"\0" * 1024}), (20, {"generator": b"\0" * 1023}),
-     (20, {"generator": b"\xff" * 1024})],
+     (4, {str(k): 1.0 for k in range(MOST_NETS + 1)}), (5, 3), (8, 1.5), (9, None), (12, {1: 7}),
+     (12, {"1": 1}), (12, {1: "up"}), (13, [-1]), (13, list(range(MOST_LINKS + 1))), (19, 1),
+     (20, 3), (20, [-1]), (20, list(range(65))),
+     (22, {"other": b"\0" * 1024}), (22, {"generator": b"\0" * 1023}),
+     (22, {"generator": b"\xff" * 1024})],
 )  # fmt: skip
 def test_one_value_that_does_not_fit(place: int, value: Any) -> None:
     parts = msgpack.unpackb(FULL.to_bytes(), strict_map_key=False)
@@ -106,7 +110,7 @@ def test_one_value_that_does_not_fit(place: int, value: Any) -> None:
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 9), inner),
     max_leaves=25,
 ).map(msgpack.packb))  # fmt: skip
-@example(msgpack.packb([None] * 21))
+@example(msgpack.packb([None] * 23))
 @example(b"\x91" * 1000)
 @settings(max_examples=200)
 def test_any_bytes_are_an_account_or_a_wire_error(body: bytes) -> None:

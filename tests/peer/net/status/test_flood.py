@@ -168,6 +168,19 @@ def test_why_a_peer_leaves_is_told_before_it_goes() -> None:
     assert world.floods[2].known[0, "account"].said.state == "finished"
 
 
+def test_what_others_would_not_read_is_not_told_and_ends_nothing() -> None:
+    world = World(line(2))
+
+    def source(now: float, state: str) -> Iterator[tuple[str, bytes]]:
+        yield "account", Account(measure="m" * 65).to_bytes()
+
+    world.floods[0].source = source
+    world.pass_time(12)
+    assert world.round_of(0, 1) is None
+    assert world.floods[0].refused == 3
+    assert world.round_of(1, 0) == 0  # and hears of others
+
+
 # --- a neighbour that lies ------------------------------------------------------------------------
 
 
