@@ -120,12 +120,11 @@ class Admitting:
         joined = {c.peer for c in members.changes if members.joining(c.peer) is not None}
         return joined | self.process.admitted.keys()
 
-    def turn_away(self) -> bool:
-        """Let nobody in any more who has been forgotten; returns whether all is done.
+    def turn_away(self) -> None:
+        """Let nobody in any more who has been forgotten, from the round on in which that counts.
 
-        A peer that the file lists is told by its key in the file.
+        A peer that the file lists keeps the key that it has there.
         """
-        done = True
         with self._lock:
             for peer in sorted(self.process.admitted.keys()):
                 gone = self.process.io.members.departure(peer, FAR)
@@ -134,14 +133,12 @@ class Admitting:
                 if gone.round <= self.process.admitted[peer].since:
                     continue  # it was let in after that
                 if gone.round > self.process.state.round:
-                    done = False
                     continue
                 kept = {k: of for k, of in self.process.admitted.items() if k != peer}
                 write_admitted(self.process.folder, kept)
                 del self.process.admitted[peer]
                 self.process.io.turn_away(peer)
                 self.process.log(f"peer {peer} is forgotten: its key opens nothing here any more")
-        return done
 
     def _let_in(self, peer: int, contact: Contact) -> Contact:
         process = self.process

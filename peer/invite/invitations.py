@@ -131,10 +131,6 @@ class Invitations:
         for each in [each for each in self._all.values() if now >= each.until]:
             self._end(each)
 
-    def next_end(self) -> float | None:
-        """When the next one ends; None where there is none."""
-        return min((each.until for each in self._all.values()), default=None)
-
     def _end(self, invitation: Invitation) -> None:
         del self._all[invitation.public]
         self._tell()

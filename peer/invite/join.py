@@ -12,6 +12,7 @@ from peer.experiment.addresses import number_towards, numeric
 from peer.experiment.yaml_file import AN_EXPERIMENT, parse_mapping, write_mapping
 from peer.invite.code import Code, digest_of
 from peer.invite.portable import LONGEST
+from peer.net.events import Contact as Reached
 from peer.net.keys import key_of, pair_of
 from peer.net.members.newcomers import Contact, write_admitted
 from peer.net.reach.asking import Asking, NotReached
@@ -102,7 +103,12 @@ class Newcomer:
 
     def _not_reached(self, problem: NotReached) -> UserError:
         code = self.code
-        if not problem.is_refused:
+        if problem.contact is Reached.FAILED:
+            return UserError(
+                f"{self._where} has another key than the code says: it was changed since, or that "
+                "is another program; ask for a new code: peer invite"
+            )
+        if problem.contact is not Reached.REFUSED:
             return UserError(f"{self._where}, which made the code, is not reached: {problem}")
         past = time.time() - code.until
         if past >= 0:

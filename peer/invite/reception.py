@@ -164,9 +164,8 @@ class Reception:
         io = self.process.io
         if self.me >= self.process.experiment.peers:
             return []
-        phases = io.status.phases
-        stay = [k for k in io.endpoint.links if io.members.departure(k, FAR) is None]
-        return sorted(k for k in stay if phases.get(k) == "up")
+        up = [k for k, phase in list(io.status.phases.items()) if phase == "up"]
+        return sorted(k for k in up if io.members.departure(k, FAR) is None)
 
     def _links(self) -> tuple[int, ...]:
         """Ourselves, and the neighbour with the fewest links."""
@@ -196,10 +195,11 @@ class Reception:
         ring = self.process.io.sockets.keys
         security = self.process.io.sockets.security
         assert security is not None
-        used = {k: ring.used(k).decode() for k in self.process.io.endpoint.links}
-        used[self.me] = security.public.decode()
-        listed = {k: key for k, key in used.items() if k in self.process.experiment.keys}
-        return portable(self.process.experiment, listed)
+        there = self.process.experiment.keys.keys() & self.process.io.status.phases.keys()
+        used = {k: ring.used(k).decode() for k in there}
+        if self.me in self.process.experiment.keys:
+            used[self.me] = security.public.decode()
+        return portable(self.process.experiment, used)
 
     # --- who comes --------------------------------------------------------------------------------
 
@@ -212,8 +212,8 @@ class Reception:
                     desk.answer(request, *self._answer(request))
                     self.process.io.wake()
                 self._look()
-            except UserError as problem:  # a disk that takes nothing
-                self.process.log(f"reception: {problem}")
+            except Exception as problem:  # a disk that takes nothing; who comes next is answered
+                self.process.log(f"reception: {type(problem).__name__}: {problem}")
 
     def _look(self) -> None:
         """Let time pass."""
@@ -298,7 +298,7 @@ class Reception:
         try:
             with Asking(neighbour, where, own) as asking:
                 kind, words = asking.ask("introduce", peer, key, address, seconds=PATIENCE)
-        except (NotReached, UserError) as problem:
+        except (NotReached, UserError, OSError) as problem:  # or no descriptor is left
             return str(problem)
         return "" if kind == "yes" else str(words[0] if words else kind)
 

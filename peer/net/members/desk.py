@@ -69,7 +69,7 @@ class Desk:
     """Requests for one thread, and its answers for the other."""
 
     def __init__(self) -> None:
-        self._requests: queue.Queue[Request | None] = queue.Queue(ROOM)
+        self._requests: queue.Queue[Request] = queue.Queue(ROOM)
         self._answers: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
 
     def takes(self, connection: bytes, who: int | None, header: bytes) -> bool:
@@ -90,19 +90,12 @@ class Desk:
         while not self._answers.empty():
             yield self._answers.get()
 
-    def next(self, seconds: float | None) -> Request | None:
-        """The next request; None where there is none for so long, or :meth:`nudge` was called."""
+    def next(self, seconds: float) -> Request | None:
+        """The next request; None where there is none for so long."""
         try:
             return self._requests.get(timeout=seconds)
         except queue.Empty:
             return None
-
-    def nudge(self) -> None:
-        """There is something to be looked at; who is at work looks anyway."""
-        try:
-            self._requests.put_nowait(None)
-        except queue.Full:
-            return
 
     def answer(self, request: Request, kind: str, *words: Any) -> None:
         """Answer a request, once the I/O thread wakes."""

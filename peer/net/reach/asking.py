@@ -25,12 +25,12 @@ class NotReached(Exception):
     """There was no answer, and why.
 
     Attributes:
-        is_refused: the key opens nothing there.
+        contact: how far the connection got.
     """
 
-    def __init__(self, reason: str, is_refused: bool = False) -> None:
+    def __init__(self, reason: str, contact: Contact = Contact.NONE) -> None:
         super().__init__(reason)
-        self.is_refused = is_refused
+        self.contact = contact
 
 
 class Asking:
@@ -94,4 +94,4 @@ class Asking:
         reason = why_not_reached(self.address, contact, "", False)
         if contact is Contact.THROUGH:
             reason = "it lets us in, and does not answer"
-        raise NotReached(reason, contact is Contact.REFUSED)
+        raise NotReached(reason, contact)

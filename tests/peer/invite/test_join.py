@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from peer.invite.join import Newcomer, own_address, read_text, write_down
 from peer.invite.portable import portable
 from peer.net.keys import pair_of
 from peer.net.members.newcomers import Contact, read_admitted
+from peer.net.sockets import Security, Sockets
+from tests.peer.net.test_sockets_and_io_thread import free_address
 from topology.errors import UserError
 
 KEYS = {k: pair_of(bytes([k] * 16))[0].decode() for k in range(4)}
@@ -76,6 +79,27 @@ def test_what_is_not_the_codes_experiment_is_refused(
     ):
         comes.fetch()
     assert words in str(told.value)
+
+
+def test_an_inviter_with_another_key_is_told_from_one_that_is_not_there() -> None:
+    """A key that was changed after the code was made, or an impostor at its address."""
+    address = free_address()
+    public, _ = pair_of(b"the code's secret")
+    _, other = pair_of(b"another inviter's")
+    security = Security(other, pair_of(b"another inviter's")[0], {1: public})
+    code = replace(code_of("", address), secret=b"the code's secret")
+    with Newcomer(code, "key") as comes, pytest.raises(UserError) as told:
+        comes.fetch()
+    assert f"peer 0 at {address}, which made the code, is not reached: connection" in str(
+        told.value
+    )
+    sockets = Sockets(address, {}, security)
+    try:
+        with Newcomer(code, "key") as comes, pytest.raises(UserError) as told:
+            comes.fetch()
+    finally:
+        sockets.close(0)
+    assert f"peer 0 at {address} has another key than the code says" in str(told.value)
 
 
 def test_another_machine_reads_the_same_experiment(tmp_path: Path) -> None:
