@@ -130,6 +130,7 @@ class Link:
         )
         halves, tell = (self._sender, self._receiver), self.events.append
         self._settlement = Settlement(self.session, *halves, self.commit, self.say, tell)
+        self._settlement.exchange = Exchange(self.session.at)  # what was before it is over
         self._their_seq = 0
         self._farewell = ""  # what became of the neighbour, once it has left
 
