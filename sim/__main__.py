@@ -35,8 +35,10 @@ from sim.replay.command import replay
 from sim.replay.whatif import whatif
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
+from sim.runs.processes import choose_processes, processes_of
 from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
+from sim.runs.writer import add_processes
 from sim.sharding.collectives import join, own_rank, torchrun_words, world_size
 from sim.torture.command import torture
 from topology.errors import UserError
@@ -68,8 +70,15 @@ def run_command(
         ),
     ] = "event",
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Share the peers out over so many.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            show_default=False,
+            help="Share the peers out over so many; by default one, or where the stacked engine "
+            "gains by it, as many as there are cores.",
+        ),
+    ] = None,
     changes: Set = None,
     run_dir: RunDir = None,
     device: Device = None,
@@ -110,7 +119,16 @@ def run_command(
     STOP.begun(console.print if is_first else _say_nothing, lambda: "what it did is lost")
     if live is not None:  # whoever serves the page must know where the run writes
         how["run_dir"] = run_dir = choose_run_dir(run_dir, file.stem, shared=resume)
-    page_of = (live if is_first else None, experiment, algorithms.find(experiment))
+    program = algorithms.find(experiment)
+    page_of = (live if is_first else None, experiment, program)
+    chosen = None
+    if processes is None and world_size() > 1:
+        processes = 1  # torchrun's
+    elif processes is None and resume:
+        processes = processes_of(run_dir or Path())
+    elif processes is None:
+        chosen = choose_processes(experiment, program, engine)
+        processes = chosen.number
     try:
         with followed(*page_of, run_dir or Path(), console.print):
             if processes > 1 or world_size() > 1:
@@ -136,6 +154,8 @@ def run_command(
         STOP.let_go()
     if done is None:
         return  # the first rank says what there is to say
+    if chosen is not None:
+        add_processes(done.path, *chosen)
     if report:
         show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:
@@ -146,30 +166,49 @@ def _say_nothing(line: str) -> None:
     """Another rank says it."""
 
 
+class RoundsBar:
+    """A bar that shows how many rounds all peers have completed, from the first one on."""
+
+    def __init__(self, experiment: Experiment, console: Console, name: str) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
+            TimeRemainingColumn(),
+        )
+        rounds = algorithms.find(experiment).rounds
+        self.peers = experiment.peers
+        self.bar = Progress(*columns, console=console)
+        self.task = self.bar.add_task(name, total=rounds * self.peers, round=0, rounds=rounds)
+
+    def peer_completed(self, peer: int, round: int, measures: object) -> None:
+        """One peer has completed a round."""
+        self._start((round - 1) * self.peers)
+        self.bar.update(self.task, advance=1, round=round)
+
+    def all_completed(self, round: int) -> None:
+        """All peers have completed about so many rounds."""
+        if round:
+            self._start(round * self.peers)
+            self.bar.update(self.task, completed=round * self.peers, round=round)
+
+    def _start(self, completed: int) -> None:
+        if not self.bar.live.is_started:  # not before: whatever is refused is refused by now
+            self.bar.start()
+            self.bar.update(self.task, completed=completed)  # before a resumed run
+
+    def stop(self) -> None:
+        """Leave the terminal to others."""
+        if self.bar.live.is_started:
+            self.bar.stop()
+
+
 def _in_this_process(experiment: Experiment, console: Console, how: dict[str, Any]) -> Run:
-    """With a bar that shows how far it is."""
-    program = algorithms.find(experiment)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console)
-    total = program.rounds * experiment.peers
-    task = bar.add_task(how["name"], total=total, round=0, rounds=program.rounds)
-
-    def progress(peer: int, round: int, measures: object) -> None:
-        if not bar.live.is_started:
-            bar.start()  # not before: whatever is refused is refused by now
-            bar.update(task, completed=(round - 1) * experiment.peers)  # before a resumed run
-        bar.update(task, advance=1, round=round)
-
+    bar = RoundsBar(experiment, console, how["name"])
     try:
-        return run(experiment, progress=progress, report=False, **how)
+        return run(experiment, progress=bar.peer_completed, report=False, **how)
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        bar.stop()
 
 
 def _in_processes(
@@ -184,8 +223,11 @@ def _in_processes(
         with join(experiment.device) as communicator:
             done = run_as_rank(communicator, experiment, **how)
         return None if communicator.rank else done
-    with console.status(f"{experiment.peers} peers in {processes} processes"):
-        return run_in_processes(experiment, processes, **how)
+    bar = RoundsBar(experiment, console, f"{how['name']}, {processes} processes")
+    try:
+        return run_in_processes(experiment, processes, progress=bar.all_completed, **how)
+    finally:
+        bar.stop()
 
 
 app.command("plot")(plot)

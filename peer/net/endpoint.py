@@ -18,32 +18,24 @@ from collections.abc import Iterator, Mapping
 
 import networkx as nx
 
+from peer.effects import beginning_of
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
 from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Recorded, Reseat
 from peer.net.events import Arrived, Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled, Unrecorded
 from peer.net.farewell import GRACE, Farewell
+from peer.net.header.seal import WireError
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
-from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginning_of, remedy
+from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
+from peer.net.status.overheard import Overheard
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.leads import Leads
 from peer.net.waiting.waits import Waits
-from peer.net.wire import (
-    Envelope,
-    Heard,
-    Hello,
-    Join,
-    Members,
-    Offer,
-    Probe,
-    Reject,
-    WireError,
-    decode,
-)
+from peer.net.wire import Envelope, Hello, Offer, Probe, Reject, Status, decode
 from topology.errors import UserError
 from topology.membership import Membership
 
@@ -226,7 +218,9 @@ class Endpoint:
         match envelope.message:
             case Offer(t):
                 self._waits.offered(link.neighbour, t)
-            case Heard() | Join() | Members() as said:
+            case Status() as status if body is not None:
+                self.events.append(Overheard(link.neighbour, status, body))
+            case said:
                 fault = self.roster.receive(link.neighbour, said, body, now)
                 if fault:
                     self._note(f"peer {link.neighbour} tells of who takes part, and {fault}")

@@ -11,6 +11,7 @@ from peer.net.admission import Answer, Note
 from peer.net.exchange import Piece, Unrecorded
 from peer.net.members.roster import Known
 from peer.net.session import Phase
+from peer.net.status.overheard import Overheard
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
 from topology.errors import UserError
@@ -89,4 +90,5 @@ Event = (
     | Note
     | News
     | Known
+    | Overheard
 )

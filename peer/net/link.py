@@ -32,6 +32,7 @@ from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settle
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
 from peer.net.settling.commit import Commit, Past
 from peer.net.settling.settlement import Settlement
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outbox import Outbox
 from peer.net.transfer.receive_buffers import Held
@@ -78,7 +79,7 @@ class Link:
         neighbour: the other end's id.
         sizes: bytes of each net's arena, by the net's name.
         timing: the protocol's times.
-        checksum: put and check a CRC-32 on every chunk (where CURVE does not authenticate).
+        checksum: put and check one on every chunk (where CURVE does not authenticate).
         now: the time.
         coding: how nets are encoded on their way; None: as their arenas' floats.
         round: rounds that this peer had completed when this process began.
@@ -107,7 +108,8 @@ class Link:
         self.outbox = Outbox(me.session)
         self.say = self.outbox.say
         self.events: deque[Event] = deque()
-        self.session = Session(me, timing, now, self.say, self.events.append, round)
+        check = Checksum(checksum)
+        self.session = Session(me, timing, now, self.say, self.events.append, check, round)
         self.agrees = agrees
         self.records = records
         self.commit = Commit(
@@ -116,18 +118,9 @@ class Link:
         self.seat = Seat()
         self.strikes = 0
         self.gaps = 0  # messages lost on the way
-        self._sender = Sender(timing.retry, checksum, self.say)
-        self._receiver = Receiver(
-            sizes,
-            coding,
-            checksum,
-            timing.retry,
-            self.say,
-            self.events.append,
-            self._confirm,
-            records,
-            past.taken,
-        )
+        self._sender = Sender(timing.retry, check, self.say)
+        says = self.say, self.events.append, self._confirm
+        self._receiver = Receiver(sizes, coding, check, timing.retry, *says, records, past.taken)
         halves, tell = (self._sender, self._receiver), self.events.append
         self._settlement = Settlement(self.session, *halves, self.commit, self.say, tell)
         self._settlement.exchange = Exchange(self.session.at)  # what was before it is over

@@ -82,7 +82,14 @@ class EventDriver:
         self.pauses = Pauses(self.peers)
         self.rounds = program.rounds
         self.exchanges = Exchanges(
-            self.peers, network, deadline, self.queue, self._settled, catch_up, adapts
+            self.peers,
+            network,
+            deadline,
+            self.queue,
+            self._settled,
+            catch_up,
+            adapts,
+            None if succession is None else succession.server,
         )
 
     def run(self, paused: Callable[[int], int | None] | None = None) -> None:

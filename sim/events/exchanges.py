@@ -37,6 +37,7 @@ class Exchanges:
         catch_up: rounds; a neighbour that was done without, and is further behind, is not waited
             for.
         adapts: whether slow neighbours are waited for within limits only.
+        replaceable: the peer that another process may become (:meth:`go_back`), if there is one.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Exchanges:
         settled: Callable[[SimulatedPeer, PendingExchange], None],
         catch_up: int,
         adapts: bool = False,
+        replaceable: int | None = None,
     ) -> None:
         self.peers = peers
         self.network = network
         self.deadline = deadline
         self.catch_up = catch_up
+        self.replaceable = replaceable
         self._queue = queue
         self._settled = settled
         self._batch = Batch()
@@ -166,9 +169,11 @@ class Exchanges:
         update = ProgressUpdate(peer.id, at, peer.facade.round, peer.finished, -1, settled or {})
         self._batch.updates.append(update)
 
-    def _announce_settled(self, peer: SimulatedPeer, term: int, pending: PendingExchange) -> None:
+    def _announce_settled(
+        self, peer: SimulatedPeer, term: int, at: float, moments: Mapping[int, Moment]
+    ) -> None:
         if peer.term == term:
-            self.announce(peer, pending.ready, pending.moments)
+            self.announce(peer, at, moments)
 
     def go_back(self, peer: SimulatedPeer, died_at: float) -> None:
         """Another process is the peer, and makes the exchanges of its round anew.
@@ -371,11 +376,13 @@ class Exchanges:
         """Where the peer's exchange is settled with every neighbour, announce it and go on."""
         pending = peer.pending
         if pending is not None and pending.is_settled:
-            peer.pending, peer.settled = None, pending
+            peer.pending = None
+            if peer.id == self.replaceable:  # of others, it would only keep values from being freed
+                peer.settled = pending
             if self.impatience is not None:
                 self.impatience.end(peer.id, pending)
             if pending.missing or self._apart.get(peer.id):
                 self._swapped(peer, pending)
-            announce = partial(self._announce_settled, peer, peer.term, pending)
-            self._queue.schedule(pending.ready, announce)
+            moments = (peer, peer.term, pending.ready, pending.moments)  # not the values
+            self._queue.schedule(pending.ready, partial(self._announce_settled, *moments))
             self._settled(peer, pending)

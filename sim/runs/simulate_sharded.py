@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from sim.runs.checkpoints import (
     nothing_to_go_on_from,
     sound_rounds,
 )
-from sim.runs.observer import RunObserver
+from sim.runs.observer import RoundCallback, RunObserver
 from sim.runs.simulate import (
     Run,
     check_states,
@@ -50,7 +50,7 @@ from sim.runs.simulate import (
     quality_log,
 )
 from sim.runs.writer import describe, write_engine, write_peers
-from sim.sharding.collectives import Communicator, launch
+from sim.sharding.collectives import Communicator, SharedNumber, launch
 from sim.sharding.disagreement import SharedDisagreement
 from sim.sharding.partition import peers_of_rank
 from sim.sharding.synchroniser import ConservativeSynchroniser
@@ -66,11 +66,13 @@ def run_in_processes(
     engine: str = "stacked",
     resume: bool = False,
     stops: Stops | None = None,
+    progress: Callable[[int], None] = lambda round: None,
 ) -> Run:
     """Simulate an experiment in ``processes`` processes of this machine, its peers shared out.
 
     Equal to one process up to rounding; the run's folder is the same but for one file of metrics a
-    process, and a section a process in ``engine.json``.
+    process, and a section a process in ``engine.json``. ``progress`` is called a few times a second
+    with a round that the first process has come to.
 
     Raises:
         UserError: the experiment says something that cannot be, or not in several processes.
@@ -95,10 +97,16 @@ def run_in_processes(
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    task = (keys, base, str(folder), engine, at, stops.every)
+    reached = SharedNumber(at)
+    task = (keys, base, str(folder), engine, at, stops.every, reached)
     problem = None
+
+    def is_to_stop() -> bool:
+        progress(reached.value)
+        return stops.asked()
+
     try:
-        launch(_run_launched_rank, processes, *task, device=experiment.device, stop=stops.asked)
+        launch(_run_launched_rank, processes, *task, device=experiment.device, stop=is_to_stop)
     except RuntimeError as caught:
         problem = caught
     summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
@@ -167,10 +175,12 @@ def run_rank(
     engine: str,
     at: int = 0,
     stops: Stops | None = None,
+    progress: RoundCallback | None = None,
 ) -> None:
     """Simulate the peers of this rank from their ``states``, and write what they leave.
 
-    Where ``at`` is not 0, they go on from the run's checkpoint of that round.
+    Where ``at`` is not 0, they go on from the run's checkpoint of that round. ``progress`` is
+    called for every round of each of its peers.
 
     Raises:
         UserError: they cannot.
@@ -213,7 +223,7 @@ def run_rank(
             judging = quality.judging if quality else 0.0
             return start.seconds + time.monotonic() - began - judging
 
-        observer = RunObserver(recorder, shared, quality, None, taken, loggers, pictures)
+        observer = RunObserver(recorder, shared, quality, progress, taken, loggers, pictures)
         driver = make_driver(
             experiment, states, program, observer, computing, network, synchroniser
         )
@@ -237,6 +247,7 @@ def _run_launched_rank(
     engine: str,
     at: int,
     every: int,
+    reached: SharedNumber,
 ) -> None:
     """What :func:`launch` runs: the rank of an experiment that arrives as its keys."""
     stop = Stop()
@@ -250,8 +261,13 @@ def _run_launched_rank(
         states = _own_states(communicator, experiment, program)
     show_notes()
     stops = Stops(every, stop.asked.is_set)
+
+    def progress(peer: int, round: int, measures: object) -> None:
+        reached.value = round
+
+    task = (communicator, experiment, program, states, Path(folder), engine, at, stops)
     with contextlib.suppress(Interrupted):  # on all ranks; whoever launched them tells the user
-        run_rank(communicator, experiment, program, states, Path(folder), engine, at, stops)
+        run_rank(*task, progress if communicator.rank == 0 else None)
 
 
 def _own_states(

@@ -7,6 +7,7 @@ is msgpack, letters in the wire's format, and float32 rows: nothing is pickled.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, spawn
 
@@ -25,6 +27,22 @@ from topology.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others; one that dies ends them all much sooner."""
+
+
+class SharedNumber:
+    """A whole number in memory that :func:`launch`'s caller shares with the ranks."""
+
+    def __init__(self, value: int) -> None:
+        self._number = torch.multiprocessing.get_context("spawn").RawValue("q", value)
+
+    @property
+    def value(self) -> int:
+        """The number that was set last."""
+        return int(self._number.value)
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._number.value = value
 
 
 class RankMessage(NamedTuple):
@@ -258,5 +276,13 @@ def _run_task(
     arguments: tuple[Any, ...],
 ) -> None:
     url = f"file://{meeting_point}"
+    _stay_on_loopback()
     with _joined(rank, ranks, device, url, rank=rank, world_size=ranks) as communicator:
         task(communicator, *arguments)
+
+
+def _stay_on_loopback() -> None:
+    """Let gloo connect this machine's ranks by loopback, whatever the host's name resolves to."""
+    names = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if names:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", names[0])

@@ -92,7 +92,7 @@ class SimulatedPeer:
         running: the coroutine.
         now: virtual time, in seconds, at which the coroutine was last resumed.
         pending: the exchange that it waits in.
-        settled: the one that was settled last.
+        settled: the one that was settled last, of a peer that another process may become.
         term: counts the processes that have been this peer: what an earlier one began is over.
         inbox: values that arrived before this peer began their exchange, with their arrival, by
             sender and moment.

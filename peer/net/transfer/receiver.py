@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from peer.compute.compressed_combine import Coding
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.exchange import Exchange, Piece, Unrecorded
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import SLOWEST_RETRY, is_letter
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.receive_buffers import ReceiveBuffers
@@ -36,7 +37,7 @@ class Receiver:
     Args:
         sizes: bytes of each net's arena, by the net's name.
         coding: how nets are encoded on their way; None: as their arenas' floats.
-        checksum: check the CRC-32 of every chunk.
+        checksum: of every chunk.
         retry: seconds after which what does not come is asked for again.
         say: queues a message for the neighbour.
         tell: queues a piece of the value that is handed on as it comes.
@@ -49,7 +50,7 @@ class Receiver:
         self,
         sizes: Mapping[str, int],
         coding: Coding | None,
-        checksum: bool,
+        checksum: Checksum,
         retry: float,
         say: Callable[[Message], None],
         tell: Callable[[Piece], None],

@@ -11,8 +11,10 @@ import algorithms
 from peer.experiment import from_mapping
 from sim.engines.stacked import Stacked
 from sim.runs.simulate import drive, make_driver, make_states
+from sim.simulated_peer.snapshots import Snapshot
 from tests.sim.engines.test_stacked import SGD, assert_close, end
 from tests.support.extras import EXTRAS
+from tests.support.systems import PLAIN
 
 
 @pytest.mark.parametrize("name", EXTRAS)
@@ -43,3 +45,19 @@ def test_peers_taken_apart_go_on_with_the_same_bits(name: str) -> None:
         assert state.streams.dump() == rebuilt[k].streams.dump()
         for net, of in state.nets.items():
             assert torch.equal(of.arena.vector, rebuilt[k].nets[net].arena.vector)
+
+
+def test_a_value_that_all_have_used_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = 0
+    before_write = Snapshot.before_write
+
+    def counted(snapshot: Snapshot) -> None:
+        nonlocal copied
+        copied += snapshot.is_live
+        before_write(snapshot)
+
+    monkeypatch.setattr(Snapshot, "before_write", counted)
+    ring = {"graph": "ring", "peers": 8, "algorithm": {"name": "diffusion", "rounds": 4}}
+    end(PLAIN | ring, Stacked())
+    combines = 2 * 4
+    assert copied <= combines  # at most the last one's value, which is delivered at the very end
