@@ -120,7 +120,7 @@ class Endpoint:
 
     def finish(self, finish: Finish, now: float) -> None:
         """Begin to take leave."""
-        self._farewell.begin(finish.round, finish.reason, now + finish.patience)
+        self._farewell.begin(finish.round, finish.reason, now, finish.patience)
         self._take_leave(now)
 
     def start_at(self, round: int) -> None:

@@ -30,9 +30,15 @@ class Farewell:
         """Whether we are about to leave."""
         return self._until is not None
 
-    def begin(self, round: int, reason: str, until: float) -> None:
-        """Begin to take leave after that round; what is owed is waited for until then."""
-        self._round, self._reason, self._until = round, reason, until
+    def begin(self, round: int, reason: str, now: float, patience: float) -> None:
+        """Begin to take leave after that round; what is owed is waited for so many seconds.
+
+        Owed is a decision, too: a neighbour that had not heard it could ask nobody any more.
+        """
+        self._round, self._reason, self._until = round, reason, now + patience
+        for link in self._links.values():
+            if not link.idle:
+                link.session.tell(now)  # it answers how far it is
 
     def look(self, now: float) -> bool:
         """Say it once nothing is owed, or patience is at its end; whether it is said just now."""

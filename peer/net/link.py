@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from peer.compute.compressed_combine import Coding
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.away.seat import Seat
 from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settled, Unrecorded
@@ -123,6 +123,7 @@ class Link:
         self._receiver = Receiver(sizes, coding, check, timing.retry, *says, records, past.taken)
         halves, tell = (self._sender, self._receiver), self.events.append
         self._settlement = Settlement(self.session, *halves, self.commit, self.say, tell)
+        self._settlement.exchange = Exchange(self.session.at)  # what was before it is over
         self._their_seq = 0
         self._farewell = ""  # what became of the neighbour, once it has left
 
@@ -138,8 +139,9 @@ class Link:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of ours is on its way to the neighbour."""
-        return self._sender.idle
+        """Whether the neighbour waits for nothing of ours: no value, nor a decision."""
+        knows = self.commit.told < self.session.their_at or self.commit.told == BEFORE_ALL
+        return self._sender.idle and (knows or self.phase is not Phase.UP)
 
     # --- what the endpoint says -------------------------------------------------------------------
 

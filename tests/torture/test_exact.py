@@ -11,23 +11,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from peer.effects import Moment
 from peer.net.recorded.io import RecordedIo
 from peer.net.transfer.receive_buffers import Held
+from peer.state import PeerState
 from peer.state.journal.file import JournalFile
 from sim.torture.books.audit import CONSERVED, Audit
 from sim.torture.chaos.draw import draw_scenario
 from sim.torture.chaos.scenario import Fault, Rates
 from sim.torture.programs import NET
 from sim.torture.trial import Trial, Verdict, run_scenario
+from sim.torture.world.machine import Machine
 
 FOCI = [None, "restarts"]
 
 
-def run_exactly(seed: int, focus: str | None) -> Verdict:
+def run_exactly(seed: int, focus: str | None, **fixed: str) -> Verdict:
     """The scenario of a seed, with journals, and power cuts while they are written."""
-    scenario = draw_scenario(seed, 8, fixed={"durability": "exact"}, focus=focus)
+    scenario = draw_scenario(seed, 8, fixed={"durability": "exact"} | fixed, focus=focus)
     draw = np.random.default_rng(seed)
     times = draw.uniform(0.5, 0.8 * scenario.heals_at, scenario.peers)
     cuts = (Fault("power", float(at), 0.3, k, point="saving") for k, at in enumerate(times))
@@ -42,6 +45,33 @@ def test_crashes_and_power_cuts_take_nothing_back(focus: str | None) -> None:
         assert verdict.failures == [], f"seed {seed}"
         crashes += verdict.counts["crashes"]
     assert crashes > 20
+
+
+@pytest.mark.parametrize("codec", ["top-k", "int8", "choco"])
+def test_what_codecs_remember_moves_with_what_is_agreed_on(codec: str) -> None:
+    """Residuals, and the copies of neighbours' nets: a crash takes nothing of them back either.
+
+    Were they at one end what they are not at the other, one's gain would not be the other's loss.
+    """
+    crashes = 0
+    for seed in range(4):
+        verdict = run_exactly(seed, "restarts", compression=codec)
+        assert verdict.failures == [], f"seed {seed}"
+        crashes += verdict.counts["crashes"]
+    assert crashes > 8
+
+
+def test_copies_that_a_restart_loses_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CHOCO's, where a process begins with other ones than its neighbours have of it."""
+    load = Machine.load
+
+    def loses(self: Machine, state: PeerState) -> None:
+        load(self, state)
+        for name in [each for each in state.tensors if not each.startswith("in doubt")]:
+            state.tensors[name] = torch.zeros_like(state.tensors[name])
+
+    monkeypatch.setattr(Machine, "load", loses)
+    assert any(run_exactly(seed, "restarts", compression="choco").failures for seed in range(4))
 
 
 def test_a_journal_that_is_not_synced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ class Commit:
         doubt: the exchange that the neighbour has decided, and we do not know how.
         recorded: the last exchange for which the neighbour's value is on the disk.
         taken: the exchange of the last letter that was taken.
+        told: the exchange that we, who decide, have used last; the neighbour may not know yet.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Commit:
         self.doubt = past.doubt
         self.taken = past.taken
         self._used = past.used
+        self.told = BEFORE_ALL
         self._voted: Moment | None = None  # the neighbour, if we decide
         self._held_of = 0  # the session of the value that we voted for
         self._asked_at = float("-inf")
@@ -116,7 +118,7 @@ class Commit:
             return False
         if self.awaits_disk(t) or (self._voted != t and not (self.records and self.recorded == t)):
             return False
-        self._used = t
+        self._used = self.told = t
         self._say(Ack(t, 0, "commit"))
         return True
 
@@ -174,4 +176,4 @@ class Commit:
 
     def restarted(self) -> None:
         """The neighbour was started anew: its vote was its former process's."""
-        self._voted = None
+        self._voted, self.told = None, BEFORE_ALL

@@ -10,9 +10,10 @@ import pytest
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Exchange
+from peer.net.farewell import Farewell
 from peer.net.settling.commit import Commit
 from peer.net.transfer import sender as sender_module
-from peer.net.wire import Ack, Nack, Offer, Ping, Vote, Welcome
+from peer.net.wire import Ack, Nack, Offer, Ping, Pong, Vote, Welcome
 from tests.peer.net.test_link_against_a_script import Scripted
 from tests.peer.net.test_two_links_in_virtual_time import GRAPHS, Packet, World, faithful
 from tests.support.links import CHUNK, moments, value_of
@@ -240,3 +241,32 @@ def test_who_voted_has_our_value_and_its_next_process_is_not_offered_it() -> Non
     scripted.say_hello()
     scripted.say(Welcome(scripted.me.session, 0))
     assert not any(isinstance(message, Offer) for message in scripted.heard())
+
+
+@pytest.mark.parametrize("ends", ["knows", "restarts", "silent"])
+def test_who_decides_does_not_leave_before_the_voter_knows(ends: str) -> None:
+    """In the last round nobody else tells it: what it is in doubt of it would have to drop."""
+    t = moments(1)[0]
+    scripted = Scripted(agrees=True)
+    scripted.begin(t)
+    scripted.send(t)
+    scripted.say(Vote(t, scripted.me.session))  # our answer may be lost
+    scripted.heard()
+    farewell = Farewell({1: scripted.link})
+    farewell.begin(1, "finished", scripted.now, patience=60.0)
+    assert not farewell.look(scripted.now)
+    assert [m.number for m in scripted.heard() if isinstance(m, Ping)] == [1]
+    scripted.say(Pong(t, 1))
+    scripted.say(Vote(t, scripted.me.session))
+    assert scripted.heard() == [Ack(t, 0, "commit")]
+    assert not farewell.look(scripted.now)
+    match ends:
+        case "knows":
+            scripted.say(Pong(moments(2)[1], 1))
+        case "restarts":
+            scripted.session, scripted.seq = 32, 0
+            scripted.say_hello()
+            scripted.say(Welcome(scripted.me.session, 0))
+        case "silent":
+            scripted.wait(1.1 * scripted.link.timing.suspect)
+    assert farewell.look(scripted.now)

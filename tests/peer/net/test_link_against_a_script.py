@@ -58,12 +58,15 @@ class Scripted:
         checksum: bool = True,
         agrees: bool = False,
         used: Moment = BEFORE_ALL,
+        round: int = 0,
     ) -> None:
         self.me = Identity(0, 1000, {"graph": "ring", "seed": "0"}, {"g": "sig"})
         self.session = 31
         self.now = 100.0
         timing, past = Timing(), Past(used)
-        self.link = Link(self.me, 1, SIZES, timing, checksum, self.now, agrees=agrees, past=past)
+        self.link = Link(
+            self.me, 1, SIZES, timing, checksum, self.now, round=round, agrees=agrees, past=past
+        )
         self.events: list[Any] = []
         self.seq = 0
         if greet:
@@ -159,6 +162,17 @@ def test_late_is_answered_late_and_its_chunks_have_no_place() -> None:
     chunk, body = scripted.chunks(A)[0]
     scripted.say(chunk, body)
     assert scripted.heard() == []
+
+
+def test_a_process_that_has_completed_rounds_takes_nothing_of_them() -> None:
+    """A neighbour that went further back would wait for that, and others for the neighbour."""
+    scripted = Scripted(round=1)
+    scripted.say(scripted.offer(B))
+    assert scripted.heard() == [Ack(B, 0, "late")]
+    scripted.say(scripted.offer(C))
+    assert scripted.heard() == []
+    scripted.begin(C)
+    assert scripted.settled() == []
 
 
 def test_being_late_settles_without() -> None:

