@@ -228,7 +228,7 @@ def over_ipc(end: End) -> None:
 
 SYSTEMS: dict[str, Callable[[End], None]] = {
     "hearsay": over_tcp,
-    "hearsay, crc": over_tcp_with_checksums,
+    "hearsay, checked": over_tcp_with_checksums,
     "hearsay, ipc": over_ipc,
     "gloo": gloo,
     "raw socket": raw,

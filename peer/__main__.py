@@ -35,14 +35,20 @@ from peer.console import (
     terminal,
     what_is_lacking,
 )
-from peer.control.command import Keys, admit, forget, keys, leave, reload
+from peer.control.command import Keys, admit, forget, ids_in, invite, keys, leave, reload
 from peer.control.door import Door
 from peer.control.last_words import how_to_go_on, last_line
 from peer.control.orders import Orders
 from peer.control.parent import listen_to_parent
 from peer.control.reload import Reloading
+from peer.discover.finding import find_neighbours
 from peer.doctor.command import add_to as add_doctor
-from peer.live.command import Live, steered
+from peer.invite.admitting import Admitting
+from peer.invite.command import add_to as add_join
+from peer.invite.reception import Reception
+from peer.live.command import Live, Metrics, check_watching, noted, steered, watched
+from peer.live.feed import Feed
+from peer.live.status import status
 from peer.loggers import check_loggers
 from peer.net.keys import keys_folder
 from peer.profiler import measure, write_profile
@@ -118,7 +124,9 @@ def one(
     address: Annotated[
         str | None, typer.Option("--address", help="With --join: where it is, if not in the file.")
     ] = None,
-    status: Annotated[bool, typer.Option("--status", hidden=True)] = False,
+    live: Live = None,
+    metrics: Metrics = None,
+    as_json: Annotated[bool, typer.Option("--status", hidden=True)] = False,
 ) -> None:
     """Run one peer: on each Pi, in a container, in a terminal."""
     if context.invoked_subcommand is not None:
@@ -126,10 +134,11 @@ def one(
     if peer is None or file is None:
         raise UserError("peer: say which peer of which file: peer --id 3 --topology ring.yaml")
     output = Output(
-        "" if status else f"peer {peer}", gone=lambda: STOP.ask("nobody reads any more")
+        "" if as_json else f"peer {peer}", gone=lambda: STOP.ask("nobody reads any more")
     )
     experiment = load_experiment(file, changes, device)
     program = algorithms.find(experiment)
+    check_watching(live, metrics, is_host(experiment, program, peer))
     folder = _folder_for(run_dir, file.stem, resume or resume_anyway, fresh)
     options = Options(
         keys,
@@ -137,17 +146,21 @@ def one(
         resume_at,
         resume_anyway,
         join=join,
-        links=_ids(links),
+        links=ids_in(links),
         address=address,
+        tells_pictures=live is not None,
     )
     joining = ["--join"] * join + ["--links", links or ""] * bool(links)
     joining += ["--address", address or ""] * bool(address)
+    joining += ["--live", live or ""] * bool(live) + ["--metrics", metrics or ""] * bool(metrics)
     command = _command(peer, file, changes, folder, device, keys, joining)
     if is_host(experiment, program, peer):
         make_run_dir(folder)
-        stand_by(experiment, peer, program, folder, output, options, STOP, command, status)
+        stand_by(experiment, peer, program, folder, output, options, STOP, command, as_json)
         return
-    process = PeerProcess(experiment, peer, program, folder, output.say, options, STOP)
+    feed = Feed()
+    say = output.say if live is None else noted(output.say, feed)
+    process = PeerProcess(experiment, peer, program, folder, say, options, STOP)
     make_run_dir(folder)  # now that nothing can be refused any more
     voter = voter_of(experiment, process, options, output)
     reloading = Reloading(
@@ -155,21 +168,25 @@ def one(
     )
     again = lambda: how_to_go_on(process.saver.newest, command)  # noqa: E731
     STOP.begun(output.say, again, reloading.at_signal)
-    if status:
-        listen_to_parent(process.course, process.log, process.stop)
+    if as_json:
+        listen_to_parent(process.course, process.log, process.stop, process.io.sockets.cut)
     else:
         neighbours = ", ".join(map(str, process.neighbours)) or "nobody"
         output.say(f"{program.name}, {program.rounds} rounds, with {neighbours}; to {folder}")
-    following = (process.status, program.rounds, process.finished, output, status)
+    following = (process.status, program.rounds, process.finished, output, as_json)
     telling = threading.Thread(target=follow, args=following, daemon=True)
     telling.start()
-    door = Door(process.folder, Orders(process, reloading).obey, output.say)
+    stop_looking = find_neighbours(process)
+    reception = Reception(Admitting(process), address)
+    reception.open()
+    door = Door(process.folder, Orders(process, reloading, reception).obey, output.say)
     try:
-        ending = process.run()
+        with watched(live, metrics, process, feed, output.say):
+            ending = process.run()
         if voter is not None and ending.completed:
             voter.stay(program.rounds, STOP.asked)
     except Isolation as alone:
-        if status or process.saver.newest is None:
+        if as_json or process.saver.newest is None:
             raise
         words = f"{alone}; {how_to_go_on(process.saver.newest, command)}"
         raise Isolation(words) from None
@@ -185,15 +202,16 @@ def one(
         sys.exit(1)
     finally:
         door.close()
+        stop_looking()
         if voter is not None:
             voter.end()
         process.finished.set()
         telling.join(timeout=5)
         output.end()
-    if status:
+    if as_json:
         output.put(json.dumps(asdict(process.status)))
     last = last_line(ending, process, command)
-    output.say(last.partition("; go on with: ")[0] if status else last)  # others are to go on, too
+    output.say(last.partition("; go on with: ")[0] if as_json else last)  # others are to go on, too
     if not ending.completed:
         sys.exit(STOPPED)
     if ending.problem:
@@ -212,14 +230,6 @@ def _folder_for(run_dir: Path | None, name: str, resume: bool, fresh: bool) -> P
         if run_dir is None:
             raise UserError(f"--resume: there is no run runs/{name}-N here; name its --run-dir")
     return choose_run_dir(run_dir, name, shared=True)
-
-
-def _ids(links: str | None) -> tuple[int, ...]:
-    """The ids that ``--links`` names."""
-    try:
-        return tuple(sorted({int(each) for each in links.split(",")})) if links else ()
-    except ValueError:
-        raise UserError(f"--links {links}: must be ids, such as 0,3") from None
 
 
 def _command(
@@ -346,9 +356,10 @@ def profile_command(
 
 
 add_doctor(app, algorithms.find)
+add_join(app, algorithms.find, one)
 app.command("new")(new)
 app.command("chaos")(chaos)
-for command in (keys, admit, leave, forget, reload):
+for command in (keys, invite, admit, leave, forget, reload, status):
     app.command(command.__name__)(command)
 
 

@@ -7,11 +7,14 @@ import io
 import re
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
+from rich.table import Table
 
 from peer.experiment import Experiment, load
 from topology.errors import InputNote, Isolation, UserError
@@ -27,6 +30,23 @@ LACKING = {
 def terminal(**options: Any) -> Console:
     """A console to which all text is plain: a file may be called ``exp[bold]1`` or ``:x:``."""
     return Console(markup=False, emoji=False, **options)
+
+
+def fitting(
+    headings: list[str],
+    giving_way: Sequence[str],
+    table: Callable[[list[str]], Table],
+    console: Console,
+    options: ConsoleOptions,
+) -> list[str]:
+    """The columns for which there is room: whole ones give way, the least needed first."""
+    found, wide = list(headings), options.update(max_width=1000)
+    for heading in giving_way:
+        if Measurement.get(console, wide, table(found)).maximum <= options.max_width:
+            break
+        if heading in found:
+            found.remove(heading)
+    return found
 
 
 errors = terminal(stderr=True, soft_wrap=True, highlight=False)

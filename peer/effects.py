@@ -31,6 +31,11 @@ BEFORE_ALL = Moment(-1, -1)
 """Earlier than every exchange."""
 
 
+def beginning_of(round: int) -> Moment:
+    """Before the first exchange of that round."""
+    return Moment(round, -1)
+
+
 class StepResult(NamedTuple):
     """The mean loss and the mean squared gradient norm over local steps.
 

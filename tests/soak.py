@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import theilslopes
 
 import sim
 from sim.studies.evaluate import evaluate_run
@@ -51,7 +52,16 @@ LOADS = 90.0
 """Seconds that a process may take until its first round."""
 
 WARM = 90.0
-"""Seconds of a process that are left out of slopes: it still loads."""
+"""Seconds of a process that are left out of slopes, at least: it loads, and its buffers grow."""
+
+WARM_SHARE = 1 / 3
+"""The same, as a part of its life."""
+
+ENOUGH = 120.0
+"""Seconds that have to be left."""
+
+SAMPLES = 500
+"""Of a life, at most, that a slope is taken from."""
 
 KEYS: dict[str, Any] = SMALL | {
     "peers": PEERS,
@@ -88,13 +98,20 @@ class Life:
         self.descriptors.append(count)
 
     def slopes(self) -> tuple[float, float] | None:
-        """MiB and descriptors an hour, once it is warm; None where it was not there for long."""
+        """MiB and descriptors an hour, once it is warm; None where it was not there for long.
+
+        Medians of the slopes between any two samples (Theil and Sen): a step is no slope.
+        """
         t = np.array(self.seconds)
-        if not len(t) or t[-1] - t[0] < 2 * WARM:
+        if not len(t):
             return None
-        warm = t - t[0] >= WARM
+        age = t - t[0]
+        warm = np.flatnonzero(age >= max(WARM, WARM_SHARE * age[-1]))
+        if not len(warm) or age[-1] - age[warm[0]] < ENOUGH:
+            return None
+        warm = warm[:: -(-len(warm) // SAMPLES)]
         values = (np.array(each)[warm] for each in (self.mib, self.descriptors))
-        mib, descriptors = (3600 * float(np.polyfit(t[warm], each, 1)[0]) for each in values)
+        mib, descriptors = (3600 * float(theilslopes(each, t[warm])[0]) for each in values)
         return mib, descriptors
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import classifier, exchange, rivals, slow_link, swappers
+from benchmarks import classifier, exchange, live, rivals, slow_link, swappers
 from peer.gan import LOSSES, OBJECTIVES, Batch
 from peer.gan.conditional import one_hot
 
@@ -46,6 +47,18 @@ def test_without_namespaces_one_line_and_exit_2(
     assert said.startswith("slow_link: network namespaces cannot be made here; ")
     assert words[0] in said
     assert said.count("\n") == 1
+
+
+def test_a_page_costs_what_served_periods_take_beside_their_neighbours() -> None:
+    paces = [0.1] * 100 + [0.11] * 100 + [0.2] * 100 + [0.21] * 100  # the machine slows down
+    at = np.cumsum(paces)[9::10]
+    turns = [live.Turn([100 * k], [100 * k + 100], k % 2 == 1) for k in range(4)]
+    assert live.ratios([at], turns) == pytest.approx([0.11 / 0.15, (0.11 + 0.21) / 2 / 0.2])
+
+
+def test_the_processor_time_of_serving() -> None:
+    turns = [live.Turn([], [], k % 2 == 1, [0.1, 0.4][k % 2], 10.0) for k in range(4)]
+    assert live.processor_share(turns) == pytest.approx(0.03)
 
 
 def test_the_rivals_minimise_the_same() -> None:

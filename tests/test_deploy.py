@@ -32,6 +32,10 @@ def test_five_containers_of_five_ids() -> None:
     for k, service in enumerate(services.values()):
         takes(service["command"])
         assert service["command"][:2] == ["--id", str(k)]
+        kind, asked = service["healthcheck"]["test"]
+        command, _, otherwise = asked.partition(" || ")
+        assert (kind, otherwise) == ("CMD-SHELL", "exit 1")  # Docker knows no code but 0 and 1
+        takes(shlex.split(command)[1:])
 
 
 def test_the_tasks_command() -> None:
@@ -45,4 +49,5 @@ def test_the_pods_command() -> None:
     (container,) = pods["spec"]["template"]["spec"]["containers"]
     words = container["command"][-1].replace("${HOSTNAME##*-}", "3")
     takes(shlex.split(words)[2:])
+    takes(container["readinessProbe"]["exec"]["command"][1:])
     assert pods["spec"]["replicas"] == 5

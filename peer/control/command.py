@@ -1,4 +1,6 @@
-"""``peer keys``, and orders to a peer that runs: ``admit``, ``leave``, ``forget``, ``reload``."""
+"""``peer keys``, and orders to a peer that runs: ``invite``, ``admit``, ``leave``, ``forget``,
+``reload``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from peer.control.door import NAME, order
+from peer.control.door import NAME, is_open, order
 from peer.net.keys import NEXT, keys_folder, make_keys, rotate_keys
 from topology.errors import UserError
 
@@ -72,6 +74,100 @@ def admit(
     """Let a running peer accept another that its file does not name as its neighbour."""
     words = {"order": "admit", "peer": comes, "address": address, "key": key}
     _tell(folder, peer, words)
+
+
+def invite(
+    comes: Annotated[
+        int | None,
+        typer.Option("--id", min=0, help="The newcomer's id. [default: the next free one]"),
+    ] = None,
+    links: Annotated[
+        str | None,
+        typer.Option(
+            "--links",
+            help="Whom it is to exchange with: neighbours of the peer that invites. [default: that "
+            "peer, and one neighbour]",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.1, max=1440, help="How long the code is good for.")
+    ] = 15.0,
+    shows: Annotated[bool, typer.Option("--list", help="Show the codes that are valid.")] = False,
+    revoke: Annotated[
+        int | None, typer.Option("--revoke", metavar="ID", help="Take the code of that id back.")
+    ] = None,
+    peer: Annotated[
+        int | None,
+        typer.Option("--at", min=0, help="Which peer invites. [default: the first that runs here]"),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--run-dir", help="The run's folder. [default: of the run in runs/]"),
+    ] = None,
+) -> None:
+    """Print a code by which another machine joins a run, once: there, say 'peer join CODE'."""
+    inviting = _inviting(folder, peer)
+    if shows or revoke is not None:
+        what: dict[str, Any] = (
+            {"order": "invited"} if revoke is None else {"order": "revoke", "peer": revoke}
+        )
+        print(order(inviting, what), flush=True)
+        return
+    ids = None if links is None else list(ids_in(links))
+    words = {"order": "invite", "peer": comes, "links": ids, "seconds": 60.0 * minutes}
+    code, *more = order(inviting, words).splitlines()
+    print(code, flush=True)
+    for line in more:
+        print(line, file=sys.stderr)
+    if sys.stdout.isatty():
+        show_qr(code)
+
+
+def show_qr(code: str) -> None:
+    """Draw a code in the terminal, for a camera; without the package for it, say so."""
+    try:
+        import segno
+    except ImportError:
+        print(
+            "no QR code: the package segno is not installed (pip install 'hearsay[invite]'); the "
+            "code above is all that is needed",
+            file=sys.stderr,
+        )
+        return
+    segno.make(code, error="m").terminal(compact=True)
+
+
+def ids_in(links: str | None) -> tuple[int, ...]:
+    """The ids that ``--links`` names.
+
+    Raises:
+        UserError: they are none.
+    """
+    try:
+        return tuple(sorted({int(each) for each in links.split(",")})) if links else ()
+    except ValueError:
+        raise UserError(f"--links {links}: must be ids, such as 0,3") from None
+
+
+def _inviting(folder: Path | None, peer: int | None) -> Path:
+    """The folder of the peer that is to invite: any that runs here, the first where several do.
+
+    Raises:
+        UserError: none does, or it is not clear in which run.
+    """
+    if folder is not None and peer is not None:
+        return folder / f"peer-{peer}"
+    runs = Path("runs").glob("*") if folder is None else [folder]
+    which = "*" if peer is None else peer
+    doors = [path.parent for run in runs for path in run.glob(f"peer-{which}/{NAME}")]
+    found = sorted((door.parent, int(door.name[5:]), door) for door in doors if is_open(door))
+    if not found:
+        raise UserError(f"--run-dir: no peer is running in {folder or 'runs/'}")
+    under_way = sorted({run for run, _, _ in found})
+    if len(under_way) > 1:
+        names = ", ".join(map(str, under_way))
+        raise UserError(f"--run-dir: several runs are under way ({names}); name one")
+    return found[0][2]
 
 
 def _tell(folder: Path, peer: int | None, words: dict[str, Any]) -> None:

@@ -29,7 +29,10 @@ LONGEST = 100
 """Characters of a socket's path: systems take 104 or 108."""
 
 LIMIT = 65536
-"""Bytes of an order, and of an answer."""
+"""Bytes of an order."""
+
+ANSWER = 16 * 2**20
+"""Bytes of an answer: an overview of a thousand peers is one."""
 
 PATIENCE = 30.0
 """Seconds in which an order is said, and answered."""
@@ -87,7 +90,7 @@ class Door:
 
     def _answer(self, caller: socket.socket) -> dict[str, str]:
         try:
-            order = json.loads(_line(caller))
+            order = json.loads(_line(caller, LIMIT))
             if not isinstance(order, dict):
                 raise ValueError
         except ValueError:
@@ -107,20 +110,20 @@ class Door:
                 self.path.unlink()
 
 
-def order(folder: Path, words: Mapping[str, Any]) -> str:
-    """Give an order to the peer whose folder that is; returns what it says.
+def order(folder: Path, words: Mapping[str, Any], patience: float = PATIENCE) -> str:
+    """Give an order to the peer whose folder that is; returns what it says within so many seconds.
 
     Raises:
         UserError: it is not running, or refuses.
     """
     caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with caller:
-        caller.settimeout(PATIENCE)
+        caller.settimeout(patience)
         try:
             with _short(folder) as path:
                 caller.connect(path)
             _send(caller, words)
-            answer = json.loads(_line(caller))
+            answer = json.loads(_line(caller, ANSWER))
         except (FileNotFoundError, ConnectionRefusedError):
             raise UserError(f"--run-dir: no peer is running in {folder}") from None
         except PermissionError:
@@ -130,6 +133,18 @@ def order(folder: Path, words: Mapping[str, Any]) -> str:
     if "refused" in answer:
         raise UserError(answer["refused"])
     return str(answer["said"])
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a peer of ours takes orders in that folder; one that was killed leaves its socket."""
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with caller:
+        try:
+            with _short(folder) as path:
+                caller.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 @contextlib.contextmanager
@@ -159,12 +174,12 @@ def _send(caller: socket.socket, words: Mapping[str, Any]) -> None:
     caller.sendall(json.dumps(words).encode() + b"\n")
 
 
-def _line(caller: socket.socket) -> bytes:
-    """One line from a socket."""
-    got = b""
+def _line(caller: socket.socket, limit: int) -> bytes:
+    """One line from a socket, or what has come of it when it is longer than that."""
+    got = bytearray()
     while not got.endswith(b"\n"):
         more = caller.recv(4096)
-        if not more or len(got) > LIMIT:
+        if not more or len(got) > limit:
             break
         got += more
-    return got
+    return bytes(got)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +10,7 @@ from typing import Any
 import networkx as nx
 
 from peer.control.reload import Reloading
-from peer.experiment.addresses import is_loopback
-from peer.net.keys import check_public
-from peer.net.members.newcomers import Contact, address_of, write_admitted
+from peer.invite.reception import Reception
 from peer.runtime.process import PeerProcess
 from topology.errors import UserError
 from topology.graph import SHOWN
@@ -24,11 +23,14 @@ class Orders:
     Args:
         process: the peer's.
         reloading: of its keys.
+        reception: which gives out codes.
     """
 
-    def __init__(self, process: PeerProcess, reloading: Reloading) -> None:
+    def __init__(self, process: PeerProcess, reloading: Reloading, reception: Reception) -> None:
         self.process = process
         self.reloading = reloading
+        self.reception = reception
+        self.admitting = reception.admitting
         self.me = process.state.peer
 
     def obey(self, order: Mapping[str, Any]) -> str:
@@ -37,6 +39,8 @@ class Orders:
         Raises:
             UserError: it cannot be done.
         """
+        if order.get("order") == "status":
+            return json.dumps(self.process.overview())
         if order.get("order") == "reload":
             return f"peer {self.me}: {self.reloading.reload()}"
         if self.process.experiment.durability == "exact":
@@ -55,7 +59,19 @@ class Orders:
                 "address": str() | None as address,
                 "key": (str() | None as key),
             }:
-                return self._admit(peer, address, key)
+                where = self.admitting.admit(peer, address, key).address
+                return f"peer {self.me} lets peer {peer} in, at {where}"
+            case {
+                "order": "invite",
+                "peer": int() | None as wanted,
+                "links": list() | None as links,
+                "seconds": int() | float() as seconds,
+            }:
+                return self.reception.invite(wanted, links, seconds)
+            case {"order": "invited"}:
+                return self.reception.listed()
+            case {"order": "revoke", "peer": int(peer)}:
+                return self.reception.revoke(peer)
         raise UserError(f"peer {self.me} knows no order {dict(order)}")
 
     def _leave(self) -> str:
@@ -78,32 +94,6 @@ class Orders:
         return (
             f"peer {peer} is forgotten from round {change.round + 1} on{also}{self._parts(change)}"
         )
-
-    def _admit(self, peer: int, address: str | None, key: str | None) -> str:
-        experiment = self.process.experiment
-        if peer == self.me:
-            raise UserError(f"peer {peer} is the one that is told; name the one that is to come")
-        key = key or experiment.keys.get(peer)
-        if experiment.keys and key is None:
-            raise UserError(
-                f"--key: links have keys here, and the file has none of peer {peer}; run 'peer "
-                f"keys --id {peer}' on its machine, and say --key with what it prints"
-            )
-        if not experiment.keys and key is not None:
-            raise UserError("--key: links have no keys here; leave it out")
-        where = address_of(experiment, peer, address)
-        if key is not None:
-            check_public(key, "--key")
-        elif not (experiment.insecure or is_loopback(where)):
-            raise UserError(
-                f"--address {where}: is beyond loopback, where links are encrypted; give the file "
-                "keys (or insecure: true)"
-            )
-        process, contact = self.process, Contact(where, key)
-        write_admitted(process.folder, process.admitted | {peer: contact})
-        process.admitted[peer] = contact
-        process.io.admit(process.link_to(peer), where, key.encode() if key else None)
-        return f"peer {self.me} lets peer {peer} in, at {where}"
 
     def _refuse_server(self, peer: int) -> None:
         program = self.process.program

@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from peer.data.classes import by_number_then_text, clean_name
+from peer.data.classes import by_number_then_text, clean_name, shown
 from peer.data.description import (
     MOST_BYTES,
     Description,
@@ -284,6 +284,33 @@ class Agreement:
         elif not self.own.with_classes(names).is_small:
             return None
         return names
+
+
+def tell_agreed(
+    agreed: Agreed, own: tuple[str, ...] | None, start_timeout: float, tell: Callable[[str], None]
+) -> None:
+    """Tell the user of classes agreed on, unless all are our own.
+
+    Args:
+        agreed: what all, or those that are there, have agreed on.
+        own: our classes; None of a peer without data.
+        start_timeout: seconds that were waited for those that are absent.
+        tell: gets the line.
+    """
+    count = len(agreed.classes)
+    if agreed.absent:
+        tell(
+            f"classes: {count} ({shown(agreed.classes)}) without {in_words(agreed.absent)}, of "
+            f"which nothing was heard in {start_timeout:g} s; who comes with another class is "
+            "refused"
+        )
+    elif own is None:
+        tell(f"classes: {count} agreed on ({shown(agreed.classes)})")
+    elif agreed.classes != own:
+        tell(
+            f"classes: {count} agreed on ({shown(agreed.classes)}), {len(own)} of them here "
+            f"({shown(own)})"
+        )
 
 
 def in_words(peers: tuple[int, ...]) -> str:

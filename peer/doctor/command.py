@@ -11,6 +11,7 @@ import typer
 
 from peer.console import Device, RunDir, Set, load_experiment, terminal
 from peer.doctor.examination import Wanted, examine
+from peer.doctor.machine import WORK, examine_memory
 from peer.experiment import Experiment
 from peer.net.keys import keys_folder
 from peer.program import Program
@@ -68,10 +69,15 @@ def run(
 ) -> None:
     """Examine, name the layer to begin with, and exit with 2 if there is one."""
     console = terminal()
-    experiment = load_experiment(file, changes, device)
-    folder = run_dir or Path("runs")
-    wanted = Wanted(peer, file, keys_folder(keys), folder.absolute(), must_be_there)
-    faults = examine(experiment, find(experiment), wanted, console)
+    room = examine_memory(WORK)
+    if room.is_fault:  # not even the file can be read
+        console.print(room.words, style="red", highlight=False, soft_wrap=True)
+        faults = [room]
+    else:
+        experiment = load_experiment(file, changes, device)
+        folder = run_dir or Path("runs")
+        wanted = Wanted(peer, file, keys_folder(keys), folder.absolute(), must_be_there)
+        faults = examine(experiment, find(experiment), wanted, console)
     if not faults:
         console.print("all is well", highlight=False)
         return

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 import topology
+from peer.console import what_is_lacking
 from peer.data import Description, common_classes
 from peer.data.classes import shown
+from peer.discover.mdns import Discovery, network_of
 from peer.doctor.finding import Finding
-from peer.doctor.machine import WORK, examine_machine, examine_memory
+from peer.doctor.machine import examine_machine
 from peer.doctor.neighbour import examine_neighbour
 from peer.experiment import Experiment
-from peer.experiment.addresses import is_ipc, where_to_listen
+from peer.experiment.addresses import is_ipc, look_up, where_to_listen
 from peer.net.reach.probe import ask_whether_it_runs
+from peer.net.reach.resolver import Find
 from peer.net.session import Identity
 from peer.net.sockets import Security, Sockets
 from peer.program import Program
@@ -60,10 +64,6 @@ def examine(
     Raises:
         UserError: there is no such peer.
     """
-    room = examine_memory(WORK)
-    if room.is_fault:  # nothing else can be looked at
-        console.print(room.words, style="red", highlight=False, soft_wrap=True)
-        return [room]
     graph = experiment.graph_of_peers
     lambda_2 = topology.contraction(experiment.schedule, experiment.weights)
     spectrum = "drawn anew in every round" if lambda_2 is None else f"lambda_2 = {lambda_2:.4f}"
@@ -119,9 +119,14 @@ def _examine_peer(
         for finding in of_machine:
             say(finding)
         lacking = any(finding.layer in ("memory", "descriptors") for finding in of_machine)
-    except UserError as problem:
-        layer = "data" if str(problem).startswith("data") else "experiment"
-        say(Finding(layer, str(problem)))
+    except (UserError, MemoryError, RuntimeError) as problem:  # torch's own are of no class
+        words = what_is_lacking(problem)
+        if words:
+            say(Finding("memory", words, "free -m"))
+            return
+        if not isinstance(problem, UserError):
+            raise
+        say(Finding("data" if str(problem).startswith("data") else "experiment", str(problem)))
     if lacking:
         return  # sockets would be refused for that, too, and say something else
     has_key = False
@@ -135,9 +140,20 @@ def _examine_peer(
         say(Finding("key", str(problem), f"peer keys --id {peer}"))
     say(_own_address(experiment, peer, me if has_key else None, security))
     if wanted.peer is not None and me is not None and has_key:
-        for k in neighbours:
-            there = wanted.must_be_there
-            say(examine_neighbour(experiment, k, me, security, wanted.file, there))
+        with _names(experiment) as find:
+            for k in neighbours:
+                there = wanted.must_be_there
+                say(examine_neighbour(experiment, k, me, security, wanted.file, there, find))
+
+
+@contextlib.contextmanager
+def _names(experiment: Experiment) -> Iterator[Find]:
+    """What looks neighbours' names up: the system, or mDNS."""
+    if not experiment.discovers:
+        yield look_up
+        return
+    with contextlib.closing(Discovery(network_of(experiment), lambda line: None)) as discovery:
+        yield discovery.find
 
 
 def _union_here(experiment: Experiment, program: Program) -> tuple[str, ...] | None:

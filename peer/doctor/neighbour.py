@@ -9,14 +9,18 @@ from pathlib import Path
 
 from peer.doctor.finding import Finding
 from peer.experiment import Experiment
-from peer.experiment.addresses import is_ipc, split
+from peer.experiment.addresses import is_ipc, look_up, split
 from peer.machine.likeness import Likeness, likeness
 from peer.net.reach.probe import ask
+from peer.net.reach.resolver import Find
 from peer.net.session import Identity
 from peer.net.sockets import Security
 
 CLOCKS_APART = 30.0
 """Seconds that two clocks may differ by: an answer may itself take some."""
+
+BROWSE = "avahi-browse --resolve --terminate _hearsay._tcp"
+"""Shows who announces itself on this network."""
 
 NOT_THERE = ("port", "route")
 """Layers of a neighbour that may just not have been started yet."""
@@ -29,6 +33,7 @@ def examine_neighbour(
     security: Security | None,
     file: Path,
     must_be_there: bool,
+    find: Find = look_up,
 ) -> Finding:
     """Ask it whether it would take us, and compare its machine with ours.
 
@@ -39,15 +44,18 @@ def examine_neighbour(
         security: our keys.
         file: the experiment's, for the commands that mend.
         must_be_there: whether one that nobody has started yet is a fault.
+        find: looks names up.
     """
     address = experiment.address(neighbour)
     where = f"neighbour {neighbour} at {address}: "
-    told = ask(neighbour, address, me, security)
-    if told.layer in NOT_THERE and not must_be_there:
+    told = ask(neighbour, address, me, security, find)
+    is_hidden = experiment.discovers and told.layer == "name"  # who is not started says nothing
+    if (told.layer in NOT_THERE or is_hidden) and not must_be_there:
         return Finding("", f"{where}is not there yet ({told.layer}: {told.words})")
     if told.layer:
         host = None if is_ipc(address) else split(address)[1]
-        mend = _mends(neighbour, me.peer, host or "that machine", file)[told.layer]
+        mends = _mends(neighbour, me.peer, host or "that machine", file)
+        mend = BROWSE if is_hidden else mends[told.layer]
         return Finding(told.layer, f"{where}{told.layer}: {told.words}", mend)
     theirs = Likeness.from_word(told.machine)
     if theirs is None:

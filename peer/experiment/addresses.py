@@ -17,6 +17,12 @@ from topology.errors import UserError
 
 IPC = "ipc://"
 
+DISCOVER = "discover"
+"""In place of addresses: each is ``mdns://peer-3``, and where that is, an announcement says."""
+
+UNSAID = 0
+"""In place of such an address's port: the announcement says it, too."""
+
 LONGEST_PATH = 107
 """Bytes in a Unix socket's path, at most (``sun_path`` without its closing zero)."""
 
@@ -73,6 +79,19 @@ def look_up(host: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(numeric(each, port) for each in hosts))
 
 
+def number_towards(address: str) -> str:
+    """This machine's own number on the way to an address: where whoever is there reaches it.
+
+    Raises:
+        OSError: there is no way there.
+    """
+    _, host, port = split(address)
+    family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as way:
+        way.connect(place)  # which sends nothing
+        return str(way.getsockname()[0])
+
+
 def _scoped(family: int, place: tuple[object, ...]) -> str:
     """The host in what getaddrinfo gives; a link-local IPv6 number with its interface."""
     host = str(place[0])
@@ -90,7 +109,9 @@ def name_in(address: str) -> tuple[str, int] | None:
     """The name, and the port, in an address that is neither a number nor a file."""
     if is_ipc(address):
         return None
-    _, host, port = split(address)
+    scheme, host, port = split(address)
+    if scheme == "mdns" and host is not None:
+        return host, UNSAID
     if host is None or port is None or is_number(host):
         return None
     return host, port
@@ -126,7 +147,7 @@ def check_dialled(address: str, neighbour: int) -> None:
         scheme, host, port = split(address)
     except UserError:
         raise no_address(address, neighbour) from None
-    if scheme != "inproc" and (scheme != "tcp" or not host or port is None):
+    if scheme not in ("inproc", "mdns") and (scheme != "tcp" or not host or port is None):
         raise no_address(address, neighbour)
 
 

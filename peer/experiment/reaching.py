@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from peer.experiment.addresses import beside
+from peer.experiment.addresses import DISCOVER, beside
 from peer.settings import Settings
 
 ELECTION_PORT = 1000
@@ -22,11 +22,14 @@ class Reaching(Settings):
     addresses: str | tuple[str, ...] = Field(
         "tcp://127.0.0.1:{port}",
         description="One a peer, or a template with {id} and {port}; ipc:///FOLDER/{id} between "
-        "processes of one machine.",
+        "processes of one machine; discover: found by mDNS, on one network (hearsay[discover]).",
     )
     port: int = Field(47100, ge=1, le=65535, description="{port} is this plus the peer's id.")
     listen: str | None = Field(None, description="Where to listen, if not at one's own address.")
     keys: dict[int, str] = Field(default_factory=dict, description="Each peer's public key.")
+    invitations: bool = Field(
+        True, description="Let in whom a neighbour has invited (`peer invite`), on its word."
+    )
     insecure: bool = Field(False, description="Allow plain text beyond loopback.")
     start_timeout: float = Field(120.0, gt=0, description="Seconds round 0 waits for neighbours.")
     deadline: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
@@ -62,7 +65,15 @@ class Reaching(Settings):
         description="Seconds without any neighbour after which a peer gives up; ten deadlines.",
     )
     alone: bool = Field(False, description="Train on where no neighbour is reached.")
-    checksum: bool = Field(True, description="CRC-32 of every chunk where CURVE is off.")
+    checksum: bool = Field(
+        True,
+        description="Check every chunk, where CURVE is off and both ends have it on.",
+    )
+
+    @property
+    def discovers(self) -> bool:
+        """Whether peers find each other's addresses (``addresses: discover``)."""
+        return self.addresses == DISCOVER
 
     @property
     def deadline_adapts(self) -> bool:
@@ -81,6 +92,8 @@ class Reaching(Settings):
 
     def address(self, peer: int) -> str:
         """Where ``peer`` is reached, such as ``tcp://192.168.0.13:47103``."""
+        if self.discovers:
+            return f"mdns://peer-{peer}"
         if isinstance(self.addresses, str):
             return self.addresses.format(id=peer, port=self.port + peer)
         return self.addresses[peer]
@@ -88,5 +101,6 @@ class Reaching(Settings):
     def listening_address(self, peer: int, address: str | None = None) -> str:
         """Where ``peer`` listens: ``listen``, or its own ``address``; that of the file, if None."""
         if self.listen is None:
-            return self.address(peer) if address is None else address
+            where = self.address(peer) if address is None else address
+            return f"tcp://*:{self.port + peer}" if where.startswith("mdns://") else where
         return self.listen.format(id=peer, port=self.port + peer)

@@ -362,6 +362,8 @@ def _check(experiment: Experiment) -> None:
     for address in given:
         if is_ipc(address):
             ipc_path(address)
+    if experiment.discovers and experiment.backups:
+        raise UserError("backups: take addresses that are listed; 'discover' finds peers alone")
     if len(set(given)) < len(given):
         twice = next(address for address in given if given.count(address) > 1)
         raise UserError(f"addresses: several peers would be at {twice}; use {{port}} or {{id}}")

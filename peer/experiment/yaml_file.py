@@ -178,6 +178,15 @@ def read_mapping(path: Path, where: str, what: str) -> dict[str, Any]:
         raise UserError(f"{where}: cannot be read: {reason}") from None
     if len(content) > MOST_BYTES:
         raise UserError(f"{where}: is larger than {MOST_BYTES >> 20} MiB; {what}")
+    return parse_mapping(content, where, what)
+
+
+def parse_mapping(content: bytes, where: str, what: str) -> dict[str, Any]:
+    """The keys in a YAML file's bytes; see :func:`read_mapping`.
+
+    Raises:
+        UserError: it is no YAML or no mapping, or says what may mean two things.
+    """
     text = _decoded(content, where)
     found = _parsed(text, where)
     if found is None:

@@ -4,13 +4,15 @@ A fact is a mapping that JSON can carry. All have ``kind`` and ``round``:
 
 ===============  ===========================================================================
 round            ``peer``, ``at`` (seconds), ``losses`` by net, ``bytes_in``, ``bytes_out``,
-                 ``missing``: neighbours that it went on without since its last fact
+                 ``missing``: neighbours that it went on without since its last fact;
+                 ``heard``, where it came over links: when, by the server's clock
 score            ``peer``, ``measure``, ``value``, ``covered`` (classes; null where nobody
                  could tell)
 disagreement     ``peer`` null, ``values`` by net, squared parameter units
 picture          ``peer``, ``png`` (base64)
 event            ``text``, in words
 state            ``peer``, ``text``: what became of its process; empty while it runs
+cut              ``links``: pairs of peers between which nothing gets through, by somebody's will
 ===============  ===========================================================================
 
 A page that is written at the end and one that follows a run read the same facts.
@@ -47,6 +49,7 @@ class Network:
         bounds: by net, a value to hold its disagreement against, and its name.
         pictures: what is to be said of the pictures.
         draws: peers of which there are pictures.
+        silent: seconds without news after which a peer counts as silent.
     """
 
     rounds: int
@@ -61,6 +64,7 @@ class Network:
     bounds: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     pictures: str = ""
     draws: frozenset[int] = frozenset()
+    silent: float = 10.0
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
@@ -89,6 +93,7 @@ class Network:
                 if math.isfinite(value) and value > 0
             },
             "pictures": self.pictures,
+            "silent": self.silent,
         }
 
 

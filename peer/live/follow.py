@@ -18,6 +18,35 @@ MOST_BYTES = 4 * 2**20
 """Of one file in one look: a page that is opened late gets what there is in several."""
 
 
+class Estimates:
+    """The disagreement, round by round, of those whose sketches of a round are here."""
+
+    def __init__(self) -> None:
+        self._sketches: dict[int, dict[int, Mapping[str, Sketch]]] = {}  # by round, by peer
+        self._new: set[int] = set()  # rounds of which more has come
+
+    def add(self, peer: int, round: int, sketches: Mapping[str, Sketch]) -> None:
+        """A peer's sketches, each (m,), of a round have come."""
+        self._sketches.setdefault(round, {})[peer] = sketches
+        self._new.add(round)
+
+    def news(self) -> Iterator[Fact]:
+        """The estimates of rounds of which more has come since the last look."""
+        for round in sorted(self._new):
+            of_round = self._sketches[round]
+            values: dict[str, float] = {}
+            for net in sorted({net for of in of_round.values() for net in of}):
+                known = [of[net] for of in of_round.values() if net in of]
+                if len(known) > 1 and len({len(sketch) for sketch in known}) == 1:
+                    values[net], _ = estimate_disagreement(np.array(known))
+            if values:
+                found = finite(values)
+                yield {"kind": "disagreement", "peer": None, "round": round, "values": found}
+        self._new.clear()
+        while len(self._sketches) > 200:  # rounds; whoever is further behind is not waited for
+            del self._sketches[min(self._sketches)]
+
+
 class Follower:
     """Reads what a run has written since the last look.
 
@@ -29,7 +58,7 @@ class Follower:
         self.folder = folder
         self._offsets: dict[Path, int] = {}
         self._pictures: dict[Path, Path] = {}  # the newest that was told, by folder
-        self._sketches: dict[int, dict[int, Mapping[str, str]]] = {}  # by round, by peer
+        self._estimates = Estimates()
 
     def news(self) -> list[Fact]:
         """Facts that were not there before, in the order of their rounds within each file."""
@@ -43,6 +72,7 @@ class Follower:
         ):
             for path in sorted(self.folder.glob(pattern)):
                 found += self._lines(path, read)
+        found += self._estimates.news()
         found += self._new_pictures()
         return found
 
@@ -78,22 +108,9 @@ class Follower:
             missing=[int(k) for k in record.get("missing", ())],
         )
         if record.get("sketches"):
-            yield from self._estimated(peer, round, dict(record["sketches"]))
-
-    def _estimated(self, peer: int, round: int, sketches: Mapping[str, str]) -> Iterator[Fact]:
-        """The disagreement of those whose sketches of a round are here, as they come in."""
-        of_round = self._sketches.setdefault(round, {})
-        of_round[peer] = sketches
-        while len(self._sketches) > 200:  # rounds; whoever is further behind is not waited for
-            del self._sketches[min(self._sketches)]
-        values = {}
-        for net in sketches:
-            here = [_sketch(of, net) for of in of_round.values()]
-            known = [sketch for sketch in here if sketch is not None]
-            if len(known) > 1 and len({len(sketch) for sketch in known}) == 1:
-                values[net], _ = estimate_disagreement(np.array(known))
-        if values:
-            yield {"kind": "disagreement", "peer": None, "round": round, "values": finite(values)}
+            sketches = {net: _sketch(text) for net, text in dict(record["sketches"]).items()}
+            known = {net: sketch for net, sketch in sketches.items() if sketch is not None}
+            self._estimates.add(peer, round, known)
 
     def _new_pictures(self) -> Iterator[Fact]:
         """A peer's newest picture, if it is new: what lies between two looks was not seen."""
@@ -117,10 +134,10 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _sketch(sketches: Mapping[str, str], net: str) -> Sketch | None:
+def _sketch(text: str) -> Sketch | None:
     try:
-        return decode(sketches[net])
-    except (KeyError, ValueError):
+        return decode(text)
+    except ValueError:
         return None
 
 

@@ -25,11 +25,15 @@ class Live:
         facts: the address of the stream, relative to the page's.
         actions: what may be done to a peer.
         token: to be sent with each of these.
+        now: by the clock of what was ``heard``; None where no fact says when.
+        link_actions: what may be done to a link.
     """
 
     facts: str
     actions: tuple[str, ...]
     token: str
+    now: float | None = None
+    link_actions: tuple[str, ...] = ()
 
 
 def page(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from peer.live.feed import Feed
-from peer.live.server import Action, Refused
+from peer.live.server import Action, LinkAction, Refused
 from peer.runtime.launcher import Child
 from peer.runtime.signals import STOPPED
+
+Link = tuple[int, int]
 
 
 class Steering:
@@ -20,10 +22,13 @@ class Steering:
 
     Args:
         feed: of the page.
+        links: that can be cut, each with the lower id first.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, links: Collection[Link] = ()) -> None:
         self.feed = feed
+        self.links = frozenset(links)
+        self._cut: set[Link] = set()
         self._children: dict[int, Child] = {}
         self._start: Callable[[Child], None] | None = None
         self._paused: set[int] = set()
@@ -40,6 +45,11 @@ class Steering:
             "kill": self._kill,
             "start again": self._start_again,
         }
+
+    @property
+    def link_actions(self) -> Mapping[str, LinkAction]:
+        """By the name of their button; none where no link can be cut."""
+        return {"cut": self._cut_link, "mend": self._mend_link} if self.links else {}
 
     def begun(self, children: list[Child], start: Callable[[Child], None]) -> None:
         """The peers' processes run; ``start`` starts one anew."""
@@ -113,4 +123,40 @@ class Steering:
             if not any(other.runs for other in self._children.values()):
                 raise Refused("the run has ended")
             self._start(child)
+            for link in sorted(self._cut):  # its new process knows nothing of that
+                if peer in link:
+                    child.tell(f"cut {sum(link) - peer}")
             return "started again, from its last checkpoint if it has one"
+
+    def _cut_link(self, a: int, b: int) -> str:
+        with self._one_at_a_time:
+            link = self._link(a, b)
+            if link in self._cut:
+                raise Refused(f"the link of peers {a} and {b} is cut already")
+            self._cut.add(link)
+            self._tell_ends(link, "cut")
+            return f"cut: nothing gets through between peers {a} and {b}"
+
+    def _mend_link(self, a: int, b: int) -> str:
+        with self._one_at_a_time:
+            link = self._link(a, b)
+            if link not in self._cut:
+                raise Refused(f"the link of peers {a} and {b} is whole")
+            self._cut.discard(link)
+            self._tell_ends(link, "mend")
+            return "it is whole again"
+
+    def _link(self, a: int, b: int) -> Link:
+        link = min(a, b), max(a, b)
+        if link not in self.links:
+            raise Refused(f"there is no link of peers {a} and {b}")
+        return link
+
+    def _tell_ends(self, link: Link, order: str) -> None:
+        """Tell both processes; one that does not run is told when it is started again."""
+        for peer in link:
+            child = self._children.get(peer)
+            if child is not None and child.runs:
+                child.tell(f"{order} {sum(link) - peer}")
+        cut = [list(each) for each in sorted(self._cut)]
+        self.feed.add([{"kind": "cut", "peer": None, "round": 0, "links": cut}])

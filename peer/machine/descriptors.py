@@ -47,7 +47,7 @@ class Strangers:
         while len(self._silent) > self.most:
             oldest = next(iter(self._silent))
             del self._silent[oldest]
-            _shut(oldest)
+            shut(oldest)
 
     def spoke(self, descriptor: int) -> None:
         """A message came by it: whoever it is, it is none of the silent ones."""
@@ -91,7 +91,7 @@ def _in_use() -> int:
     return lowest
 
 
-def _shut(descriptor: int) -> None:
+def shut(descriptor: int) -> None:
     """Shut a connection down; ZeroMQ, whose it is, sees its end and closes the descriptor.
 
     It may have done so a moment ago, and the number be another's: a file, which is no socket, or

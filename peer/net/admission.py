@@ -67,9 +67,17 @@ class Admission:
             line = "ignored a message that is not of this network; more are only counted"
             self._tell(Note(line))
 
+    def neighbour_at(self, connection: bytes) -> int | None:
+        """Whose connection that is; None where nobody has greeted by it whom we know."""
+        return self._neighbour_at.get(connection)
+
+    def is_spoilt(self, connection: bytes) -> bool:
+        """Whether a neighbour's connection carries what nobody has sent: its bytes are shifted."""
+        return connection in self._neighbour_at
+
     def sender(self, connection: bytes, authenticated: int | None, session: int) -> Link | None:
         """The link whose neighbour greeted by this connection, if CURVE does not contradict."""
-        neighbour = self._neighbour_at.get(connection)
+        neighbour = self.neighbour_at(connection)
         if neighbour is None or authenticated not in (None, neighbour):
             self.ignore(is_stale=neighbour is None and self._is_stale(session, authenticated))
             return None

@@ -123,6 +123,20 @@ class Expect:
 
 
 @dataclass(frozen=True)
+class Invite:
+    """The holders of these keys may ask to be let in, and no other guests."""
+
+    keys: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class TurnAway:
+    """That neighbour is let in no more, until it is admitted anew."""
+
+    neighbour: int
+
+
+@dataclass(frozen=True)
 class TakeKeys:
     """We have that pair of keys from now on."""
 
@@ -143,3 +157,22 @@ class Propose:
     round: int
     told: Callable[[Change], None]
     links: tuple[int, ...] = ()
+
+
+Command = (
+    Admit
+    | Begin
+    | Expect
+    | Finish
+    | GoOn
+    | Hurry
+    | Invite
+    | Propose
+    | Recorded
+    | Release
+    | Reseat
+    | TakeKeys
+    | TurnAway
+    | Wish
+)
+"""All that an I/O thread is told."""

@@ -18,32 +18,24 @@ from collections.abc import Iterator, Mapping
 
 import networkx as nx
 
+from peer.effects import beginning_of
 from peer.net.admission import TAKEN, Admission, Note
 from peer.net.away.patience import Patience
 from peer.net.commands import Admit, Begin, Finish, GoOn, Hurry, Part, Propose, Recorded, Reseat
 from peer.net.events import Arrived, Arriving, Event, Failed, InPhase, Outcome, Redial, Resolved
 from peer.net.exchange import Decided, Delivered, Piece, Settled, Unrecorded
 from peer.net.farewell import GRACE, Farewell
+from peer.net.header.seal import WireError
 from peer.net.link import Link, Twice
 from peer.net.members.roster import Roster
-from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, beginning_of, remedy
+from peer.net.session import FINAL, Changed, Mismatch, Phase, Reconnect, remedy
+from peer.net.status.overheard import Overheard
 from peer.net.transfer.chunks import Checksums
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import IsolationWatch
 from peer.net.waiting.leads import Leads
 from peer.net.waiting.waits import Waits
-from peer.net.wire import (
-    Envelope,
-    Heard,
-    Hello,
-    Join,
-    Members,
-    Offer,
-    Probe,
-    Reject,
-    WireError,
-    decode,
-)
+from peer.net.wire import Envelope, Hello, Offer, Probe, Reject, Status, decode
 from topology.errors import UserError
 from topology.membership import Membership
 
@@ -181,8 +173,8 @@ class Endpoint:
         header: bytes,
         body: memoryview | None,
         now: float,
-    ) -> None:
-        """A message has come.
+    ) -> bool:
+        """A message has come; returns whether its connection is of use.
 
         Args:
             connection: which one it came by.
@@ -195,14 +187,14 @@ class Endpoint:
             envelope = decode(header)
         except WireError:
             self.admission.ignore()
-            return
+            return not self.admission.is_spoilt(connection)
         if isinstance(envelope.message, Probe):
             self.admission.probed(connection, authenticated, envelope, envelope.message)
-            return
+            return True
         if isinstance(envelope.message, Hello):
             of = self.links.get(envelope.message.peer)
             if of is not None and not of.seat.hears(envelope.session):
-                return
+                return True
             link = self.admission.greeted(connection, authenticated, envelope, now)
             if link is not None:
                 link.hello(envelope.session, envelope.seq, envelope.message, now)
@@ -215,6 +207,7 @@ class Endpoint:
             self._listen(link.neighbour, link, now)
             self._give_up(now)
         self._take_leave(now)
+        return True
 
     def _note_what_is_no_links(
         self, link: Link, envelope: Envelope, body: memoryview | None, now: float
@@ -225,7 +218,9 @@ class Endpoint:
         match envelope.message:
             case Offer(t):
                 self._waits.offered(link.neighbour, t)
-            case Heard() | Join() | Members() as said:
+            case Status() as status if body is not None:
+                self.events.append(Overheard(link.neighbour, status, body))
+            case said:
                 fault = self.roster.receive(link.neighbour, said, body, now)
                 if fault:
                     self._note(f"peer {link.neighbour} tells of who takes part, and {fault}")
@@ -355,8 +350,7 @@ class Endpoint:
                     if phase is not Phase.LEFT or not self._farewell.has_begun:
                         self._note(f"peer {neighbour}: {phase.value} ({reason})")
                 case Reconnect():
-                    link.outbox.clear()  # what was meant for the old connection
-                    link.session.greet(now)  # a HELLO comes first on every connection
+                    link.connected_anew(now)
                     self.events.append(Redial(neighbour))
                 case Mismatch() as mismatch:
                     self._mismatch(neighbour, mismatch, now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from peer.data.agreement import News
 from peer.effects import Moment
@@ -12,19 +11,10 @@ from peer.net.admission import Answer, Note
 from peer.net.exchange import Piece, Unrecorded
 from peer.net.members.roster import Known
 from peer.net.session import Phase
+from peer.net.status.overheard import Overheard
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
 from topology.errors import UserError
-
-
-class Contact(Enum):
-    """How far the connection to a neighbour has got, as ZeroMQ tells."""
-
-    NONE = "not connected"
-    CONNECTED = "connected, but not yet through the handshake"
-    REFUSED = "our key is refused"
-    FAILED = "the handshake fails"
-    THROUGH = "through the handshake"
 
 
 @dataclass
@@ -100,4 +90,5 @@ Event = (
     | Note
     | News
     | Known
+    | Overheard
 )

@@ -38,6 +38,8 @@ from peer.effects import BEFORE_ALL, Moment
 class State(Enum):
     """Where an exchange stands, at one end of a link."""
 
+    __hash__ = object.__hash__  # looked up all the time; an Enum's own is of its name, in Python
+
     AWAITING = auto()
     STREAMING = auto()
     HOLDING = auto()
@@ -47,6 +49,8 @@ class State(Enum):
 
 class Cause(Enum):
     """What changes an exchange's state."""
+
+    __hash__ = object.__hash__
 
     BEGIN = auto()  # the next exchange begins, and the neighbour's value is wanted
     BEGIN_ONE_WAY = auto()  # the next exchange begins, and only we send

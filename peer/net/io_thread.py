@@ -13,6 +13,8 @@ a send buffer's memory              writes            reads what is there
 ``status.round, .losses, .score``   writes            never
 ``furthest``, ``members``           reads             writes
 ``status``, the other fields        reads             writes
+``received``, ``flood.known``       reads             writes
+``sockets.cut``                     writes            reads
 ==================================  ================  ==================
 """
 
@@ -23,9 +25,9 @@ import queue
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import zmq
 
@@ -35,30 +37,37 @@ from peer.net.admission import Answer, Note
 from peer.net.commands import (
     Admit,
     Begin,
+    Command,
     Expect,
     Finish,
     GoOn,
     Hurry,
+    Invite,
     Part,
     Propose,
     Recorded,
     Release,
     Reseat,
     TakeKeys,
+    TurnAway,
     Wish,
 )
 from peer.net.endpoint import Endpoint
 from peer.net.events import Arrived, Arriving, Failed, InPhase, Outcome, Redial, Resolved
+from peer.net.header.seal import WireError
 from peer.net.link import Link
 from peer.net.members import roster
+from peer.net.members.desk import Desk
 from peer.net.members.roster import Known
-from peer.net.reach.diagnosis import why_not_reached
 from peer.net.reach.dialler import Dialler
-from peer.net.session import FINAL, Phase, Reconnect
+from peer.net.reach.whom import diagnose
+from peer.net.session import Phase, Reconnect
 from peer.net.sockets import Sockets
+from peer.net.status.flood import Flood
+from peer.net.status.overheard import Overheard
+from peer.net.status.shown import Shown
 from peer.net.transfer.send_buffers import Released
 from peer.net.waiting.isolation import Isolated
-from peer.net.wire import WireError
 from topology.membership import Change, Kind
 
 TICK = 0.05
@@ -70,40 +79,8 @@ STANDSTILL = 1.0
 AT_ONCE = 64
 """Messages that are received in one turn, at most."""
 
-_FINAL_WORDS = {
-    Phase.REFUSED: "it runs another experiment; give every peer the same file",
-    Phase.QUARANTINED: "it sent values that cannot be used, again and again",
-}
-
 Log = Callable[[str], None]
 Result = Arrived | Arriving | Outcome | Agreed | Exception
-
-Command = (
-    Admit
-    | Begin
-    | Expect
-    | Finish
-    | GoOn
-    | Hurry
-    | Propose
-    | Recorded
-    | Release
-    | Reseat
-    | TakeKeys
-    | Wish
-)
-
-
-@dataclass
-class Status:
-    """What the live table shows."""
-
-    round: int = 0
-    phases: dict[int, str] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    score: dict[str, Any] = field(default_factory=dict)  # the newest, as in quality.jsonl
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class IoThread(threading.Thread):
@@ -131,10 +108,13 @@ class IoThread(threading.Thread):
         self.released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self.resolved: queue.SimpleQueue[Resolved] = queue.SimpleQueue()
         links = endpoint.links.items()
-        self.status = Status(phases={k: link.phase.value for k, link in links})
+        self.status = Shown(phases={k: link.phase.value for k, link in links})
+        self.received: Counter[int | None] = Counter()  # bytes by neighbour; None: of nobody's
         self.furthest = -1  # rounds that neighbours who went on without us have completed
         self.members = endpoint.roster.members  # what is known of who takes part
+        self.flood = Flood(endpoint.roster, endpoint.links)  # what peers tell of themselves
         self.dialler = Dialler(sockets, log, self.wake)
+        self.desk = Desk()
         self._isolated = isolated
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
@@ -205,6 +185,16 @@ class IoThread(threading.Thread):
         self._commands.put(TakeKeys(public, secret))
         self.wake()
 
+    def invite(self, keys: frozenset[bytes]) -> None:
+        """The holders of these keys may ask at the desk, and no other guests."""
+        self._commands.put(Invite(keys))
+        self.wake()
+
+    def turn_away(self, neighbour: int) -> None:
+        """That neighbour is let in no more."""
+        self._commands.put(TurnAway(neighbour))
+        self.wake()
+
     def release(self, neighbour: int) -> None:
         """What is in doubt with that neighbour will never be known."""
         self._commands.put(Release(neighbour))
@@ -251,11 +241,15 @@ class IoThread(threading.Thread):
             if now - last >= TICK:
                 last = now
                 self.sockets.watch()
+                self._mend(now)
                 for neighbour, header in self.sockets.answers():
                     self.endpoint.receive_answer(neighbour, header, now)
                 self.dialler.look(now)
                 self.endpoint.tick(now)
+                self.flood.look(now)
             self._pass_on(now)
+            for connection, answer in self.desk.answers():
+                self.sockets.answer(connection, answer)
             self.furthest = self.endpoint.furthest(now)
             for neighbour, outbox in self.endpoint.outboxes:
                 self.sockets.send(neighbour, outbox)
@@ -273,7 +267,23 @@ class IoThread(threading.Thread):
                 body = self.sockets.body()
             except WireError:
                 header = b""  # it is none of our messages
-            self.endpoint.receive(arrival.connection, arrival.authenticated, header, body, now)
+            k = self.endpoint.admission.neighbour_at(arrival.connection)
+            self.received[k] += len(header) + (0 if body is None else len(body))
+            came_by = arrival.connection, arrival.authenticated
+            if k in self.sockets.cut or self.desk.takes(*came_by, header):
+                continue
+            if not self.endpoint.receive(*came_by, header, body, now):
+                self.sockets.hang_up_on_sender()
+
+    def _mend(self, now: float) -> None:
+        """Go on by connections that broke and are there again; make those anew that are not."""
+        contacts, links = self.sockets.contacts, self.endpoint.links
+        for neighbour in contacts.remade & links.keys():
+            links[neighbour].connected_anew(now)
+        contacts.remade.clear()
+        for neighbour in contacts.given_up(now):
+            if neighbour in links:
+                links[neighbour].events.append(Reconnect())
 
     def _redial_those_of_new_keys(self) -> None:
         """Whoever has come by a new key is dialled by it: it holds the old one no more."""
@@ -297,7 +307,8 @@ class IoThread(threading.Thread):
             match command:
                 case Begin():
                     self.endpoint.begin(command, now)
-                case Finish():
+                case Finish(_, _, reason):
+                    self.flood.leave(reason, now)
                     self.endpoint.finish(command, now)
                 case Reseat(neighbour, _, address, key):
                     self.sockets.reseat(neighbour, key)
@@ -319,6 +330,10 @@ class IoThread(threading.Thread):
                     self.dialler.meet(link.neighbour, now)
                 case Expect(neighbour, key):
                     self.sockets.keys.expect(neighbour, key)
+                case Invite(keys):
+                    self.sockets.keys.invite(keys)
+                case TurnAway(neighbour):
+                    self.sockets.keys.turn_away(neighbour)
                 case TakeKeys(public, secret):
                     self.sockets.take_keys(public, secret)
                     for link in self.endpoint.links.values():
@@ -344,9 +359,14 @@ class IoThread(threading.Thread):
                 case Answer(connection, header):
                     self.sockets.answer(connection, header)
                 case Isolated() as isolated if self._isolated is not None:
-                    self._diagnose(isolated, self._isolated)
+                    tell = partial(self._isolated, isolated)
+                    diagnose(self.endpoint.links, self.sockets, self.dialler, tell)
                 case InPhase(neighbour, phase):
                     self.status.phases[neighbour] = phase.value
+                    if phase is Phase.UP:
+                        self.flood.connected(neighbour)
+                case Overheard(neighbour, status, body):
+                    self.flood.receive(neighbour, status, body, now)
                 case Waiting(absent, seconds):
                     self.log(
                         f"classes: waiting for those of {in_words(absent)}, {seconds:.0f} s more"
@@ -357,27 +377,3 @@ class IoThread(threading.Thread):
                         self.log(roster.in_words(change))
                 case Note(line):
                     self.log(line)
-
-    def _diagnose(
-        self, isolated: Isolated, tell: Callable[[Isolated, dict[int, str]], None]
-    ) -> None:
-        """Find out why each neighbour is not reached, and tell; this thread goes on meanwhile."""
-        refused = {
-            k: _FINAL_WORDS[link.phase]
-            for k, link in self.endpoint.links.items()
-            if link.phase in FINAL
-        }
-        contacts = dict(self.sockets.contacts)
-        unknown = dict(self.dialler.unknown)
-        slow = {k for k in contacts if self.dialler.is_slow(k)}
-
-        def diagnose() -> None:
-            reasons = {}
-            for k, address in self.sockets.addresses.items():
-                why = refused.get(k) or why_not_reached(
-                    address, contacts[k], unknown.get(k, ""), k in slow
-                )
-                reasons[k] = why
-            tell(isolated, reasons)
-
-        threading.Thread(target=diagnose, name="diagnosis", daemon=True).start()

@@ -6,14 +6,16 @@ only its owner can read; the public key goes into the experiment file, whose lis
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
-from zmq.utils.z85 import Z85CHARS
 
 from peer.experiment import Experiment
 from peer.experiment.addresses import is_loopback
@@ -24,7 +26,7 @@ from topology.errors import UserError
 NEXT = ".next"
 """Behind the name of a secret that is to follow the one in use."""
 
-_Z85 = frozenset(Z85CHARS.decode())
+_Z85 = frozenset(z85.Z85CHARS.decode())
 
 
 def keys_folder(given: str | Path | None = None) -> Path:
@@ -162,6 +164,25 @@ def public_key(secret: bytes) -> str:
         raise UserError("keys: that is no CURVE secret key; run 'peer keys' again") from None
 
 
+def pair_of(seed: bytes) -> tuple[bytes, bytes]:
+    """The pair of keys (public, secret; Z85) that follows from a seed of 16 bytes."""
+    raw = hashlib.blake2b(seed, digest_size=32, person=b"hearsay invite").digest()
+    secret: bytes = z85.encode(raw)
+    return zmq.curve_public(secret), secret
+
+
+def packed_key(key: bytes) -> bytes:
+    """The 32 bytes of a key in Z85."""
+    raw: bytes = z85.decode(key)
+    return raw
+
+
+def key_of(packed: bytes) -> bytes:
+    """The key in Z85 that :func:`packed_key` packed."""
+    key: bytes = z85.encode(packed)
+    return key
+
+
 class KeyRing:
     """Public keys by neighbour; changed and asked by the I/O thread, asked by ZeroMQ's guard, too.
 
@@ -170,20 +191,40 @@ class KeyRing:
 
     Attributes:
         let_in: keys that may connect, though they are no neighbour's, or not yet.
+        guests: keys of those who were invited, by the numbers that they are told apart by.
     """
 
     def __init__(self, allowed: Mapping[int, bytes]) -> None:
         self._keys: dict[int, tuple[bytes, ...]] = {k: (key,) for k, key in allowed.items()}
         self._whose = {key: k for k, key in allowed.items()}
         self.let_in: frozenset[bytes] = frozenset()
+        self.guests: dict[int, bytes] = {}
+        self._guest_of: dict[bytes, int] = {}
+        self._invited = 0  # so many have been, ever
+        self._away: set[int] = set()  # neighbours that are turned away
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether the holder of ``key`` is a neighbour, in the form that zmq.auth asks."""
-        return key in self._whose or key in self.let_in
+        return key in self._whose or key in self.let_in or key in self._guest_of
 
     def who(self, key: bytes) -> int:
-        """The neighbour that has that key; -1 for nobody."""
-        return self._whose.get(key, -1)
+        """The neighbour that has that key; -1 for nobody, and less for who was invited."""
+        return self._whose.get(key, self._guest_of.get(key, -1))
+
+    def invite(self, keys: Iterable[bytes]) -> None:
+        """The holders of these keys may ask to be let in, and nobody else whom we do not know."""
+        known = {key: number for key, number in self._guest_of.items() if key in set(keys)}
+        for key in keys:
+            if key not in known:
+                self._invited += 1
+                known[key] = -1 - self._invited
+        self.guests = {number: key for key, number in known.items()}
+        self._guest_of = known
+
+    def turn_away(self, neighbour: int) -> None:
+        """That neighbour is let in no more, until it is given a key anew; we may still dial it."""
+        self._away.add(neighbour)
+        self._index()
 
     def used(self, neighbour: int) -> bytes:
         """The key that the neighbour uses, as far as is known."""
@@ -195,7 +236,7 @@ class KeyRing:
 
     def expect(self, neighbour: int, key: bytes) -> None:
         """The neighbour has that key, or will; what it uses now is let in until it comes by it."""
-        used = self._keys.get(neighbour, ())[:1]
+        used = () if neighbour in self._away else self._keys.get(neighbour, ())[:1]
         self._set(neighbour, used if used == (key,) else (*used, key))
 
     def replace(self, neighbour: int, key: bytes) -> None:
@@ -211,7 +252,12 @@ class KeyRing:
 
     def _set(self, neighbour: int, keys: Iterable[bytes]) -> None:
         self._keys[neighbour] = tuple(keys)
-        self._whose = {key: k for k, keys in self._keys.items() for key in keys}
+        self._away.discard(neighbour)
+        self._index()
+
+    def _index(self) -> None:
+        here = self._keys.keys() - self._away
+        self._whose = {key: k for k in here for key in self._keys[k]}
 
 
 def check_public(key: str, where: str) -> None:
@@ -220,8 +266,16 @@ def check_public(key: str, where: str) -> None:
     Raises:
         UserError: blaming ``where``.
     """
-    if len(key) != 40 or not set(key) <= _Z85:
+    if len(key) != 40 or not set(key) <= _Z85 or not _has_32_bytes(key):
         raise UserError(f"{where}: a public key has 40 characters, as 'peer keys' prints it")
+
+
+def _has_32_bytes(key: str) -> bool:
+    """Whether each five of its characters stand for four bytes: some stand for more."""
+    try:
+        return bool(z85.encode(z85.decode(key)).decode() == key)
+    except struct.error:
+        return False
 
 
 def curve_secret(

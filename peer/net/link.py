@@ -32,6 +32,7 @@ from peer.net.exchange import Cause, Decided, Delivered, Exchange, Piece, Settle
 from peer.net.session import FINAL, Changed, Identity, Mismatch, Phase, Reconnect, Session
 from peer.net.settling.commit import Commit, Past
 from peer.net.settling.settlement import Settlement
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import Checksums, Payload, is_letter
 from peer.net.transfer.outbox import Outbox
 from peer.net.transfer.receive_buffers import Held
@@ -78,7 +79,7 @@ class Link:
         neighbour: the other end's id.
         sizes: bytes of each net's arena, by the net's name.
         timing: the protocol's times.
-        checksum: put and check a CRC-32 on every chunk (where CURVE does not authenticate).
+        checksum: put and check one on every chunk (where CURVE does not authenticate).
         now: the time.
         coding: how nets are encoded on their way; None: as their arenas' floats.
         round: rounds that this peer had completed when this process began.
@@ -107,7 +108,8 @@ class Link:
         self.outbox = Outbox(me.session)
         self.say = self.outbox.say
         self.events: deque[Event] = deque()
-        self.session = Session(me, timing, now, self.say, self.events.append, round)
+        check = Checksum(checksum)
+        self.session = Session(me, timing, now, self.say, self.events.append, check, round)
         self.agrees = agrees
         self.records = records
         self.commit = Commit(
@@ -116,18 +118,9 @@ class Link:
         self.seat = Seat()
         self.strikes = 0
         self.gaps = 0  # messages lost on the way
-        self._sender = Sender(timing.retry, checksum, self.say)
-        self._receiver = Receiver(
-            sizes,
-            coding,
-            checksum,
-            timing.retry,
-            self.say,
-            self.events.append,
-            self._confirm,
-            records,
-            past.taken,
-        )
+        self._sender = Sender(timing.retry, check, self.say)
+        says = self.say, self.events.append, self._confirm
+        self._receiver = Receiver(sizes, coding, check, timing.retry, *says, records, past.taken)
         halves, tell = (self._sender, self._receiver), self.events.append
         self._settlement = Settlement(self.session, *halves, self.commit, self.say, tell)
         self._their_seq = 0
@@ -256,10 +249,23 @@ class Link:
         self.session.tick(now)
         if self.phase is Phase.UP:
             self._sender.offer_what_is_due(now)
-            self._receiver.ask_where_it_is(self.exchange, now)
+            self._receiver.ask_where_it_is(self.exchange, now, self.session.their_at)
             self._receiver.ask_again(now)
             self.commit.ask_again(self.exchange, now)
         self._settlement.give_up_in_time(now)
+
+    def connected_anew(self, now: float) -> None:
+        """Our connection to the neighbour is another one; what was on its way may be lost."""
+        self.outbox.clear()  # what was meant for the old one
+        self.session.greet(now)  # a HELLO comes first on every connection
+        self._say_again(now)
+
+    def _say_again(self, now: float) -> None:
+        """A connection broke: offer, and ask for, what may be lost, without waiting for a time."""
+        if self.phase is Phase.UP:
+            self._receiver.connected_anew(now)
+            self._sender.offer_everything(now)
+            self.commit.reconnected()
 
     # --- what comes from the neighbour ------------------------------------------------------------
 
@@ -269,7 +275,7 @@ class Link:
         restarted = self.session.hello(session, hello, now)
         if same and seq != self._their_seq:
             self.gaps += 1
-            self._receiver.note_gap(now)
+            self._say_again(now)
         self._their_seq = seq + 1
         if restarted:
             self.strikes = 0
@@ -302,7 +308,8 @@ class Link:
         if not known:
             return
         at = message.t if isinstance(message, Offer) else None
-        self.session.alive(now, at, confirms=isinstance(message, Ack | Nack))
+        answers = isinstance(message, Ack) and message.verdict != "abort"  # nor is a NACK asked for
+        self.session.alive(now, at, confirms=answers)
         match message:
             case Offer():
                 self._judge(self._receiver.offered(message, self.exchange, now, session), now)
@@ -313,7 +320,7 @@ class Link:
             case Vote(t, of):
                 self._settlement.asked(t, of, now)
             case Ack():
-                self._acknowledged(message, now)
+                self._settlement.acknowledged(message, now)
             case Nack(t, index):
                 self._sender.send_from(t, index, self.session.at, now)
             case Ping():
@@ -353,23 +360,6 @@ class Link:
                 self._use(t, now)
             case Unusable(t, what):
                 self._strike(t, what)
-
-    def _acknowledged(self, ack: Ack, now: float) -> None:
-        match ack.verdict:
-            case "more":
-                self._sender.make_room(ack, now)
-            case "wait":
-                self._sender.hold(ack.t)
-            case "whole":
-                self._sender.arrived(ack.t, now)
-                if self.records and self.exchange.is_mutual and self.exchange.awaits(ack.t):
-                    self._sender.keep(ack.t)  # for another process of it, until this one uses it
-                else:
-                    self._settlement.end_sending(ack.t, arrived=True)
-            case "late":
-                self._settlement.undone(ack.t, "it went on without us")
-            case "abort" | "commit":
-                self._settlement.decided(ack.t, ack.verdict == "commit")
 
     def _confirm(self, now: float) -> None:
         self.session.alive(now, confirms=True)

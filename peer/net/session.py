@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from peer.data.agreement import Agreement, Statement, mark_of
-from peer.effects import BEFORE_ALL, Moment
+from peer.effects import BEFORE_ALL, Moment, beginning_of
 from peer.net.away.failure_detector import FailureDetector, Timing
+from peer.net.transfer.checksum import Checksum
 from peer.net.wire import Hello, Message, Ping, Pong, Probe, Reject, Rejoin, Welcome
 
 
@@ -37,11 +38,6 @@ MISMATCH = "mismatch"
 
 FINAL = (Phase.REFUSED, Phase.QUARANTINED)
 """Phases that only another process of the neighbour's, or of ours, can end."""
-
-
-def beginning_of(round: int) -> Moment:
-    """Before the first exchange of that round."""
-    return Moment(round, -1)
 
 
 @dataclass(frozen=True)
@@ -124,6 +120,7 @@ class Session:
         now: the time.
         say: queues a message for the neighbour.
         tell: queues an event for the endpoint.
+        checksum: of values' pieces; what it is, HELLO decides.
         round: rounds that we had completed when this process began.
 
     Attributes:
@@ -143,6 +140,7 @@ class Session:
         now: float,
         say: Callable[[Message], None],
         tell: Callable[[Changed | Reconnect | Mismatch], None],
+        checksum: Checksum,
         round: int = 0,
     ) -> None:
         self.me = me
@@ -158,6 +156,7 @@ class Session:
         self.detector = FailureDetector(timing, now)
         self._say = say
         self._tell = tell
+        self._checksum = checksum
         self._began = now
         self._welcomed = False  # it knows us
         self._hello_at = now
@@ -219,7 +218,8 @@ class Session:
         fingerprint, signature = dict(self.me.fingerprint), dict(self.me.signature)
         data = self.me.data.statement.to_words() if self.me.data is not None else {}
         self._told = self._mark
-        self._say(Hello(self.me.peer, fingerprint, signature, max(0, self.at.round), data))
+        round, checksums = max(0, self.at.round), self._checksum.known
+        self._say(Hello(self.me.peer, fingerprint, signature, round, data, checksums))
         self._hello_at = now + self._hello_after
         self._hello_after = min(2 * self._hello_after, 1.0)
 
@@ -237,6 +237,7 @@ class Session:
             self._reject(session, differing, hello, now)
             return False
         self.detector.hear(now)
+        self._checksum.agree(hello.checksums)
         if restarted:
             self.begin_anew("restarted", now)
         self.their_at = max(self.their_at, beginning_of(hello.round))
@@ -387,6 +388,10 @@ class Session:
     def _ask(self, now: float) -> None:
         """PING when idle; one without an answer may mean that our connection was replaced."""
         if self.detector.is_answer_overdue(now):
-            self.greet(now)
+            is_deaf = self.detector.deafness(now) >= self.timing.down
+            if is_deaf and now - self._dialled_at >= self.timing.down:
+                self._dial(now)  # we hear it: it is our connection that leads nowhere
+            else:
+                self.greet(now)
         elif self.detector.is_ping_due(now, often=self.are_apart or self.is_watched):
             self._say(Ping(self.told_at, self.detector.ping(now)))

@@ -11,9 +11,7 @@ one name that nobody answers for stalls every link (:mod:`peer.net.reach.resolve
 from __future__ import annotations
 
 import contextlib
-import errno
-import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -22,11 +20,13 @@ import zmq
 import zmq.auth.thread
 from zmq.utils.monitor import recv_monitor_message
 
-from peer.experiment.addresses import check_dialled, name_in, no_address, to_bind
-from peer.machine.descriptors import Strangers, require_descriptors
-from peer.net.events import Contact
+from peer.experiment.addresses import check_dialled, name_in, no_address
+from peer.machine.descriptors import Strangers, require_descriptors, shut
+from peer.machine.listening import bind
+from peer.net.away.contacts import Contact, Contacts
+from peer.net.header.seal import HEADER_LIMIT, WireError
 from peer.net.keys import KeyRing, is_let_in
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, WireError
+from peer.net.wire import MESSAGE_LIMIT
 from topology.errors import UserError
 
 ZAP_DOMAIN = b"hearsay"
@@ -68,8 +68,7 @@ _CONTACTS = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: Contact.THROUGH,
     zmq.EVENT_DISCONNECTED: Contact.NONE,
 }
-_WATCHED = sum(_CONTACTS)
-_VERDICTS = (Contact.REFUSED, Contact.FAILED, Contact.THROUGH)
+_WATCHED = sum(_CONTACTS) | zmq.EVENT_CONNECT_RETRIED
 
 
 class Sockets:
@@ -91,12 +90,15 @@ class Sockets:
         self.addresses = dict(addresses)
         self.bytes_in = 0
         self.bytes_out = 0
+        self.sent: Counter[int] = Counter()  # bytes by neighbour
+        self.cut: set[int] = set()  # neighbours that nothing goes to: it is lost on the way
         self._more = False  # frames of the message that is being received
+        self._sender = zmq.Frame()  # of that message
         self.renewed: set[int] = set()  # neighbours that have come by new keys
         self.keys = KeyRing({} if security is None else security.allowed)
         self.keys.let_in = frozenset() if security is None else security.hosts
         self._authenticator = self._guard() if security else None
-        self.contacts = dict.fromkeys(self.addresses, Contact.NONE)
+        self.contacts = Contacts(self.addresses)
         self.dialled: dict[int, str] = {}  # the number that each neighbour is dialled at
         self.dealers: dict[int, zmq.Socket[bytes]] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
@@ -110,7 +112,7 @@ class Sockets:
             self.router.curve_secretkey = security.secret
             self.router.zap_domain = ZAP_DOMAIN
         try:
-            _bind(self.router, listen)
+            bind(self.router, listen)
             for neighbour, address in self.addresses.items():
                 check_dialled(address, neighbour)
                 if name_in(address) is None:
@@ -156,8 +158,7 @@ class Sockets:
             dealer.curve_serverkey = self.keys.used(neighbour)
             dealer.curve_secretkey = self.security.secret
             dealer.curve_publickey = self.security.public
-        if self.contacts[neighbour] is Contact.THROUGH:
-            self.contacts[neighbour] = Contact.NONE
+        self.contacts.dialled(neighbour)
         self.dialled[neighbour] = address
         try:
             dealer.connect(address)
@@ -185,7 +186,7 @@ class Sockets:
         here = self.listening
         self.router.unbind(here)  # by another thread of ZeroMQ's, so perhaps not at once
         self.router.curve_secretkey = secret  # of what is bound from now on
-        _bind(self.router, here, patience=2.0)
+        bind(self.router, here, patience=2.0)
 
     def admit(self, neighbour: int, address: str, key: bytes | None) -> None:
         """From now on there is another neighbour, or it has another address or key."""
@@ -216,11 +217,11 @@ class Sockets:
         """See how far connections have got: ``contacts`` tells."""
         for neighbour, monitor in self._monitors.items():
             while monitor.poll(0):
-                event = recv_monitor_message(monitor)["event"]
-                contact = _CONTACTS[zmq.Event(event)]
-                # ZeroMQ tries again after a failed handshake: what counts is how far it came
-                if contact in _VERDICTS or self.contacts[neighbour] not in _VERDICTS[:2]:
-                    self.contacts[neighbour] = contact
+                event = zmq.Event(recv_monitor_message(monitor)["event"])
+                if event in _CONTACTS:
+                    self.contacts.note(neighbour, _CONTACTS[event])
+                else:
+                    self.contacts.tried_again(neighbour)
 
     def limit_strangers(self) -> None:
         """Close connections by which nobody has said anything, where there are too many."""
@@ -253,6 +254,8 @@ class Sockets:
 
     def send(self, neighbour: int, outbox: deque[tuple[bytes, memoryview | None]]) -> bool:
         """Send from ``outbox`` until it is empty (True) or the socket is full (False)."""
+        if neighbour in self.cut:
+            outbox.clear()
         dealer = self.dealers.get(neighbour)
         while outbox and dealer is not None:
             header, body = outbox[0]
@@ -261,10 +264,11 @@ class Sockets:
                     dealer.send(header, zmq.DONTWAIT)
                 else:
                     dealer.send_multipart([header, body], zmq.DONTWAIT, copy=False)
-                    self.bytes_out += len(body)
             except zmq.Again:
                 return False
-            self.bytes_out += len(header)
+            size = len(header) + (0 if body is None else len(body))
+            self.bytes_out += size
+            self.sent[neighbour] += size
             outbox.popleft()
         return not outbox
 
@@ -274,6 +278,7 @@ class Sockets:
             connection = self.router.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
+        self._sender = connection
         if self.strangers:
             with contextlib.suppress(zmq.ZMQError):  # not told of ZeroMQ 2 and 3
                 self.strangers.spoke(int(connection.get(zmq.SRCFD)))
@@ -298,6 +303,11 @@ class Sockets:
         while self._frame().more:
             pass
         raise WireError("a message of too many frames")
+
+    def hang_up_on_sender(self) -> None:
+        """Close the connection that the last message came by; whose it is makes it anew."""
+        with contextlib.suppress(zmq.ZMQError, AttributeError):  # ZeroMQ has closed it
+            shut(int(self._sender.get(zmq.SRCFD)))
 
     def _frame(self) -> zmq.Frame:
         frame = self.router.recv(copy=False)
@@ -362,33 +372,3 @@ class Sockets:
                 "keys: a stranger's key was not refused; this installation of ZeroMQ does not "
                 "authenticate, do not use it beyond loopback"
             )
-
-
-def _bind(router: zmq.Socket[bytes], listen: str, patience: float = 0.0) -> None:
-    address = to_bind(listen)
-    router.ipv6 = "[" in address or "//*:" in address
-    try:
-        try:
-            router.bind(address)
-        except zmq.ZMQError as problem:
-            if not router.ipv6 or problem.errno not in _NO_IPV6:
-                raise
-            router.ipv6 = False  # everywhere, on a machine without IPv6
-            router.bind(address)
-    except zmq.ZMQError as problem:
-        if problem.errno == zmq.EADDRINUSE and patience > 0:
-            threading.Event().wait(0.02)
-            _bind(router, listen, patience - 0.02)
-            return
-        if problem.errno == zmq.EADDRINUSE:
-            raise UserError(
-                f"addresses: {listen} is in use; stop the program that listens there, or choose "
-                "another 'port'"
-            ) from None
-        raise UserError(
-            f"addresses: cannot listen at {listen}: {problem.strerror}; if this machine is reached "
-            "under another address than its own, say listen: 'tcp://*:PORT'"
-        ) from None
-
-
-_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENODEV)

@@ -190,8 +190,9 @@ class ZmqDriver:
             target = self._late.target(round, ahead, rounds)
             if target is not None:
                 self.io.go_on(target)
-                behind = f"{ahead - round:,} rounds behind"
-                self.io.log(f"round {round}: {behind}; going on in round {target + 1}")
+                left_out = f"{ahead - round:,} rounds behind; going on in round {target + 1}"
+                heard_nobody = "took nobody's values; takes them in the next round"
+                self.io.log(f"round {round}: {left_out if target > round else heard_nobody}")
         if target is not None:
             self.flight.skipped(target)
         return target

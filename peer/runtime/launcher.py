@@ -18,14 +18,21 @@ from typing import Any, Protocol
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from peer.console import fitting
 from peer.experiment import Experiment, from_mapping
 from peer.experiment.reaching import ELECTION_PORT
 from peer.runtime.output import stamp
-from peer.runtime.progress import PROGRESS, REACHABLE, Pace, describe
+from peer.runtime.progress import (
+    PROGRESS,
+    REACHABLE,
+    Pace,
+    bytes_in_words,
+    describe,
+    loss_in_words,
+)
 from peer.runtime.signals import STOPPED, Stop
 from peer.state.recorder import write_experiment
 from topology.errors import UserError
@@ -300,15 +307,9 @@ class View:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         headings = [heading for heading in HEADINGS if heading != "score" or self._measure()]
-        wide = options.update(max_width=1000)
-        for giving_way in GIVING_WAY:
-            if Measurement.get(console, wide, self._table(headings, SHORT)).maximum <= (
-                options.max_width
-            ):
-                break
-            if giving_way in headings:
-                headings.remove(giving_way)
-        yield self._table(headings)
+        yield self._table(
+            fitting(headings, GIVING_WAY, lambda some: self._table(some, SHORT), console, options)
+        )
         yield Text("\n".join(self.lines), style="dim")
 
     def _table(self, headings: list[str], longest: int | None = None) -> Table:
@@ -336,12 +337,12 @@ class View:
         return {
             "peer": str(child.peer),
             "round": f"{status.get('round', 0)}/{self.rounds}",
-            "loss D": _number(losses.get("discriminator")),
-            "loss G": _number(losses.get("generator")),
+            "loss D": loss_in_words(losses.get("discriminator")),
+            "loss G": loss_in_words(losses.get("generator")),
             "score": _distance(child),
             "links up": f"{up_now}/{len(phases)}",
-            "in": _bytes(status.get("bytes_in", 0)),
-            "out": _bytes(status.get("bytes_out", 0)),
+            "in": bytes_in_words(status.get("bytes_in", 0)),
+            "out": bytes_in_words(status.get("bytes_out", 0)),
         }
 
 
@@ -384,15 +385,3 @@ def _distance(child: Child) -> str:
     score = child.status.get("score") or {}
     value = score.get(score.get("measure"))
     return "" if value is None else f"{value:.3g}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"

@@ -24,6 +24,7 @@ class Options:
         host: whose address and keys these are, where a backup is the server; the peer's if None.
         acknowledge: is given each round and its state, in a checkpoint's bytes, and returns when
             the next may begin.
+        tells_pictures: what the generator draws is told to all peers, too.
     """
 
     keys: Path | None = None
@@ -36,6 +37,7 @@ class Options:
     address: str | None = None
     host: int | None = None
     acknowledge: Callable[[int, bytes], None] | None = None
+    tells_pictures: bool = False
 
 
 @dataclass(frozen=True)

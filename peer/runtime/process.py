@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peer.data.agreement import Agreed, Agreement, in_words
-from peer.data.classes import shown
+from peer.data.agreement import Agreed, Agreement, tell_agreed
 from peer.effects import Report
 from peer.experiment import Experiment
 from peer.experiment.addresses import where_to_listen
@@ -19,7 +18,7 @@ from peer.experiment.traits import traits
 from peer.loggers import Loggers, Pictures, check_loggers, open_loggers
 from peer.net.away.patience import Patience
 from peer.net.endpoint import Endpoint
-from peer.net.io_thread import IoThread, Status
+from peer.net.io_thread import IoThread
 from peer.net.keys import keys_folder
 from peer.net.link import Link
 from peer.net.members.newcomers import (
@@ -33,6 +32,7 @@ from peer.net.members.roster import forgotten
 from peer.net.members.taking_part import known_members
 from peer.net.recorded.io import with_journal
 from peer.net.sockets import Sockets
+from peer.net.status.shown import Shown
 from peer.net.waiting.isolation import Isolated
 from peer.net.zmq_driver import Stopped, ZmqDriver
 from peer.peer import Peer
@@ -52,6 +52,8 @@ from peer.state.flight.recorder import FlightRecorder, flight_path
 from peer.state.journal.journal import open_journal
 from peer.state.json_lines import cut_back
 from peer.state.recorder import Recorder, shard_digest, sketcher, write_experiment, write_peer
+from peer.telling.overview import overview
+from peer.telling.teller import Teller
 from topology.errors import Isolation, UserError
 from topology.membership import FAR
 
@@ -120,6 +122,8 @@ class PeerProcess:
         self.saver = Saver(self.state, self.folder, self._traits, log, journal=self.journal)
         self.finished = threading.Event()
         self.io = self._io_thread(options, is_resumed)
+        told = self.io, time.monotonic, options.tells_pictures, self.saver.newest
+        self.teller = Teller(self.state, experiment.seed, *told)
         self.status.round = self.state.round
 
     def _resume(self, options: Options) -> bool:
@@ -159,9 +163,13 @@ class PeerProcess:
         return checkpoint is not None
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Shown:
         """What the live table shows."""
         return self.io.status
+
+    def overview(self) -> dict[str, Any]:
+        """What this peer knows of all."""
+        return overview(self.io.flood, self.program.rounds, time.monotonic())
 
     def _io_thread(self, options: Options, is_resumed: bool) -> IoThread:
         experiment, state = self.experiment, self.state
@@ -220,20 +228,9 @@ class PeerProcess:
         own = self.state.class_names
         self.state.take_classes(agreed.classes)
         self.flight.agreed(agreed.classes)
-        count = len(agreed.classes)
-        if agreed.absent:
-            self.log(
-                f"classes: {count} ({shown(agreed.classes)}) without {in_words(agreed.absent)}, of "
-                f"which nothing was heard in {self.experiment.start_timeout:g} s; who comes with "
-                "another class is refused"
-            )
-        elif self.state.shard is None:  # a server
-            self.log(f"classes: {count} agreed on ({shown(agreed.classes)})")
-        elif agreed.classes != own:
-            self.log(
-                f"classes: {count} agreed on ({shown(agreed.classes)}), {len(own)} of them here "
-                f"({shown(own)})"
-            )
+        has_data = self.state.shard is not None  # a server has none
+        waited = self.experiment.start_timeout
+        tell_agreed(agreed, own if has_data else None, waited, self.log)
 
     def _isolated(self, isolated: Isolated, reasons: dict[int, str]) -> None:
         """No neighbour is reached: what the peer ends with, instead of success."""
@@ -303,6 +300,7 @@ class PeerProcess:
             pictures.keep(state, effect.round)
             self.status.round = effect.round
             self.status.losses = dict(effect.measures["losses"])
+            self.teller.completed(effect.round, effect.measures, self._totals["seconds"], sketches)
             if self.saver.is_telling_again:
                 return True  # of these rounds, the process before has saved what was due
             is_there = self.peer.schedule.takes_part(state.peer, effect.round)
@@ -321,6 +319,7 @@ class PeerProcess:
                 self.quality.sync()
             totals = self._totals | recorder.totals(state.peer)
             self.saver.save(totals | {"session": self.session})
+            self.teller.saved(self.saver.newest)
 
         def agreed(classes: Agreed) -> None:
             self._take_classes(classes)

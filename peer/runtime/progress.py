@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from peer.net.io_thread import Status
+from peer.net.status.shown import Shown
 from peer.runtime.output import Output
 
 PROGRESS = 30.0
@@ -74,8 +74,22 @@ def in_words(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+def bytes_in_words(count: float) -> str:
+    """``512 B``, ``3.4 kB``, ``1.25 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def loss_in_words(value: float | None) -> str:
+    """Three digits behind the point; empty where there is none."""
+    return "" if value is None else f"{value:.3f}"
+
+
 def follow(
-    status: Status, rounds: int, finished: threading.Event, output: Output, as_json: bool
+    status: Shown, rounds: int, finished: threading.Event, output: Output, as_json: bool
 ) -> None:
     """Say how a peer is getting on until it has ``finished``.
 

@@ -57,8 +57,11 @@ class Saver:
 
     @property
     def newest(self) -> int | None:
-        """The round of the newest checkpoint on the disk."""
-        return next(iter(saved_rounds(self.folder, self.disk)), None)
+        """The round of the newest checkpoint on the disk; None where the disk does not tell."""
+        try:
+            return next(iter(saved_rounds(self.folder, self.disk)), None)
+        except OSError:
+            return None
 
     @property
     def is_telling_again(self) -> bool:
@@ -101,7 +104,8 @@ class Saver:
                 self.tell(f"the state after round {self.state.round} could be saved again")
             self.problem = ""
             if self.journal is not None:
-                self.journal.tidy(saved_rounds(self.folder, self.disk)[-1])
+                with contextlib.suppress(OSError):  # old ones take room, until the next time
+                    self.journal.tidy(saved_rounds(self.folder, self.disk)[-1])
 
     def _write(self, totals: Mapping[str, Any]) -> None:
         """Save; where there is no room for another checkpoint, older ones make it."""

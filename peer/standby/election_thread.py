@@ -21,9 +21,9 @@ import numpy as np
 import zmq
 
 from peer.experiment import Experiment
+from peer.net.header.seal import WireError
 from peer.net.reach.dialler import Dialler
 from peer.net.sockets import Security, Sockets
-from peer.net.wire import WireError
 from peer.standby.election.election import Election
 from peer.standby.election.electorate import Electorate, Timing
 from peer.standby.election.events import Acknowledged, Deposed, Event, Promoted, Seat, Store

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from peer.experiment import Experiment
-from peer.net.io_thread import Status
 from peer.net.keys import keys_folder
 from peer.net.members.newcomers import listed_contacts
+from peer.net.status.shown import Shown
 from peer.program import Program
 from peer.runtime.identity import security_of
 from peer.runtime.loading import load_peer
@@ -81,7 +81,7 @@ class Host:
         self.options = options
         self.stop = stop
         self.process: PeerProcess | None = None
-        self._idle = Status()
+        self._idle = Shown()
         self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._acknowledged = threading.Condition()
         self._newest = (0, -1)  # acknowledged: term, round
@@ -105,7 +105,7 @@ class Host:
                 self.thread.election.held = disk.held
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Shown:
         """Of the server's process, or of one that stands by."""
         self._idle.round = self.thread.disk.held.round
         return self._idle if self.process is None else self.process.status

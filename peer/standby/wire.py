@@ -3,7 +3,7 @@
 A message is ``[header]``, or ``[header][piece]`` where it carries a piece of a state. The header is
 sealed as that of :mod:`peer.net.wire` is, and names the run and the sender; over CURVE, the
 sender's key has to agree. Whatever does not fit exactly is a
-:class:`~peer.net.wire.WireError`.
+:class:`~peer.net.header.seal.WireError`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from peer.net.wire import CHUNK_LARGEST, WireError, opened, sealed
+from peer.net.header.seal import WireError, opened, sealed
+from peer.net.wire import CHUNK_LARGEST
 from peer.standby.election.messages import (
     Ask,
     Beat,

@@ -9,8 +9,8 @@ import torch
 from peer.compute.combine import listening_weights
 from peer.compute.compressed_combine import compress, decoded_values, decompress
 from peer.effects import Combine, Exchange, Letter, Post
+from peer.net.header.seal import WireError
 from peer.net.transfer.letters import pack, unpack
-from peer.net.wire import WireError
 from sim.engines.eager import Engine
 from sim.simulated_peer.simulated_peer import PendingExchange, SimulatedPeer, Value
 from sim.simulated_peer.snapshots import Snapshot

@@ -59,7 +59,9 @@ class Trial:
         self.scenario = scenario
         self.agenda = agenda = Agenda()
         self.failpoints = Failpoints(self._crash)
-        self.network = Network(agenda, scenario.rates, scenario.seed, self.failpoints)
+        self.network = Network(
+            agenda, scenario.rates, scenario.seed, self.failpoints, scenario.is_silent
+        )
         self.setting = setting_of(scenario)
         self.edges = edges_of(scenario)
         self.is_exact = self.setting.experiment.durability == "exact"

@@ -39,8 +39,9 @@ def refused(processes: Processes, *words: str) -> str:
     """The one line of a command that must be refused."""
     command = processes.command(*words)
     assert command.wait(timeout=60) == 2
-    (line,) = command.communicate()[0].splitlines()
-    return line
+    said = command.communicate()[0]
+    assert len(said.splitlines()) == 1, said
+    return said.rstrip("\n")
 
 
 def test_one_leaves_others_are_forgotten_and_nobody_waits(processes: Processes) -> None:

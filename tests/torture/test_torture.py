@@ -134,7 +134,7 @@ def test_an_exchange_without_agreement_is_found_in_10_seeds() -> None:
         (bugs.what_is_held_counts_twice, 20, None),
         (bugs.a_rename_is_not_synced, 10, None),
         (bugs.a_checkpoint_is_not_synced, 10, None),
-        (bugs.votes_of_the_past_count, 10, "restarts"),
+        (bugs.votes_of_the_past_count, 40, "restarts"),
         (bugs.a_former_vote_is_not_answered, 10, "restarts"),
         (bugs.values_ahead_outlive_their_process, 20, "restarts"),
         (bugs.an_offer_stays_deferred, 10, "letters"),

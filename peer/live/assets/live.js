@@ -3,7 +3,7 @@
    asked for. It stands behind page.js, and only where there is a run to follow. */
 
 class Live {
-  constructor(page, {facts, actions, token}) {
+  constructor(page, {facts, actions, token, link_actions: linkActions}) {
     this.page = page;
     this.token = token;
     const source = new EventSource(facts);
@@ -26,8 +26,14 @@ class Live {
     page.onChosen = (peer) => this.offer(peer);
     for (const action of actions) {
       const button = one("buttons").appendChild(made("button", {type: "button"}, action));
-      button.addEventListener("click", () => this.act(action));
+      button.addEventListener("click", () => this.act(`peers/${this.page.chosen}/${action}`));
     }
+    for (const action of linkActions) {
+      const button = one("link-buttons").appendChild(made("button", {type: "button"}, action));
+      button.addEventListener("click", () =>
+        this.act(`links/${this.page.chosen}/${one("other").value}/${action}`));
+    }
+    this.canCut = linkActions.length > 0;
     one("pictures-note").append(" A click on a peer offers what may be done to it.");
   }
 
@@ -37,14 +43,17 @@ class Live {
     one("actions").hidden = peer === null;
     one("acting").textContent = `peer ${peer}:`;
     one("acted").textContent = "";
+    const others = this.page.facts.network.links.filter((link) => link.includes(peer))
+      .map(([a, b]) => a === peer ? b : a).sort((a, b) => a - b);
+    one("other").replaceChildren(...others.map((k) =>
+      made("option", {value: k}, `peer ${k}`)));
+    one("on-links").hidden = !this.canCut || !others.length;
   }
 
-  async act(action) {
-    const peer = this.page.chosen;
+  async act(path) {
     one("acted").textContent = "…";
     try {
-      const answer = await fetch(`peers/${peer}/${action}`,
-        {method: "POST", headers: {"X-Token": this.token}});
+      const answer = await fetch(path, {method: "POST", headers: {"X-Token": this.token}});
       one("acted").textContent = (await answer.json()).said;
     } catch {
       one("acted").textContent = "the run did not answer";
@@ -53,3 +62,5 @@ class Live {
 }
 
 window.live = new Live(window.page, given.live);
+const asked = /^#peer-(\d+)$/.exec(location.hash);  // an address may name a peer
+if (asked) window.page.choose(Number(asked[1]));

@@ -5,7 +5,6 @@
 const MANY = 8;         // lines in a chart that can be told apart; of more: median and extremes
 const FEW_NODES = 24;   // in the graph, that have room for a text
 const SECONDS = 20;     // of the whole run, played at normal speed
-const SILENT = 10;      // seconds that a peer is behind the newest word of another
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5A4FCF",
   "#8A8A8A", "#C9B800", "#A0522D"];
 
@@ -56,6 +55,7 @@ class Facts {
     this.measure = "score";
     this.heard = new Map();  // when a peer last told something, in a page that follows a run
     this.isLive = false;
+    this.lead = 0;  // of our clock before that of whoever tells when it heard
   }
 
   /* Of a kind, a peer and a round there is one: what is told again takes its place. */
@@ -65,10 +65,14 @@ class Facts {
     const facts = (this.of[`${fact.kind} ${fact.peer}`] ||= []);
     let place = facts.length;
     while (place && facts[place - 1].round > fact.round) place -= 1;
-    const told = place && facts[place - 1].round === fact.round && fact.kind !== "state";
+    const told = place && facts[place - 1].round === fact.round
+      && !["state", "cut"].includes(fact.kind);
     facts.splice(told ? place - 1 : place, told ? 1 : 0, fact);
     if (fact.kind === "score") this.measure = fact.measure;
-    if (fact.kind === "round") this.heard.set(fact.peer, performance.now());
+    if (fact.kind === "round") {
+      const at = fact.heard === undefined ? performance.now() : 1000 * fact.heard + this.lead;
+      this.heard.set(fact.peer, at);
+    }
   }
 
   series(kind, peer) { return this.of[`${kind} ${peer}`] || []; }
@@ -92,11 +96,17 @@ class Facts {
     if (this.isLive) {
       const newest = Math.max(...this.heard.values());
       const age = (performance.now() - this.heard.get(peer)) / 1000;
-      if (newest - this.heard.get(peer) < SILENT * 1000) return "";
+      if (newest - this.heard.get(peer) < this.network.silent * 1000) return "";
       return `silent for ${Math.round(age)} s`;
     }
     return round > last + this.network.every * 2 && last < this.last
       ? `silent since round ${last.toLocaleString("en")}` : "";
+  }
+
+  /* Whether somebody has cut the link of these two. */
+  isCut(a, b) {
+    const cut = this.at("cut", null, Infinity)?.links ?? [];
+    return cut.some(([p, q]) => (p === a && q === b) || (p === b && q === a));
   }
 
   /* What is known of a peer's process: empty while it runs. */
@@ -111,9 +121,10 @@ class Graph {
     const {peers, links} = facts.network;
     const svg = one("graph");
     const few = peers.length <= FEW_NODES;
+    this.place = new Map(peers.map((peer, i) => [peer.id, i]));
     const radius = few ? 0.115 : Math.max(0.02, 0.5 / Math.sqrt(peers.length));
     this.lines = links.map(([a, b]) => {
-      const [p, q] = [peers[a], peers[b]];
+      const [p, q] = [a, b].map((k) => peers[this.place.get(k)]);
       return svg.appendChild(made("line", {x1: p.x, y1: -p.y, x2: q.x, y2: -q.y,
         "stroke-width": links.length <= 60 ? 0.014 : links.length <= 400 ? 0.006 : 0.002}));
     });
@@ -167,7 +178,9 @@ class Graph {
         item.append(this.facts.network.class_names[each] ?? String(each));
       }
     }
-    for (const [name, text] of [["link", "swaps"], ["link missed", "went on without"]]) {
+    const kinds = [["link", "swaps"], ["link missed", "went on without"]];
+    if (given.live?.link_actions.length) kinds.push(["link cut", "cut by hand"]);
+    for (const [name, text] of kinds) {
       const item = key.appendChild(made("li"));
       item.appendChild(made("i", {class: name}));
       item.append(text);
@@ -178,8 +191,9 @@ class Graph {
     const {peers, links} = this.facts.network;
     const newest = peers.map((peer) => this.facts.at("round", peer.id, round));
     links.forEach(([a, b], i) => {
-      const missed = newest[a]?.missing.includes(b) || newest[b]?.missing.includes(a);
-      this.lines[i].setAttribute("class", missed ? "missed" : "");
+      const [one, other] = [a, b].map((k) => newest[this.place.get(k)]);
+      const missed = one?.missing.includes(b) || other?.missing.includes(a);
+      this.lines[i].setAttribute("class", this.facts.isCut(a, b) ? "cut" : missed ? "missed" : "");
     });
     peers.forEach((peer, i) => {
       const silent = this.facts.silence(peer.id, round) || this.facts.state(peer.id);
@@ -538,5 +552,6 @@ class Page {
 const given = JSON.parse(one("facts").textContent);
 const all = new Facts(given.network);
 all.isLive = given.live !== null;
+if (typeof given.live?.now === "number") all.lead = performance.now() - 1000 * given.live.now;
 for (const fact of given.facts) all.add(fact);
 window.page = new Page(all);

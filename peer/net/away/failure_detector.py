@@ -74,6 +74,10 @@ class FailureDetector:
         """Seconds since it was last heard, or last heard us, whichever is longer ago."""
         return now - min(self._heard, self._confirmed)
 
+    def deafness(self, now: float) -> float:
+        """Seconds since it last proved that our messages arrive."""
+        return now - self._confirmed
+
     def is_ping_due(self, now: float, often: bool = False) -> bool:
         """Whether to ask it, having been out of touch for a while; ``often``: for a moment."""
         idle = OFTEN if often else self.timing.ping

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from peer.codecs import Choco
@@ -32,10 +32,14 @@ class Contact:
     Attributes:
         address: where it is reached.
         key: its public key; None in plain text.
+        invited: it came by a code, and was let in on no operator's word about itself.
+        since: the round from which on an earlier one of that id was gone; -1 where there was none.
     """
 
     address: str
     key: str | None = None
+    invited: bool = False
+    since: int = field(default=-1, compare=False)
 
 
 def contacts_of(

@@ -21,7 +21,7 @@ import networkx as nx
 
 from peer.net.link import Link
 from peer.net.session import Phase
-from peer.net.wire import CHUNK_SMALLEST, Heard, Join, Members
+from peer.net.wire import CHUNK_SMALLEST, Heard, Join, Members, Message
 from topology.errors import Isolation
 from topology.membership import FAR, NEWCOMERS, Change, Kind, Membership, rounds_ahead
 
@@ -175,10 +175,8 @@ class Roster:
         self._told_at.pop(neighbour, None)
         self.look(now)
 
-    def receive(
-        self, neighbour: int, said: Heard | Join | Members, body: memoryview | None, now: float
-    ) -> str:
-        """The neighbour says something of who takes part; returns what is wrong with it."""
+    def receive(self, neighbour: int, said: Message, body: memoryview | None, now: float) -> str:
+        """The neighbour says something, perhaps of who takes part; returns what is wrong."""
         match said:
             case Heard(mark):
                 self._marks[neighbour] = mark

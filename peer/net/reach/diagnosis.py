@@ -6,7 +6,7 @@ import errno
 import socket
 
 from peer.experiment.addresses import answers, ipc_path, is_ipc, name_in, split
-from peer.net.events import Contact
+from peer.net.away.contacts import Contact
 
 PATIENCE = 3.0
 """Seconds to wait for a connection that is tried."""

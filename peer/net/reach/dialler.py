@@ -6,8 +6,8 @@ import queue
 from collections.abc import Callable
 
 from peer.experiment.addresses import name_in
-from peer.net.events import Contact
-from peer.net.reach.resolver import Found, NotFound, Resolver
+from peer.net.away.contacts import Contact
+from peer.net.reach.resolver import Find, Found, NotFound, Resolver
 from peer.net.sockets import NoDescriptors, Sockets
 
 NEXT = 3.0
@@ -43,6 +43,10 @@ class Dialler:
         self._numbers: dict[int, tuple[str, ...]] = {}
         self._tried: dict[int, int] = {}  # which of them, counting on
         self._next_at: dict[int, float] = {}
+
+    def find_by(self, find: Find) -> None:
+        """Look names up in that way; to be called before the start."""
+        self._resolver.find = find
 
     def start(self) -> None:
         """Ask for all names."""
@@ -89,8 +93,13 @@ class Dialler:
         for neighbour, at in list(self._next_at.items()):
             if now < at:
                 continue
-            if self.sockets.contacts[neighbour] is not Contact.NONE:
+            contact = self.sockets.contacts[neighbour]
+            if contact is Contact.THROUGH:
                 del self._next_at[neighbour]
+            elif (
+                contact is Contact.CONNECTED
+            ):  # a handshake has its time: ZeroMQ's, then it is NONE
+                self._next_at[neighbour] = now + NEXT
             elif neighbour in self._numbers:
                 self._try(neighbour, now)
             else:

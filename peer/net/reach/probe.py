@@ -6,13 +6,14 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from peer.experiment.addresses import name_in
-from peer.net.events import Contact
+from peer.experiment.addresses import look_up, name_in
+from peer.net.away.contacts import Contact
+from peer.net.header.seal import WireError
 from peer.net.reach.diagnosis import why_not_reached
-from peer.net.reach.resolver import Found, NotFound, Resolver
+from peer.net.reach.resolver import Find, Found, NotFound, Resolver
 from peer.net.session import MISMATCH, Identity, remedy
 from peer.net.sockets import Security, Sockets
-from peer.net.wire import Probe, Reject, Welcome, WireError, decode, encode
+from peer.net.wire import Probe, Reject, Welcome, decode, encode
 
 PATIENCE = 5.0
 """Seconds to wait for a name, and for an answer."""
@@ -41,9 +42,11 @@ class Told:
     machine: str = ""
 
 
-def ask(peer: int, address: str, me: Identity, security: Security | None) -> Told:
+def ask(
+    peer: int, address: str, me: Identity, security: Security | None, find: Find = look_up
+) -> Told:
     """Ask the peer at ``address`` whether it would take us as what we say we are."""
-    where, problem = _number_of(peer, address)
+    where, problem = number_of(peer, address, find)
     if problem:
         return Told("name", problem)
     sockets = Sockets(NOWHERE, {peer: where}, security)
@@ -70,13 +73,14 @@ def ask_whether_it_runs(address: str, me: Identity, security: Security | None) -
     return f"{address} is in use by another program, or by a peer of another experiment"
 
 
-def _number_of(peer: int, address: str) -> tuple[str, str]:
-    """An address as a number, or why it is none."""
+def number_of(peer: int, address: str, find: Find = look_up) -> tuple[str, str]:
+    """An address as a number, or why it is none; ``find`` looks names up."""
     named = name_in(address)
     if named is None:
         return address, ""
     told: list[Found | NotFound] = []
     resolver = Resolver(told.append)
+    resolver.find = find
     resolver.ask(peer, *named)
     until = time.monotonic() + PATIENCE
     while not told and time.monotonic() < until:

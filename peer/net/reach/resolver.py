@@ -21,6 +21,14 @@ SLOW = 5.0
 """Seconds without an answer after which a name counts as one that nobody answers for."""
 
 
+Find = Callable[[str, int], tuple[str, ...]]
+"""Looks up the numbers of a name; raises OSError, and may take its time."""
+
+
+class Unannounced(OSError):
+    """Nobody says that it is the one that is looked for: what it says is the reason."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A neighbour's name stands for these numbers, each as ``tcp://NUMBER:PORT``."""
@@ -43,9 +51,13 @@ class Resolver:
     Args:
         tell: is called, from such a thread, with what was found, and with each new reason why a
             name was not.
+
+    Attributes:
+        find: looks one name up: the system's way, unless it is set to another.
     """
 
     def __init__(self, tell: Callable[[Found | NotFound], None]) -> None:
+        self.find: Find = look_up
         self._tell = tell
         self._lock = threading.Lock()
         self._asking: dict[int, float] = {}  # neighbours, and since when they are looked up
@@ -73,12 +85,14 @@ class Resolver:
         reason = ""
         while not self._closed.is_set():
             try:
-                found = look_up(host, port)
+                found = self.find(host, port)
             except (OSError, UnicodeError) as problem:
                 words = getattr(problem, "strerror", None) or str(problem)
                 if words != reason:
                     reason = words
-                    self._tell(NotFound(neighbour, f"the name {host} is not known here ({words})"))
+                    whole = f"the name {host} is not known here ({words})"
+                    is_said = isinstance(problem, Unannounced)
+                    self._tell(NotFound(neighbour, words if is_said else whole))
                 self._closed.wait(AGAIN)
                 continue
             with self._lock:

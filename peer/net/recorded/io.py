@@ -16,7 +16,8 @@ from typing import Any, cast
 from peer.effects import Moment
 from peer.net.commands import Part
 from peer.net.events import Arrived, Outcome, Resolved
-from peer.net.io_thread import IoThread, Status
+from peer.net.io_thread import IoThread
+from peer.net.status.shown import Shown
 from peer.net.transfer.chunks import is_letter
 from peer.net.transfer.receive_buffers import Held
 from peer.net.transfer.send_buffers import Released
@@ -65,7 +66,7 @@ class RecordedIo:
         return self.io.members
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Shown:
         """What the live table shows."""
         return self.io.status
 

@@ -262,6 +262,24 @@ class Settlement:
 
     # --- our own value ----------------------------------------------------------------------------
 
+    def acknowledged(self, ack: Ack, now: float) -> None:
+        """The neighbour says what it has of our value, or what becomes of both."""
+        match ack.verdict:
+            case "more":
+                self.sender.make_room(ack, now)
+            case "wait":
+                self.sender.hold(ack.t)
+            case "whole":
+                self.sender.arrived(ack.t, now)
+                if self.commit.records and self.exchange.is_mutual and self.exchange.awaits(ack.t):
+                    self.sender.keep(ack.t)  # for another process of it, until this one uses it
+                else:
+                    self.end_sending(ack.t, arrived=True)
+            case "late":
+                self.undone(ack.t, "it went on without us")
+            case "abort" | "commit":
+                self.decided(ack.t, ack.verdict == "commit")
+
     def tell_that_we_gave_up(self, t: Moment) -> None:
         """Say that we do without the neighbour's value, and that ours is not to be used."""
         if self.session.phase is not Phase.UNKNOWN:

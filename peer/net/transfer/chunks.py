@@ -25,8 +25,8 @@ class Payload(Protocol):
     def __getitem__(self, place: slice, /) -> memoryview: ...
 
 
-Checksums = dict[tuple[int, int], int]
-"""CRC-32 of pieces of one value, by (start, length): computed once for all neighbours."""
+Checksums = dict[tuple[str, int, int], int]
+"""Of one value, by (which checksum, start, length) of a piece: computed once for all neighbours."""
 
 
 def is_letter(net: str) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from peer.net.header.seal import WireError
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import FLOATS, chunk_count, is_letter
 from peer.net.transfer.letters import unpack
-from peer.net.wire import Chunk, Offer, WireError
+from peer.net.wire import Chunk, Offer
 
 
 @dataclass
@@ -52,13 +53,13 @@ class Incoming:
         """Whether every chunk can be used by itself: no float lies across two of them."""
         return self.offer.codec == FLOATS and self.offer.chunk % 4 == 0
 
-    def is_next(self, chunk: Chunk, body: memoryview, checksum: bool) -> bool:
+    def is_next(self, chunk: Chunk, body: memoryview, checksum: Checksum) -> bool:
         """Whether that is the next chunk, as it was sent."""
         if self.is_whole() or chunk.index != self.received:
             return False
         if len(body) != min(self.offer.chunk, self.offer.nbytes - self.end):
             return False
-        return not checksum or zlib.crc32(body) == chunk.crc32
+        return checksum.fits(body, chunk.checksum)
 
     def add(self, body: memoryview, now: float, keep: bool = True) -> None:
         """Add the next chunk, found sound; its floats are looked at while they are in cache.

@@ -17,7 +17,7 @@ import torch
 
 from peer.effects import Letter
 from peer.machine.memory import ALIGNMENT
-from peer.net.wire import WireError
+from peer.net.header.seal import WireError
 
 PREFIX = "@"
 """Begins the name under which a letter is offered, where an arena's is the net's name."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import SLOWEST_RETRY, Checksums, Payload, chunk_count
 from peer.net.wire import Chunk, Offer
 
@@ -50,7 +50,11 @@ class Outgoing:
         self.retry_at = now + self._retry
         self._retry = min(2 * self._retry, SLOWEST_RETRY)
 
-    def chunks(self, checksum: bool) -> Iterator[tuple[Chunk, memoryview]]:
+    def begin_anew(self) -> None:
+        """By another connection: how long the last one was silent says nothing of it."""
+        self._retry = self._retry_first
+
+    def chunks(self, checksum: Checksum) -> Iterator[tuple[Chunk, memoryview]]:
         """The chunks that there is credit for, and that are written, with their bodies."""
         while (
             not self.waiting and self.sent < self.count and self.sent - self.acknowledged < CREDIT
@@ -60,15 +64,15 @@ class Outgoing:
             body = self.payload[start:end]
             if len(body) < end - start:
                 return  # it is still being written; whoever writes it says when there is more
-            yield Chunk(self.offer.t, self.sent, self._crc(start, body) if checksum else 0), body
+            yield Chunk(self.offer.t, self.sent, self._checked(checksum, start, body)), body
             self.sent += 1
             self.begun = True
 
-    def _crc(self, start: int, body: memoryview) -> int:
-        place = start, len(body)
-        if place not in self._checksums:
-            self._checksums[place] = zlib.crc32(body)
-        return self._checksums[place]
+    def _checked(self, checksum: Checksum, start: int, body: memoryview) -> int:
+        piece = checksum.name, start, len(body)
+        if piece not in self._checksums:
+            self._checksums[piece] = checksum.of(body)
+        return self._checksums[piece]
 
     def acknowledge(self, received: int, now: float) -> None:
         """The neighbour has the first ``received`` chunks, and room for more."""

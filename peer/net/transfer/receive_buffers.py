@@ -54,7 +54,7 @@ class ReceiveBuffers:
         return self._coming.get(t)
 
     def __iter__(self) -> Iterator[Incoming]:
-        return iter(list(self._coming.values()))
+        return iter(tuple(self._coming.values()))  # some are dropped meanwhile
 
     def fits(self, offer: Offer) -> bool:
         """Whether it is a value that we can use at all."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from peer.compute.compressed_combine import Coding
 from peer.effects import BEFORE_ALL, Moment
 from peer.net.exchange import Exchange, Piece, Unrecorded
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import SLOWEST_RETRY, is_letter
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.receive_buffers import ReceiveBuffers
@@ -36,7 +37,7 @@ class Receiver:
     Args:
         sizes: bytes of each net's arena, by the net's name.
         coding: how nets are encoded on their way; None: as their arenas' floats.
-        checksum: check the CRC-32 of every chunk.
+        checksum: of every chunk.
         retry: seconds after which what does not come is asked for again.
         say: queues a message for the neighbour.
         tell: queues a piece of the value that is handed on as it comes.
@@ -49,7 +50,7 @@ class Receiver:
         self,
         sizes: Mapping[str, int],
         coding: Coding | None,
-        checksum: bool,
+        checksum: Checksum,
         retry: float,
         say: Callable[[Message], None],
         tell: Callable[[Piece], None],
@@ -226,6 +227,13 @@ class Receiver:
                 incoming.ask_at = now + self.retry
                 self._say(Nack(incoming.offer.t, incoming.received))
 
+    def connected_anew(self, now: float) -> None:
+        """A connection broke: what was on its way is lost, and perhaps what we asked for."""
+        for incoming in self.buffers:
+            incoming.asked_from = -1
+            incoming.moved_at = max(incoming.moved_at, now)  # it is asked for here, not twice
+        self.note_gap(now)
+
     def ask_again(self, now: float) -> None:
         """Ask again for what was lost and has not come: the question, or the answer, may be lost.
 
@@ -237,24 +245,28 @@ class Receiver:
                 incoming.ask_at = now + incoming.ask_after
                 self._say(Nack(incoming.offer.t, incoming.received))
 
-    def ask_where_it_is(self, exchange: Exchange, now: float) -> None:
+    def ask_where_it_is(self, exchange: Exchange, now: float, their_at: Moment) -> None:
         """Ask for the awaited value if it does not come: it, or the rest of it, may never be sent.
 
         One that is on its way is offered again by its sender; only who has given it up, and could
-        not tell us, does not. So there is no hurry: on a slow link a chunk may take long.
+        not tell us, does not. So there is no hurry: on a slow link a chunk may take long. It is
+        otherwise where both ends have to agree, and the neighbour is past it (``their_at``).
         """
         t = exchange.t
         if not exchange.awaits(t) or now < exchange.ask_at:
             return
         incoming = self.buffers[t]
-        if incoming is None:
+        is_given_up = exchange.is_mutual and their_at > t
+        if incoming is not None:
+            is_given_up = is_given_up and not incoming.is_whole()
+            patience = exchange.ask_after if is_given_up else SLOWEST_RETRY
+            if now - max(incoming.moved_at, exchange.began_at) < patience:
+                return
+            incoming.moved_at = now
+        if incoming is None or is_given_up:
             exchange.ask_after = min(2 * exchange.ask_after, SLOWEST_RETRY)
             exchange.ask_at = now + exchange.ask_after
-            self._say(Nack(t, 0))
-        elif now - max(incoming.moved_at, exchange.began_at) >= SLOWEST_RETRY:
-            # Senders offer again by themselves; silence means that a cancellation got lost.
-            incoming.moved_at = now
-            self._say(Nack(t, incoming.received))
+        self._say(Nack(t, 0 if incoming is None else incoming.received))
 
     # --- the exchange at hand ---------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from peer.effects import Moment
 from peer.net.exchange import Delivered
+from peer.net.transfer.checksum import Checksum
 from peer.net.transfer.chunks import Checksums, Payload, chunk_size
 from peer.net.transfer.outgoing import Outgoing
 from peer.net.wire import Ack, Message, Offer
@@ -19,11 +20,11 @@ class Sender:
 
     Args:
         retry: seconds without progress after which a value is offered again.
-        checksum: put a CRC-32 on every chunk.
+        checksum: of every chunk.
         say: queues a message for the neighbour, with its body.
     """
 
-    def __init__(self, retry: float, checksum: bool, say: Say) -> None:
+    def __init__(self, retry: float, checksum: Checksum, say: Say) -> None:
         self.retry = retry
         self.checksum = checksum
         self._say = say
@@ -72,11 +73,12 @@ class Sender:
     def offer_everything(self, now: float) -> None:
         """Whatever was on its way may be lost."""
         for outgoing in list(self._sending.values()):
+            outgoing.begin_anew()
             self.offer(outgoing, now)
 
     def offer_what_is_due(self, now: float) -> None:
         """Offer again what has made no progress for a while."""
-        for outgoing in list(self._sending.values()):
+        for outgoing in self._sending.values():
             if now >= outgoing.retry_at:
                 self.offer(outgoing, now)
 

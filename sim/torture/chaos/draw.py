@@ -96,7 +96,8 @@ def draw_scenario(
         scenario = _focused(draw, scenario, focus)
     else:
         scenario = _of_algorithm(draw, scenario)
-    scenario = replace(scenario, **(fixed or {}))
+    is_silent = bool(np.random.default_rng([seed, 2]).random() < 0.5)
+    scenario = replace(scenario, **({"is_silent": is_silent} | dict(fixed or {})))
     faults = _restarts(draw, scenario) if focus == "restarts" else _faults(draw, scenario)
     return replace(scenario, faults=tuple(faults))
 

@@ -105,6 +105,7 @@ class Scenario:
         clocks: how quickly each peer's clock goes; empty: all go right.
         rates: of what happens to messages.
         faults: one by one.
+        is_silent: nobody is told that a connection of its own broke, and is there again.
     """
 
     seed: int
@@ -127,6 +128,7 @@ class Scenario:
     clocks: tuple[float, ...] = ()
     rates: Rates = field(default_factory=Rates)
     faults: tuple[Fault, ...] = ()
+    is_silent: bool = False
 
     @property
     def crashes(self) -> bool:

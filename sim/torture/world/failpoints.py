@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from peer.net.wire import Ack, WireError, decode
+from peer.net.header.seal import WireError
+from peer.net.wire import Ack, decode
 from sim.torture.chaos.scenario import Fault
 
 

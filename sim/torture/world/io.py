@@ -104,6 +104,7 @@ class SimulatedIo:
         self._may_go_on: Callable[[], bool] | None = None  # what the compute thread waits for
         self._going_on = False  # it is due to go on
         self._last_tick = clock.now
+        self._remade: set[int] = set()  # neighbours to whom a connection is there again
 
     # --- called by the compute thread -------------------------------------------------------------
 
@@ -197,6 +198,9 @@ class SimulatedIo:
         """Go on after a standstill."""
         self.is_frozen = False
         self._look()
+        for neighbour in sorted(self._remade):
+            self.connected_anew(neighbour)
+        self._remade.clear()
         self.network.take_again(self.peer)
         self.turn()
 
@@ -212,12 +216,21 @@ class SimulatedIo:
         """A message has come."""
         if self.is_frozen:
             return False
-        self.endpoint.receive(connection, None, header, body, self._look())
+        if not self.endpoint.receive(connection, None, header, body, self._look()):
+            self.network.hang_up(self.peer, connection)
         failpoints = self.network.failpoints
         if failpoints.are_armed(self.peer) and failpoints.strikes(self.peer, "got", header):
             return True
         self.turn()
         return True
+
+    def connected_anew(self, neighbour: int) -> None:
+        """A connection of ours broke, and is there again."""
+        if self.is_frozen:
+            self._remade.add(neighbour)
+        elif not self.is_gone:
+            self.endpoint.links[neighbour].connected_anew(self._look())
+            self.turn()
 
     def _tick(self) -> None:
         if self.is_gone:
@@ -268,7 +281,7 @@ class SimulatedIo:
                 case Resolved() as resolved:
                     self.resolved.put(resolved)
                 case Redial(neighbour):
-                    self.network.connect(self.peer, neighbour)
+                    self.network.connect(self.peer, neighbour, is_dialled=True)
                 case Answer():
                     pass  # nobody greets wrongly here
                 case Note(line):

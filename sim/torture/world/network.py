@@ -34,6 +34,9 @@ class Receiver(Protocol):
     def arrive(self, connection: bytes, header: bytes, body: memoryview | None) -> bool:
         """Take a message; False where it stands still, and takes nothing yet."""
 
+    def connected_anew(self, neighbour: int) -> None:
+        """A connection of its own broke, and is there again."""
+
 
 @dataclass(eq=False)
 class Connection:
@@ -41,6 +44,7 @@ class Connection:
 
     name: bytes
     up_at: float
+    is_made: bool = False  # it carried something, or the one before did that its DEALER made
     is_broken: bool = False
     under_way: int = 0
     held: list[Frames] = field(default_factory=list)  # while it is clogged, or nobody takes it
@@ -54,6 +58,7 @@ class Network:
         rates: of what happens to messages until :meth:`heal`.
         seed: of that.
         failpoints: where a process may be killed, by what it sends.
+        is_silent: broken connections are there again without a word to whose they are.
 
     Attributes:
         lost: (source, target) of directions in which everything is lost.
@@ -62,8 +67,16 @@ class Network:
         counts: what happened to messages, by kind.
     """
 
-    def __init__(self, agenda: Agenda, rates: Rates, seed: int, failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        agenda: Agenda,
+        rates: Rates,
+        seed: int,
+        failpoints: Failpoints,
+        is_silent: bool = False,
+    ) -> None:
         self.agenda = agenda
+        self.is_silent = is_silent
         self.failpoints = failpoints
         self.rates = rates
         self.lost: set[tuple[int, int]] = set()
@@ -100,19 +113,39 @@ class Network:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def connect(self, source: int, target: int, seconds: float = 0.1) -> None:
-        """Another connection takes the place of the one before; what was under way is lost."""
+    def connect(
+        self, source: int, target: int, seconds: float = 0.1, is_dialled: bool = False
+    ) -> None:
+        """Another connection takes the place of the one before; what was under way is lost.
+
+        It ``is_dialled`` by another DEALER, to which it is the first; otherwise the source is told.
+        """
         old = self._connections.get((source, target))
         if old is not None:
             old.is_broken = True
         self._names += 1
-        name = b"\0%d" % self._names
-        self._connections[source, target] = Connection(name, self.agenda.now + seconds)
+        is_made = old is not None and old.is_made and not is_dialled
+        connection = Connection(b"\0%d" % self._names, self.agenda.now + seconds, is_made)
+        self._connections[source, target] = connection
+        if is_made and not self.is_silent:
+            self.agenda.at(connection.up_at, lambda: self._tell(source, target, connection))
+
+    def _tell(self, source: int, target: int, connection: Connection) -> None:
+        process = self.processes.get(source)
+        if process is not None and target in self.processes and not connection.is_broken:
+            process.connected_anew(target)
+
+    def hang_up(self, target: int, name: bytes) -> None:
+        """Who receives by a connection breaks it off."""
+        for (source, there), connection in self._connections.items():
+            if there == target and connection.name == name:
+                self.connect(source, target)
+                return
 
     def disconnect(self, peer: int, neighbours: Iterable[int]) -> None:
         """A process ends, or begins: all its connections are new."""
         for k in neighbours:
-            self.connect(peer, k)
+            self.connect(peer, k, is_dialled=True)
             self.connect(k, peer)
 
     def unclog(self, source: int, target: int) -> None:
@@ -139,6 +172,7 @@ class Network:
         connection = self._connections[source, target]
         if target not in self.processes or self.agenda.now < connection.up_at:
             return
+        connection.is_made = connection.is_made or bool(outbox)
         watched = self.failpoints.are_armed(source)
         while outbox and connection.under_way < UNDER_WAY:
             header, body = outbox.popleft()

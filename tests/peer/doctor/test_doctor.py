@@ -26,7 +26,6 @@ import algorithms
 import peer.__main__
 from peer.console import run_app
 from peer.doctor.finding import LAYERS
-from peer.doctor.machine import WORK, examine_memory
 from peer.experiment import load
 from peer.machine.likeness import Likeness
 from peer.net.endpoint import Endpoint
@@ -246,19 +245,38 @@ def limited(what: int, most: Callable[[], int]) -> Iterator[None]:
         resource.setrlimit(what, (soft, hard))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="says how much there is in Linux's way")
-def test_9_too_little_memory() -> None:
+def beyond(mebibytes: int) -> Callable[[], int]:
+    """So much more memory than this process has by now."""
+
     def most() -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return pages * resource.getpagesize() + (24 << 20)
+        return pages * resource.getpagesize() + (mebibytes << 20)
 
-    with limited(resource.RLIMIT_AS, most):
-        found = examine_memory(WORK)
-    assert found.layer == "memory"
-    words = r"training takes 34 MB more, and ulimit -v leaves \d+ MB; raise that"
-    assert re.match(words, found.words)
-    assert found.mend == "ulimit -v unlimited"
-    assert not examine_memory(WORK).is_fault
+    return most
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says how much there is in Linux's way")
+def test_9_too_little_memory_to_look_at_anything(house: House) -> None:
+    with limited(resource.RLIMIT_AS, beyond(24)):
+        words = r"^training takes 34 MB more, and ulimit -v leaves \d+ MB; raise that, or choose"
+        house.fault("memory", words, "ulimit -v unlimited")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says how much there is in Linux's way")
+def test_9_nets_that_are_too_large_to_train(house: House) -> None:
+    """Their 154 MB find room; gradients, moments, a checkpoint's copy and what is sent do not."""
+    house.write(gan={"name": "mlp-digits", "z": 300_000})
+    with limited(resource.RLIMIT_AS, beyond(1500)):
+        words = r"peer 0: training takes 1\.\d GB more, and ulimit -v leaves .*; raise that, or"
+        house.fault("memory", words, "ulimit -v unlimited")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says how much there is in Linux's way")
+def test_9_nets_that_are_too_large_to_be_made(house: House) -> None:
+    house.write(gan={"name": "mlp-digits", "z": 5_000_000})
+    with limited(resource.RLIMIT_AS, beyond(800)):
+        words = r"peer 0: memory does not suffice \(.*; lower batch, peers or the nets"
+        house.fault("memory", words, "free -m")
 
 
 def test_10_too_few_descriptors(house: House) -> None:

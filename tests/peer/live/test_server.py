@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import json
 import re
 import socket
@@ -59,7 +60,7 @@ def served(tmp_path: Path) -> Iterator[Page]:
 
     with serving(
         "127.0.0.1:0", NETWORK, tmp_path, title="T", subtitle="S", tell=said.append,
-        actions={"start again": act},
+        actions={"start again": act}, link_actions={"cut": lambda a, b: f"cut {a} {b}"},
     ) as feed:  # fmt: skip
         found = re.fullmatch(r"the page is http://127\.0\.0\.1:(\d+)/\?token=([\w-]{20,})", said[0])
         assert found is not None
@@ -101,6 +102,20 @@ def test_what_may_be_done_is_done(served: Page) -> None:
     for path in ("/peers/7/start%20again", "/peers/0/destroy", "/peers/-1/start%20again"):
         assert served.ask(path, "POST", token)[0] == 404
     assert served.done == ["act 0"]
+
+
+def test_what_may_be_done_to_a_link_is_done(served: Page) -> None:
+    token = {"X-Token": served.token}
+    assert served.ask("/links/1/0/cut", "POST", token) == (200, '{"said":"cut 1 0"}')
+    assert served.ask(f"/links/1/0/cut?token={served.token}", "POST")[0] == 403  # another site's
+    for path in ("/links/0/7/cut", "/links/0/1/mend", "/links/0/cut"):
+        assert served.ask(path, "POST", token)[0] == 404
+
+
+def test_programs_are_told_nothing_where_nobody_knows_of_all(served: Page) -> None:
+    """The page of ``peer up`` reads folders: whoever asks for a status asks a peer."""
+    for path in ("/status.json", "/metrics"):
+        assert served.ask(f"{path}?token={served.token}")[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -182,6 +197,24 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
 def test_an_address_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match="say HOST:PORT"):
         check_live(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "lacking", "said"),
+    [("--live", ["starlette"], "package starlette;"),
+     ("--live", ["starlette", "uvicorn"], "packages starlette and uvicorn;"),
+     ("--metrics", ["prometheus_client"], "package prometheus-client;")],
+)  # fmt: skip
+def test_without_the_extra_one_line_says_what_is_missing(
+    option: str, lacking: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    missing = lambda name: None if name in lacking else find(name)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(UserError, match=f"{option}: needs the {said} pip install 'hearsay.live.'"):
+        check_live("127.0.0.1:0", option)
+    if option == "--metrics":
+        check_live("127.0.0.1:0")  # a page needs it not
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -105,6 +105,46 @@ def test_a_run_that_has_ended_starts_nobody(steering: Steering) -> None:
         steering.actions["start again"](0)
 
 
+def test_a_link_is_cut_at_both_ends_and_made_whole(steering: Steering) -> None:
+    heard: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    feed = Feed()
+    cutting = Steering(feed, [(0, 1), (1, 2)])
+
+    class Hearing(Child):
+        def tell(self, order: str) -> None:
+            heard[self.peer].append(order)
+
+    children = [Hearing(k, steering._children[k].process) for k in range(2)]
+    cutting.begun([*children], lambda child: None)
+    act = cutting.link_actions
+    assert act["cut"](1, 0) == "cut: nothing gets through between peers 1 and 0"
+    assert act["cut"](1, 2)  # of which one end does not run
+    assert heard == {0: ["cut 1"], 1: ["cut 0", "cut 2"], 2: []}
+    for action, ends, why in (("cut", (0, 1), "is cut already"), ("cut", (0, 2), "no link")):
+        with pytest.raises(Refused, match=why):
+            act[action](*ends)
+    children[0].process.kill()
+    ended(steering, 0)
+
+    def start(child: Child) -> None:
+        child.process = process()
+        steering._children[0].process = child.process  # which the fixture ends
+
+    cutting._start = start
+    cutting.actions["start again"](0)
+    assert heard[0] == ["cut 1", "cut 1"]  # its new process is told
+    act["mend"](0, 1)
+    assert (heard[0][-1], heard[1][-1]) == ("mend 1", "mend 0")
+    with pytest.raises(Refused, match="is whole"):
+        act["mend"](0, 1)
+    told = [fact["links"] for fact in feed.after(0)[1] if fact["kind"] == "cut"]
+    assert told == [[[0, 1]], [[0, 1], [1, 2]], [[1, 2]]]
+
+
+def test_where_no_link_can_be_cut_nothing_is_offered(steering: Steering) -> None:
+    assert not steering.link_actions
+
+
 def test_what_is_no_peer(steering: Steering) -> None:
     for action in ("pause", "go on", "stop", "kill", "start again"):
         with pytest.raises(Refused):
@@ -136,6 +176,16 @@ DRIVER = """
   [...document.querySelectorAll("#buttons button")].find((b) => b.textContent === "start again")
     .click();
   seen.back = await until(() => !text(2).startsWith("killed")) && text(2);
+  cards[0].click();
+  one("other").value = "1";
+  const click = (text) => [...document.querySelectorAll("#link-buttons button")]
+    .find((b) => b.textContent === text).click();
+  click("cut");
+  seen.cut = await until(() => document.querySelectorAll("#graph line.cut").length);
+  seen.parted = await until(() => text(0).includes("without") && text(0).includes("1")) && text(0);
+  click("mend");
+  seen.whole = await until(() => !document.querySelectorAll("#graph line.cut").length);
+  seen.together = await until(() => /^round/.test(text(0))) && text(0);
   seen.curves = page.parts[1].plans.map((plan) => plan.chart.data[0].length > 1);
   await fetch("seen", {method: "POST", body: JSON.stringify(seen)});
 })();
@@ -199,7 +249,14 @@ def test_in_a_browser_pictures_change_and_a_click_kills_a_peer(
     assert seen["without"] == "without 2"
     assert seen["missed"] == 2
     assert seen["back"] is not False
+    assert seen["cut"] == 1
+    assert seen["parted"].startswith("without 1")
+    assert seen["whole"]
+    assert seen["together"].startswith("round")
     assert all(seen["curves"])
+    said = (tmp_path / "run" / "peers.log").read_text(encoding="utf-8")
+    assert "peer 0: the link to peer 1 is cut: nothing gets through" in said
+    assert "peer 1: the link to peer 0 is whole again" in said
 
 
 def driven(monkeypatch: pytest.MonkeyPatch, tell: Callable[[Any], None]) -> None:

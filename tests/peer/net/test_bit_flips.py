@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from peer.effects import Moment
+from peer.net.header.seal import WireError
 from peer.net.transfer import sender as sender_module
 from peer.net.wire import (
     Ack,
@@ -21,7 +22,6 @@ from peer.net.wire import (
     Pong,
     Rejoin,
     Welcome,
-    WireError,
     decode,
     encode,
 )

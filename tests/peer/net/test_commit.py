@@ -12,7 +12,7 @@ from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Exchange
 from peer.net.settling.commit import Commit
 from peer.net.transfer import sender as sender_module
-from peer.net.wire import Ack, Offer, Vote, Welcome
+from peer.net.wire import Ack, Nack, Offer, Ping, Vote, Welcome
 from tests.peer.net.test_link_against_a_script import Scripted
 from tests.peer.net.test_two_links_in_virtual_time import GRAPHS, Packet, World, faithful
 from tests.support.links import CHUNK, moments, value_of
@@ -185,6 +185,24 @@ def test_a_vote_for_a_former_process_is_answered_while_the_exchange_is_open() ->
     commit.voted(t, exchange, is_of_us=True)
     assert commit.agreed(t, 1, 0.0)
     assert said == [Ack(t, 0, "abort"), Ack(t, 0, "commit")]
+
+
+def test_the_rest_of_a_value_that_the_voter_has_given_up_is_asked_for_soon() -> None:
+    """A decider that was started anew said "abort"; of the voter's value the offer alone had come.
+
+    What else comes of it is lost with the voter's part in the exchange: waiting is for nothing.
+    """
+    t, later = moments(3)[0], moments(3)[2]
+    scripted = Scripted(agrees=True)
+    scripted.begin(t)
+    scripted.say(scripted.offer(t))
+    scripted.say(Vote(t, 999))  # for the value of another process
+    assert Ack(t, 0, "abort") in scripted.heard()
+    scripted.say(Ping(later, 1))
+    scripted.wait(1.5 * scripted.link.timing.retry)
+    assert Nack(t, 0) in scripted.heard()
+    scripted.say(Ack(t, 0, "late"))
+    assert [(settled.t, settled.value) for settled in scripted.settled()] == [(t, None)]
 
 
 @pytest.mark.parametrize("agrees", [True, False])

@@ -17,6 +17,7 @@ from peer.net.away.failure_detector import Timing
 from peer.net.commands import Begin, Finish, Part
 from peer.net.endpoint import GRACE, Endpoint
 from peer.net.events import Arriving, Event, Failed, InPhase, Outcome, Redial
+from peer.net.header.seal import sealed
 from peer.net.session import Phase
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.send_buffers import Released
@@ -34,7 +35,6 @@ from peer.net.wire import (
     Welcome,
     decode,
     encode,
-    sealed,
 )
 from tests.support.network_in_memory import (
     BRISK,
@@ -135,7 +135,7 @@ class Alone:
 
 def greeting(peer: int, **parts: str) -> Hello:
     me = identity(peer, **parts)
-    return Hello(peer, dict(me.fingerprint), dict(me.signature), 0)
+    return Hello(peer, dict(me.fingerprint), dict(me.signature), 0, checksums=["crc32"])
 
 
 def of_kind(kind: type, events: Iterable[object]) -> list[object]:

@@ -198,6 +198,6 @@ def test_a_chunk_of_a_settled_exchange_changes_nothing() -> None:
     scripted = settled()
     before = len(scripted.events)
     for chunk, body in scripted.chunks(A):
-        scripted.say(Chunk(A, chunk.index, chunk.crc32), body)
+        scripted.say(Chunk(A, chunk.index, chunk.checksum), body)
     assert scripted.link.exchange.state is State.SETTLED
     assert len(scripted.events) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peer.net.away.late_comer import LARGEST_MARGIN, LateComer
+from peer.net.away.late_comer import LARGEST_MARGIN, LISTENS_AGAIN, LateComer
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,39 @@ def test_who_has_heard_nothing_tries_again_further_ahead() -> None:
     assert max(margins) == LARGEST_MARGIN
     # its neighbours are no further than it is, but it has nothing of theirs yet
     assert late.target(round, round, 10**6) == round + LARGEST_MARGIN
-    assert late.target(round, round - 1, 10**6) is None
     late.heard(True)
     assert late.target(round, round + 10, 10**6) is None
     assert late.target(round, round + 11, 10**6) == round + 13
+
+
+def test_who_came_before_its_neighbours_listens_in_the_next_round_too_but_not_for_ever() -> None:
+    late = LateComer(10)
+    assert late.target(5, 50, 1000) == 52
+    for round in range(53, 53 + LISTENS_AGAIN):
+        late.heard(False)
+        assert late.target(round, round - 2, 1000) == round  # no round is left out
+    late.heard(False)
+    assert late.target(round + 1, round - 1, 1000) is None
+
+
+def test_there_is_no_round_to_listen_in_after_the_last() -> None:
+    late = LateComer(10)
+    late.heard(False)
+    assert late.target(100, 90, 100) is None
+
+
+def test_every_net_has_to_be_heard_of() -> None:
+    late = LateComer(10)
+    late.heard(True)
+    late.heard(False)
+    assert late.target(53, 51, 1000) == 53
+    late.heard(True)
+    late.heard(True)
+    assert late.target(54, 51, 1000) is None
+
+
+def test_a_round_of_several_nets_counts_once() -> None:
+    late = LateComer(10)
+    late.heard(False)
+    late.heard(False)
+    assert late.target(50, 100, 1000) == 104  # the margin has doubled once

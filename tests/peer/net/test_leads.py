@@ -10,6 +10,7 @@ import pytest
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.session import Phase, Session
+from peer.net.transfer.checksum import Checksum
 from peer.net.waiting.leads import BLOCK, HASTE, SLACK, STALE, Leads
 from tests.support.network_in_memory import identity
 
@@ -22,7 +23,8 @@ def linked(sessions: list[Any]) -> Any:
 
 def session_with(round: int, *, apart: bool) -> Session:
     """With a neighbour that is there, and says that it is in that round."""
-    session = Session(identity(0), Timing(), 0.0, lambda message: None, lambda event: None)
+    tells = (lambda message: None), (lambda event: None)
+    session = Session(identity(0), Timing(), 0.0, *tells, Checksum(True))
     session.phase = Phase.UP
     session.their_at = Moment(round, 0)
     session.are_apart = apart

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.effects import Letter
+from peer.net.header.seal import WireError
 from peer.net.transfer.letters import ALIGNMENT, FACTS_LIMIT, NAME_LIMIT, pack, unpack
-from peer.net.wire import WireError
 
 shapes = st.lists(st.integers(0, 5), max_size=8).filter(lambda s: math.prod(s) <= 4096)
 

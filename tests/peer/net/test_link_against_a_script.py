@@ -73,7 +73,8 @@ class Scripted:
             assert self.link.phase is Phase.UP
 
     def say_hello(self, hello: Hello | None = None) -> None:
-        hello = hello or Hello(1, dict(self.me.fingerprint), dict(self.me.signature), 0)
+        me, knows = self.me, ["crc32"]
+        hello = hello or Hello(1, dict(me.fingerprint), dict(me.signature), 0, {}, knows)
         self.link.hello(self.session, self._next(), hello, self.now)
         self._collect()
 

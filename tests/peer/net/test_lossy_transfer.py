@@ -7,12 +7,13 @@ import statistics
 
 import pytest
 
-from peer.effects import Moment
+from peer.effects import BEFORE_ALL, Moment
 from peer.net.exchange import Exchange, State
 from peer.net.transfer import sender as sender_module
 from peer.net.transfer.receiver import Receiver, Whole
 from peer.net.transfer.sender import Sender
 from peer.net.wire import Ack, Chunk, Message, Nack, Offer
+from tests.support.links import agreed
 
 T, NET, CHUNK, COUNT = Moment(0, 0), "generator", 512, 24
 RETRY, TICK, LATENCY = 2.0, 0.05, 0.01
@@ -29,9 +30,9 @@ class Lossy:
         self.seen = -1
         size = CHUNK * COUNT
         self.exchange = Exchange(T, NET, State.AWAITING, False, 0.0, RETRY, RETRY)
-        self.sender = Sender(RETRY, True, lambda m, body: self.carry("there", m, body))
+        self.sender = Sender(RETRY, agreed("crc32"), lambda m, body: self.carry("there", m, body))
         self.receiver = Receiver(
-            {NET: size}, None, True, RETRY, lambda m: self.carry("back", m),
+            {NET: size}, None, agreed("crc32"), RETRY, lambda m: self.carry("back", m),
             lambda piece: None, lambda now: None,
         )  # fmt: skip
         payload = memoryview(bytes(size))
@@ -57,7 +58,7 @@ class Lossy:
                     self.answers(message)
             if round(self.now / LATENCY) % round(TICK / LATENCY) == 0:
                 self.sender.offer_what_is_due(self.now)
-                self.receiver.ask_where_it_is(self.exchange, self.now)
+                self.receiver.ask_where_it_is(self.exchange, self.now, BEFORE_ALL)
                 self.receiver.ask_again(self.now)
         return 60.0
 

@@ -309,7 +309,9 @@ def test_a_neighbour_may_say_anything_and_every_exchange_is_settled_once(
             case "restart":
                 scripted.session, scripted.seq = scripted.session + 1, 0
                 me = scripted.me
-                scripted.say_hello(Hello(1, dict(me.fingerprint), dict(me.signature), 0))
+                scripted.say_hello(
+                    Hello(1, dict(me.fingerprint), dict(me.signature), 0, {}, ["crc32"])
+                )
                 scripted.say(Welcome(me.session, 0))
             case "begin" if left and len(scripted.settled()) == len(begun):
                 t, way = left.pop(0)

@@ -31,6 +31,7 @@ from peer.net.commands import Part
 from peer.net.endpoint import Endpoint
 from peer.net.events import Outcome
 from peer.net.exchange import Delivered
+from peer.net.header.seal import HEADER_LIMIT
 from peer.net.io_thread import IoThread
 from peer.net.keys import (
     curve_secret,
@@ -44,7 +45,8 @@ from peer.net.session import Identity, Phase
 from peer.net.sockets import Security, Sockets
 from peer.net.transfer.outgoing import Outgoing
 from peer.net.transfer.send_buffers import Released, SendBuffer, SendBuffers
-from peer.net.wire import HEADER_LIMIT, MESSAGE_LIMIT, Chunk, Hello, Offer, encode
+from peer.net.wire import MESSAGE_LIMIT, Chunk, Hello, Offer, encode
+from tests.support.links import agreed
 from topology.errors import UserError
 
 pytestmark = pytest.mark.timeout(60)
@@ -435,7 +437,7 @@ def stranger(address: str, **curve: bytes) -> Iterator[Stranger]:
 
 
 def hello(peer: int, *, fingerprint: str = "same") -> Hello:
-    return Hello(peer, {"seed": fingerprint}, {"model": "mlp"}, 0)
+    return Hello(peer, {"seed": fingerprint}, {"model": "mlp"}, 0, checksums=["crc32"])
 
 
 def random_frames(send: Callable[..., None]) -> int:
@@ -553,6 +555,7 @@ def test_names_of_many_strangers_fill_neither_log_nor_memory() -> None:
 
 
 def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -> None:
+    """Its bytes may be shifted for good: it is closed, made anew, and nothing is missing."""
     with running(*pair()) as (a, b):
         swap(a, b)
         outbox = b.link(0).outbox
@@ -562,7 +565,8 @@ def test_the_neighbours_own_connection_may_send_garbage_between_its_messages() -
             outbox.append((encode(b.session, 0, Chunk(Moment(0, 0), 0, 0)), memoryview(b"x" * 99)))
             outbox.append((encode(1, 0, Chunk(Moment(9, 0), 0, 0)), None))
         swap(a, b, exchanges=4)
-        assert eventually(lambda: a.io.endpoint.admission.foreign == 20)
+        assert 1 <= a.io.endpoint.admission.foreign <= 20
+        assert a.link(1).phase is Phase.UP
 
 
 # --- sockets alone --------------------------------------------------------------------------------
@@ -646,11 +650,11 @@ def test_a_value_is_sent_while_it_is_written() -> None:
     buffer = SendBuffer(torch.zeros(nbytes // 4))
     outgoing = Outgoing(Offer(moment(0), "net", nbytes, chunk, "float32"), buffer, 2.0)
     buffer.begin({})
-    assert list(outgoing.chunks(True)) == []
+    assert list(outgoing.chunks(agreed("crc32"))) == []
     buffer._written = 2 * chunk + 100
-    assert [c.index for c, _ in outgoing.chunks(True)] == [0, 1]
+    assert [c.index for c, _ in outgoing.chunks(agreed("crc32"))] == [0, 1]
     buffer._written = nbytes
-    assert [c.index for c, _ in outgoing.chunks(True)] == list(range(2, 10))
+    assert [c.index for c, _ in outgoing.chunks(agreed("crc32"))] == list(range(2, 10))
 
 
 def test_nothing_waiting_is_no_arrival(listening: Sockets) -> None:

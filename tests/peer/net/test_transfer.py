@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.effects import Moment
-from peer.net.transfer import outgoing as outgoing_module
+from peer.net.transfer.checksum import KNOWN
 from peer.net.transfer.chunks import SLOWEST_RETRY, Checksums, chunk_count, chunk_size
 from peer.net.transfer.incoming import Incoming
 from peer.net.transfer.outgoing import CREDIT, Outgoing
 from peer.net.transfer.receive_buffers import ReceiveBuffers
 from peer.net.wire import CHUNK_LARGEST, CHUNK_SMALLEST, Ack, Chunk, Offer
-from tests.support.links import moments
+from tests.support.links import agreed, moments
 
 T = Moment(0, 0)
 
@@ -47,7 +46,7 @@ def incoming_of(offer: Offer) -> Incoming:
 
 def take(incoming: Incoming, chunk: Chunk, body: bytes | memoryview) -> bool:
     """Receive one chunk as a link does; returns whether it was the next one, and sound."""
-    if not incoming.is_next(chunk, memoryview(body), checksum=True):
+    if not incoming.is_next(chunk, memoryview(body), agreed("crc32")):
         return False
     incoming.add(memoryview(body), 0.0)
     return True
@@ -88,9 +87,10 @@ def test_chunk_count_covers_the_value_and_no_more(nbytes: int, chunk: int) -> No
 # --- a value from end to end ----------------------------------------------------------------------
 
 
-@given(st.integers(0, 2000), st.integers(1, 300), st.booleans())
+@given(st.integers(0, 2000), st.integers(1, 300), st.sampled_from(["", *KNOWN]))
 @settings(max_examples=200)
-def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, checksum: bool) -> None:
+def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, name: str) -> None:
+    checksum = agreed(name)
     value = value_of(nbytes)
     outgoing, incoming = outgoing_of(value, chunk), incoming_of(offer_of(nbytes, chunk))
     indices = []
@@ -98,7 +98,7 @@ def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, checksum: bool) 
         sent = list(outgoing.chunks(checksum))
         assert sent, "out of credit although everything was acknowledged"
         for piece, body in sent:
-            assert piece.crc32 == (zlib.crc32(body) if checksum else 0)
+            assert piece.checksum == (KNOWN[name](body) if name else 0)
             assert incoming.is_next(piece, body, checksum)
             incoming.add(body, 0.0)
             indices.append(piece.index)
@@ -111,7 +111,7 @@ def test_chunks_in_order_are_the_value(nbytes: int, chunk: int, checksum: bool) 
 def test_nothing_is_copied_on_the_way_out() -> None:
     value = bytearray(value_of(1000))
     outgoing = Outgoing(offer_of(1000, 400), memoryview(value), 2.0)
-    bodies = [body for _, body in outgoing.chunks(True)]
+    bodies = [body for _, body in outgoing.chunks(agreed("crc32"))]
     value[500] ^= 0xFF
     assert b"".join(bodies) == bytes(value)
 
@@ -125,7 +125,7 @@ def test_losses_duplicates_and_corruption_delay_the_value_and_change_nothing(
     value = value_of(nbytes, seed)
     outgoing, incoming = outgoing_of(value, chunk), incoming_of(offer_of(nbytes, chunk))
     for _ in range(3000):
-        for piece, body in outgoing.chunks(True):
+        for piece, body in outgoing.chunks(agreed("crc32")):
             fate = draw.integers(5)
             carried = bytearray(body)
             if fate == 0:
@@ -158,7 +158,7 @@ class Credit(RuleBasedStateMachine):
 
     @rule()
     def pump(self) -> None:
-        for piece, body in self.outgoing.chunks(True):
+        for piece, body in self.outgoing.chunks(agreed("crc32")):
             assert self.outgoing.offer.nbytes > piece.index * 8
             assert bytes(body) == value_of(self.COUNT * 8)[piece.index * 8 : piece.index * 8 + 8]
             assert piece.index < self.outgoing.acknowledged + CREDIT
@@ -182,7 +182,7 @@ class Credit(RuleBasedStateMachine):
     @rule()
     def wait(self) -> None:
         self.outgoing.waiting = True
-        assert list(self.outgoing.chunks(True)) == []
+        assert list(self.outgoing.chunks(agreed("crc32"))) == []
 
     @invariant()
     def within_credit(self) -> None:
@@ -196,32 +196,32 @@ TestCredit.settings = settings(max_examples=60, stateful_step_count=30, deadline
 
 def test_sixteen_chunks_and_then_as_many_as_are_acknowledged() -> None:
     outgoing = outgoing_of(value_of(1000), 10)
-    assert [piece.index for piece, _ in outgoing.chunks(True)] == list(range(16))
-    assert list(outgoing.chunks(True)) == []
+    assert [piece.index for piece, _ in outgoing.chunks(agreed("crc32"))] == list(range(16))
+    assert list(outgoing.chunks(agreed("crc32"))) == []
     outgoing.acknowledge(3, 0.0)
-    assert [piece.index for piece, _ in outgoing.chunks(True)] == [16, 17, 18]
+    assert [piece.index for piece, _ in outgoing.chunks(agreed("crc32"))] == [16, 17, 18]
     outgoing.acknowledge(2, 0.0)  # old news
-    assert list(outgoing.chunks(True)) == []
+    assert list(outgoing.chunks(agreed("crc32"))) == []
 
 
 def test_going_back_sends_the_same_again() -> None:
     value = value_of(1000)
     outgoing = outgoing_of(value, 10)
-    first = [(piece, bytes(body)) for piece, body in outgoing.chunks(True)]
+    first = [(piece, bytes(body)) for piece, body in outgoing.chunks(agreed("crc32"))]
     outgoing.acknowledge(10, 0.0)
     outgoing.go_back(5)
-    again = [(piece, bytes(body)) for piece, body in outgoing.chunks(True)]
+    again = [(piece, bytes(body)) for piece, body in outgoing.chunks(agreed("crc32"))]
     assert [piece.index for piece, _ in again] == list(range(5, 21))
     assert again[: 16 - 5] == first[5:]
 
 
 def test_what_waits_is_sent_from_where_the_go_ahead_says() -> None:
     outgoing = outgoing_of(value_of(1000), 10)
-    list(outgoing.chunks(True))
+    list(outgoing.chunks(agreed("crc32")))
     outgoing.waiting = True
-    assert list(outgoing.chunks(True)) == []
+    assert list(outgoing.chunks(agreed("crc32"))) == []
     outgoing.acknowledge(0, 0.0)
-    assert [piece.index for piece, _ in outgoing.chunks(True)] == list(range(16))
+    assert [piece.index for piece, _ in outgoing.chunks(agreed("crc32"))] == list(range(16))
 
 
 # --- offering again -------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_progress_puts_the_next_offer_off_and_makes_it_prompt_again() -> None:
     outgoing = outgoing_of(value_of(100), 10, retry=2.0)
     outgoing.offered(0.0)
     outgoing.offered(2.0)
-    list(outgoing.chunks(True))
+    list(outgoing.chunks(agreed("crc32")))
     outgoing.acknowledge(1, 5.0)
     assert outgoing.retry_at == 7.0
     outgoing.acknowledge(1, 6.5)  # that is no progress
@@ -272,7 +272,7 @@ def test_only_the_next_chunk_is_sound() -> None:
     assert incoming.count == 3
 
     def sound(index: int, length: int) -> bool:
-        return incoming.is_next(Chunk(T, index, 0), memoryview(bytes(length)), checksum=False)
+        return incoming.is_next(Chunk(T, index, 0), memoryview(bytes(length)), agreed(""))
 
     assert [sound(index, 10) for index in range(4)] == [True, False, False, False]
     incoming.received = 2
@@ -289,19 +289,19 @@ def test_a_body_of_another_length_is_not_sound(length: int) -> None:
     incoming = incoming_of(offer_of(25, 10))
     body = memoryview(value_of(10))
     right, wrong = Chunk(T, 0, zlib.crc32(body)), memoryview(value_of(length))
-    assert incoming.is_next(right, body, checksum=True)
-    assert not incoming.is_next(right, wrong, checksum=True)
-    assert not incoming.is_next(right, wrong, checksum=False)
+    assert incoming.is_next(right, body, agreed("crc32"))
+    assert not incoming.is_next(right, wrong, agreed("crc32"))
+    assert not incoming.is_next(right, wrong, agreed(""))
 
 
 def test_every_flipped_bit_is_found() -> None:
     body = memoryview(bytearray(value_of(64)))
     incoming = incoming_of(offer_of(64, 64))
     chunk = Chunk(T, 0, zlib.crc32(body))
-    assert incoming.is_next(chunk, body, checksum=True)
+    assert incoming.is_next(chunk, body, agreed("crc32"))
     for bit in range(8 * 64):
         body[bit // 8] ^= 1 << bit % 8
-        assert not incoming.is_next(chunk, body, checksum=True)
+        assert not incoming.is_next(chunk, body, agreed("crc32"))
         body[bit // 8] ^= 1 << bit % 8
 
 
@@ -327,7 +327,7 @@ def test_one_float_that_is_none_is_found_as_pieces_come(bad: float, chunk: int) 
         incoming = incoming_of(offer)
         for wrong in (True, False):  # then, sent again, the right ones
             values[place] = bad if wrong else 1.0
-            for piece, body in outgoing_of(values.tobytes(), chunk).chunks(checksum=True):
+            for piece, body in outgoing_of(values.tobytes(), chunk).chunks(agreed("crc32")):
                 assert take(incoming, piece, body)
             assert incoming.is_whole()
             assert incoming.fault() == ("NaN or Inf" if wrong else "")
@@ -537,16 +537,25 @@ def test_a_checksum_is_worked_out_once_for_all_neighbours(
         summed.append(len(body))
         return zlib.crc32(body)
 
-    monkeypatch.setattr(outgoing_module, "zlib", SimpleNamespace(crc32=crc32))
+    monkeypatch.setitem(KNOWN, "crc32", crc32)
     value = memoryview(bytes(range(250)) * 4)
     sums: Checksums = {}
     found = []
     for chunk in (400, 400, 500):  # one neighbour's link is faster
         outgoing = Outgoing(offer_of(1000, chunk), value, 2.0, sums)
-        found.append([(piece.crc32, bytes(body)) for piece, body in outgoing.chunks(True)])
+        pieces = outgoing.chunks(agreed("crc32"))
+        found.append([(piece.checksum, bytes(body)) for piece, body in pieces])
     assert summed == [400, 400, 200, 500, 500]
     assert found[0] == found[1]
     assert all(zlib.crc32(body) == crc for pieces in found for crc, body in pieces)
+
+
+def test_neighbours_that_check_differently_get_each_its_own_checksums() -> None:
+    value, sums = memoryview(value_of(1000)), Checksums()
+    for name in ("crc32", "xxh3", ""):
+        outgoing = Outgoing(offer_of(1000, 400), value, 2.0, sums)
+        for piece, body in outgoing.chunks(agreed(name)):
+            assert piece.checksum == (KNOWN[name](body) if name else 0)
 
 
 def test_a_value_that_had_to_wait_and_came_meanwhile_is_not_thrown_away() -> None:

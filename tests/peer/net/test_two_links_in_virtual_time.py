@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -23,12 +22,13 @@ from hypothesis import strategies as st
 from peer.effects import Moment
 from peer.net.away.failure_detector import Timing
 from peer.net.exchange import Decided, Delivered, Piece, Settled
+from peer.net.header.seal import HEADER_LIMIT
 from peer.net.link import STRIKES, Link
 from peer.net.session import Changed, Claim, Identity, Mismatch, Phase, Reconnect
 from peer.net.transfer import sender as sender_module
+from peer.net.transfer.checksum import KNOWN
 from peer.net.transfer.outgoing import CREDIT
 from peer.net.wire import (
-    HEADER_LIMIT,
     Ack,
     Chunk,
     Hello,
@@ -222,7 +222,7 @@ class Actor:
                         self.phases[k].append((self.world.now, phase))
                     case Reconnect():
                         self.reconnects += 1
-                        link.outbox.clear()
+                        link.connected_anew(self.world.now)
                         self.world.cut(self.me.peer, k)
                     case Mismatch(parts):
                         self.mismatches[k] = parts
@@ -587,7 +587,7 @@ def with_floats(packet: Packet, value: float) -> Packet:
     envelope, body = decode(packet.header), bytearray(packet.body or b"")
     assert isinstance(envelope.message, Chunk)
     np.frombuffer(body, dtype="<f4")[len(body) // 8] = value
-    chunk = replace(envelope.message, crc32=zlib.crc32(body))
+    chunk = replace(envelope.message, checksum=next(iter(KNOWN.values()))(body))
     return replace(packet, header=encode(envelope.session, envelope.seq, chunk), body=bytes(body))
 
 

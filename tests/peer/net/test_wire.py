@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from peer.effects import BEFORE_ALL, Moment
 from peer.net import wire
+from peer.net.header.seal import HEADER_LIMIT, WireError, sealed
 from peer.net.wire import (
-    HEADER_LIMIT,
     MAGIC,
     REASONS,
+    TOPICS,
     TYPES,
     VERDICTS,
     VERSION,
@@ -38,12 +39,11 @@ from peer.net.wire import (
     Probe,
     Reject,
     Rejoin,
+    Status,
     Vote,
     Welcome,
-    WireError,
     decode,
     encode,
-    sealed,
 )
 
 U32, U64 = 2**32 - 1, 2**64 - 1
@@ -79,6 +79,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     ),
     Members: st.builds(Members, digests, u32),
     Heard: st.builds(Heard, digests),
+    Status: st.builds(Status, u32, st.sampled_from(TOPICS), u64, u32, u32),
     Join: st.builds(Join, st.lists(u32, max_size=8)),
     Chunk: st.builds(Chunk, moments, u32, u32),
     Ack: st.builds(Ack, moments, u32, st.sampled_from(VERDICTS)),
@@ -93,7 +94,7 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
 messages = st.one_of(*STRATEGIES.values())
 
 EXAMPLES: tuple[Message, ...] = (
-    Hello(3, {"graph": "abc"}, {"model:generator": "def"}, 7),
+    Hello(3, {"graph": "abc"}, {"model:generator": "def"}, 7, {}, ["xxh3", "crc32"]),
     Welcome(12, 7, "0123456789abcdef"),
     Reject(12, "mismatch", ["graph", "seed"]),
     Offer(Moment(4, 1), "generator", 215_812, 262_144, "float32"),
@@ -110,6 +111,7 @@ EXAMPLES: tuple[Message, ...] = (
     Members("0123456789abcdef", 123456),
     Heard("0123456789abcdef"),
     Join([2, 5]),
+    Status(3, "account", 17, 1500, 123456),
 )
 
 
@@ -149,7 +151,7 @@ def test_every_type_has_a_strategy_and_a_name_on_the_wire() -> None:
     assert set(STRATEGIES) == set(TYPES) == {type(message) for message in EXAMPLES}
     assert set(typing.get_args(Message)) == set(TYPES)
     numbers = dict.fromkeys(header_of(message)[2] for message in EXAMPLES)
-    assert list(numbers) == list(range(16))  # the order is part of the protocol: it may only grow
+    assert list(numbers) == list(range(17))  # the order is part of the protocol: it may only grow
 
 
 def test_moments_come_back_as_moments_that_compare() -> None:
@@ -277,7 +279,7 @@ def test_a_wrong_type_in_any_place_is_refused(message: Message) -> None:
         (EXAMPLES[3], "t", (0, U32 + 1)),
         (EXAMPLES[3], "t", (0, True)),
         (EXAMPLES[4], "index", -1),
-        (EXAMPLES[4], "crc32", U32 + 1),
+        (EXAMPLES[4], "checksum", -1),
         (EXAMPLES[5], "verdict", "More"),
         (EXAMPLES[5], "verdict", ["more"]),
         (EXAMPLES[9], "reason", "Finished"),

@@ -16,8 +16,10 @@ from peer.runtime.resources import KEPT_BACK, Reserve, name_this_user
 from peer.runtime.saver import Saver
 from peer.state import PeerState
 from peer.state.checkpoint import save_state, saved_rounds
+from peer.state.journal.journal import open_journal
 from sim.environment.disk import SimulatedDisk
 from tests.peer.state.test_checkpoint import trained
+from topology.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,45 @@ def test_none_makes_room_while_the_newest_may_be_there_in_name_only(state: PeerS
         at(saver, 30)
         disk.crash(np.random.default_rng(seed))
         assert 10 in saved_rounds(FOLDER, disk)  # a save that returned
+
+
+def journalled(state: PeerState, disk: SimulatedDisk) -> Saver:
+    """The saver of a peer with a journal, after its first checkpoint."""
+    state.round = 0
+    journal = open_journal(FOLDER, 0, is_exact=True, disk=disk)
+    assert journal is not None
+    journal.begin(7)
+    saver = Saver(state, FOLDER, {}, lambda line: None, disk, journal)
+    at(saver, 0)
+    return saver
+
+
+def test_any_operation_may_fail_where_there_is_a_journal(state: PeerState) -> None:
+    """The peer goes on, or ends with a line, as its journal cannot be written; and starts again."""
+    disk = SimulatedDisk()
+    saver = journalled(state, disk)
+    before = disk.operations
+    at(saver, 10)
+    count = disk.operations - before
+    ends = 0
+    for failing in range(count):
+        disk = SimulatedDisk()
+        saver = journalled(state, disk)
+        disk.failing[disk.operations + failing] = errno.EIO
+        is_said_to_be_saved = False
+        try:
+            at(saver, 10)
+            is_said_to_be_saved = not saver.problem
+        except UserError:
+            ends += 1
+        newest = saved_rounds(FOLDER, disk)[0]
+        assert newest == 10 or not is_said_to_be_saved
+        again = open_journal(FOLDER, newest, is_exact=True, disk=disk)
+        assert again is not None
+        assert again.sessions == {7}
+    assert 0 < ends < count
+    disk.failing[disk.operations] = errno.EIO
+    assert saver.newest is None  # nobody knows
 
 
 @contextmanager

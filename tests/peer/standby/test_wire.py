@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.net.wire import WireError, sealed
+from peer.net.header.seal import WireError, sealed
 from peer.standby.election.messages import (
     Ask,
     Beat,

@@ -1,4 +1,4 @@
-"""A bit of a checkpoint that flips is found, or is one that means nothing."""
+"""A bit that flips in a checkpoint, a journal or a flight record is found, or means nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import pytest
 
 from peer.state import PeerState, SavedState
 from peer.state.checkpoint import load_state, save_state, saved_rounds
+from peer.state.disk import make_folders
+from peer.state.flight.frames import framed, sound_frames
+from peer.state.journal.file import JournalFile, journal_path, read_records
 from sim.environment.disk import SimulatedDisk
 from tests.peer.state.test_checkpoint import trained
 from tests.peer.state.test_power_cuts import same
 from topology.errors import UserError
 
 FOLDER = Path("run", "peer-0")
+JOURNAL = journal_path(FOLDER, 0)
 NEWEST = FOLDER / "checkpoint-00000020.safetensors"
 FLIPS = 10_000
 MOST = 64 * 2**20
@@ -62,12 +66,56 @@ def flip_bits(state: PeerState, count: int) -> int:
     return harmless
 
 
-def test_10000_flipped_bits_are_found_or_mean_nothing(state: PeerState) -> None:
+@pytest.mark.parametrize("flips", [1000, pytest.param(FLIPS, marks=pytest.mark.slow)])
+def test_flipped_bits_of_checkpoints_are_found_or_mean_nothing(
+    state: PeerState, flips: int
+) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    harmless = flip_bits(state, FLIPS)
+    harmless = flip_bits(state, flips)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert grown < MOST  # whatever a header says, there is no more than the file
-    assert 0 < harmless < FLIPS / 100  # hexadecimal digits in capital letters
+    assert 0 < harmless < flips / 100  # hexadecimal digits in capital letters
+
+
+@pytest.mark.parametrize("kind", ["journal", "flight"])
+def test_10000_flipped_bits_of_records_are_found(kind: str) -> None:
+    """Of a flipped record, and of all behind it, nothing is read; what is before stays."""
+    rng = np.random.default_rng(1)
+    whole = [bytes(rng.bytes(int(size))) for size in rng.integers(1, 300, 40)]
+    if kind == "flight":
+        content = b"".join(map(framed, whole))
+        ends = np.cumsum([len(framed(record)) for record in whole])
+    else:
+        content, ends = journal_of(whole)
+    for _ in range(FLIPS):
+        bit = int(rng.integers(8 * len(content)))
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        read = sound_frames(bytes(flipped))[0] if kind == "flight" else bodies(bytes(flipped))
+        assert read == whole[: int(np.searchsorted(ends, bit // 8, side="right"))]
+
+
+def journal_of(bodies: list[bytes]) -> tuple[bytes, np.ndarray]:
+    """A journal's content with these values in it, and where each record ends."""
+    disk = SimulatedDisk()
+    journal, ends = JournalFile(JOURNAL, disk), []
+    for i, body in enumerate(bodies):
+        journal.append(["value", i], body)
+        ends.append(journal.nbytes)
+    journal.sync()
+    with disk.open(JOURNAL) as file:
+        return file.read(), np.array(ends)
+
+
+def bodies(content: bytes) -> list[bytes]:
+    """What is read of a journal's content."""
+    disk = SimulatedDisk()
+    make_folders(FOLDER, disk=disk)
+    with disk.append(JOURNAL) as file:
+        file.write(content)
+    records = read_records(JOURNAL, disk)
+    assert [header for header, _ in records] == [["value", i] for i in range(len(records))]
+    return [bytes(body) for _, body in records]
 
 
 def test_without_the_digest_they_would_not_be_found(

@@ -15,7 +15,7 @@ import zmq
 
 from peer.experiment import addresses
 from peer.experiment.addresses import is_number, name_in, numeric, to_bind, where_to_listen
-from peer.net.events import Contact
+from peer.net.away.contacts import Contact
 from peer.net.reach import dialler as dialler_module
 from peer.net.reach import resolver as resolver_module
 from peer.net.reach.dialler import Dialler

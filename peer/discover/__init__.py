@@ -1,0 +1,1 @@
+"""``addresses: discover``: peers of one experiment find each other on one network."""

@@ -1,0 +1,1 @@
+"""Headers of messages: how they are sealed, and what may stand in them."""
