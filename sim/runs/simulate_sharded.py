@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -97,18 +98,19 @@ def run_in_processes(
     write_experiment(experiment, folder)
     began = time.monotonic()
     keys, base = experiment.resolved(), str(experiment.folder)
-    reached = SharedNumber(at)
-    task = (keys, base, str(folder), engine, at, stops.every, reached)
     problem = None
+    with tempfile.TemporaryDirectory() as shared:
+        reached = SharedNumber(str(Path(shared) / "round"))
+        task = (keys, base, str(folder), engine, at, stops.every, reached)
 
-    def is_to_stop() -> bool:
-        progress(reached.value)
-        return stops.asked()
+        def is_to_stop() -> bool:
+            progress(reached.value)
+            return stops.asked()
 
-    try:
-        launch(_run_launched_rank, processes, *task, device=experiment.device, stop=is_to_stop)
-    except RuntimeError as caught:
-        problem = caught
+        try:
+            launch(_run_launched_rank, processes, *task, device=experiment.device, stop=is_to_stop)
+        except RuntimeError as caught:
+            problem = caught
     summaries = (folder / f"peer-{k}" / "summary.json" for k in range(experiment.peers))
     if stops.asked() and not all(path.exists() for path in summaries):
         if problem is not None:

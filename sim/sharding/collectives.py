@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing.spawn import ProcessException, spawn
 
@@ -30,19 +29,28 @@ TIMEOUT = timedelta(minutes=30)
 
 
 class SharedNumber:
-    """A whole number in memory that :func:`launch`'s caller shares with the ranks."""
+    """A whole number that processes of this machine share, in a file that is mapped by each.
 
-    def __init__(self, value: int) -> None:
-        self._number = torch.multiprocessing.get_context("spawn").RawValue("q", value)
+    Args:
+        path: of the file; where there is none yet, the number is 0.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._number = torch.from_file(path, shared=True, size=1, dtype=torch.int64)
+
+    def __reduce__(self) -> tuple[type[SharedNumber], tuple[str]]:
+        """It is sent to another process as its path."""
+        return SharedNumber, (self._path,)
 
     @property
     def value(self) -> int:
         """The number that was set last."""
-        return int(self._number.value)
+        return int(self._number)
 
     @value.setter
     def value(self, value: int) -> None:
-        self._number.value = value
+        self._number.fill_(value)
 
 
 class RankMessage(NamedTuple):
