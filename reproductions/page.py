@@ -58,8 +58,8 @@ These run in a checkout. Scikit-learn's digits come with it; real images lie in 
 own, without which the claims about them are left out. `FOLDER/mnist` holds MNIST's IDX files
 (`train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or `.gz`), `FOLDER/cifar10/train` a
 folder of CIFAR-10's pictures for each class. Runs are kept in `runs/reproductions`; given again, a
-command goes on where it was broken off. The table says how many minutes of one core each claim
-takes; `--quick` runs a few rounds of each and decides nothing.
+command goes on where it was broken off. The table says how many minutes the runs of each claim
+took; `--quick` runs a few rounds of each and decides nothing.
 """
 
 
@@ -105,7 +105,7 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
     said = ", ".join(f"{n} {_VERDICTS[v][n != 1]}" for v, n in count.items())
     total = sum(record["core_minutes"] for record in known.values()) / 60
     lines = [
-        f"Of {len(known)} claims, {said}. Their runs take {total:.1f} hours of one core, less what "
+        f"Of {len(known)} claims, {said}. Their runs take {total:.1f} hours of one thread, less what "
         "they share.",
         "",
         "| source | claim | here | verdict | command: `python -m reproductions` | minutes |",
@@ -121,7 +121,8 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
             _minutes(record),
         ]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    lines += ["", "Minutes are of one core; a run that several claims share counts at each.", ""]
+    shared = "beside whatever else the machine did; a run that several claims share counts at each."
+    lines += ["", f"Minutes are of one thread, {shared}", ""]
     return "\n".join(lines)
 
 
@@ -145,7 +146,7 @@ def _tried(record: Mapping[str, Any]) -> str:
 
 
 def _minutes(record: Mapping[str, Any]) -> str:
-    """Of one core, as text."""
+    """Of one thread, as text."""
     minutes = round(record["core_minutes"])
     return str(minutes) if minutes else "< 1"
 
@@ -182,7 +183,7 @@ def _section(name: str, record: Mapping[str, Any]) -> str:
         "```",
         "",
         f"`python -m reproductions {name}`; {seeds} seed{'s' * (seeds != 1)}, "
-        f"{_minutes(record)} min of one core ({machine['processor']}, "
+        f"{_minutes(record)} min of one thread ({machine['processor']}, "
         f"torch {machine['torch']}, commit {machine['commit']}).",
         "",
     ]

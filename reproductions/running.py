@@ -76,7 +76,7 @@ class Measured:
 
     task: Task
     numbers: Numbers
-    seconds: float  # of one core
+    seconds: float  # in one thread, beside whatever else the machine did
     digest: str  # of all peers' parameters
 
 
