@@ -105,7 +105,7 @@ def _overview(known: Mapping[str, Mapping[str, Any]]) -> str:
     said = ", ".join(f"{n} {_VERDICTS[v][n != 1]}" for v, n in count.items())
     total = sum(record["core_minutes"] for record in known.values()) / 60
     lines = [
-        f"Of {len(known)} claims, {said}. Their runs take {total:.1f} hours of one thread, less what "
+        f"Of {len(known)} claims, {said}. Their runs take {total:.1f} hours of a thread, less what "
         "they share.",
         "",
         "| source | claim | here | verdict | command: `python -m reproductions` | minutes |",
