@@ -12,7 +12,7 @@ from peer.experiment.addresses import number_towards, numeric
 from peer.experiment.yaml_file import AN_EXPERIMENT, parse_mapping, write_mapping
 from peer.invite.code import Code, digest_of
 from peer.invite.portable import LONGEST
-from peer.net.events import Contact as Reached
+from peer.net.away.contacts import Contact as Reached
 from peer.net.keys import key_of, pair_of
 from peer.net.members.newcomers import Contact, write_admitted
 from peer.net.reach.asking import Asking, NotReached
