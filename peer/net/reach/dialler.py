@@ -96,9 +96,7 @@ class Dialler:
             contact = self.sockets.contacts[neighbour]
             if contact is Contact.THROUGH:
                 del self._next_at[neighbour]
-            elif (
-                contact is Contact.CONNECTED
-            ):  # a handshake has its time: ZeroMQ's, then it is NONE
+            elif contact is Contact.CONNECTED:  # ZeroMQ gives a handshake its time, and ends it
                 self._next_at[neighbour] = now + NEXT
             elif neighbour in self._numbers:
                 self._try(neighbour, now)
