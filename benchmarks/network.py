@@ -1,9 +1,9 @@
 """Rounds of `peer up` against the same rounds written by hand on torch.distributed's gloo.
 
-    python -m benchmarks.network [--net mlp-1m] [--rounds 60] [--repeats 3]
+    python -m benchmarks.network [--net mlp-1m] [--rounds 60] [--repeats 3] [--sides NAME...]
 
-Five processes on a ring either way, peers with and without checksums, and with and without
-agreement at both ends of a link (gloo has neither). By hand:
+Five processes on a ring either way, peers with and without checksums, with and without agreement
+at both ends of a link, and with a journal beside (gloo has none of it). By hand:
 ordinary modules and Adam, parameters flattened, sent to both neighbours and received from them with
 isend and irecv, averaged by Metropolis weights. Seconds a round are medians over the rounds of the
 slowest process, start-up apart; the ratios are medians over repeats taken in turn.
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--net", default="mlp-1m", choices=list(NETS))
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sides", nargs="*", help="Those alone.")
     parser.add_argument("--record", type=Path, default=Path("benchmarks/network.json"))
     arguments = parser.parse_args()
     sides: dict[str, Callable[[], float]] = {
@@ -113,7 +114,9 @@ def main() -> None:
         "peer up": lambda: of_peers(arguments.net, arguments.rounds, checksum=False),
         "peer up, checksums": lambda: of_peers(arguments.net, arguments.rounds, checksum=True),
         "peer up, agreement": lambda: of_peers(arguments.net, arguments.rounds, True, "interval"),
+        "peer up, journal": lambda: of_peers(arguments.net, arguments.rounds, True, "exact"),
     }
+    sides = {side: of for side, of in sides.items() if side in (arguments.sides or sides)}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(arguments.repeats):
         for side, of in sides.items():
@@ -122,12 +125,14 @@ def main() -> None:
             ", ".join(f"{side} {1e3 * took[-1]:.1f} ms a round" for side, took in seconds.items())
         )
     ratios = {}
-    for side, took in seconds.items():
+    for side, took in seconds.items() if "by hand" in seconds else ():
         ratios[side] = statistics.median(map(truediv, seconds["by hand"], took))
         print(f"{side}: {ratios[side]:.2f} times as fast as by hand (median of {len(took)})")
-    pair = seconds["peer up, agreement"], seconds["peer up, checksums"]
-    ratios["agreement / none"] = statistics.median(map(truediv, *pair))
-    print(f"a round with agreement takes {ratios['agreement / none']:.3f} times as long as without")
+    for what in ("agreement", "journal"):
+        pair = [seconds.get(f"peer up, {side}", []) for side in (what, "checksums")]
+        if all(pair):
+            ratios[f"{what} / none"] = statistics.median(map(truediv, *pair))
+            print(f"a round with {what}: {ratios[f'{what} / none']:.3f} times as long as without")
     found = {"net": arguments.net, "seconds_a_round": seconds, "ratios": ratios}
     write(arguments.record, found)
 
