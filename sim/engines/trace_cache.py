@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten
 
 from sim.engines.batched_linear import BatchedLinear
 from sim.engines.inplace_pass import reuse_memory
@@ -47,8 +46,9 @@ class TraceCache:
         """
         if not self._known and not trace:
             return function(*args)
-        leaves, structure = tree_flatten(args)
-        like = tuple((x.shape, x.stride(), x.dtype, x.device) for x in leaves)
+        leaves: list[torch.Tensor] = []
+        structure = tuple([_flatten(each, leaves) for each in args])
+        like = tuple([(x.shape, x.stride(), x.dtype, x.device) for x in leaves])
         key = key, structure, like
         if trace and key not in self._known and not self.is_full:
             self._known[key] = _traced(function, args)
@@ -56,7 +56,15 @@ class TraceCache:
         if graph is None:
             return function(*args)
         with torch.no_grad():
-            return graph(*args)
+            return graph.forward(*args)  # the module's call has nothing to add but its time
+
+
+def _flatten(value: Any, leaves: list[torch.Tensor]) -> Hashable:
+    """Append the tensors of nested dicts to ``leaves``; returns their names, nested alike."""
+    if isinstance(value, torch.Tensor):
+        leaves.append(value)
+        return None
+    return tuple([(name, _flatten(part, leaves)) for name, part in value.items()])
 
 
 def _traced(function: Function, args: tuple[Any, ...]) -> GraphModule | None:
