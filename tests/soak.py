@@ -67,6 +67,7 @@ KEYS: dict[str, Any] = SMALL | {
     "peers": PEERS,
     "graph": {"family": "torus"},
     "batch": 16,
+    "optimizer": {"name": "adam", "lr": 0.001, "betas": [0.5, 0.999]},  # or they cover two digits
     "data": {"source": "digits", "partition": "pairs"},
     "deadline": 10.0,
     "checkpoint": 20,
