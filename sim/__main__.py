@@ -35,10 +35,9 @@ from sim.replay.command import replay
 from sim.replay.whatif import whatif
 from sim.reporting.console import show_report
 from sim.runs.checkpoints import Interrupted, Stops
-from sim.runs.processes import choose_processes, processes_of
+from sim.runs.processes import processes_of
 from sim.runs.simulate import Run
 from sim.runs.simulate_sharded import run_as_rank, run_in_processes
-from sim.runs.writer import add_processes
 from sim.sharding.collectives import join, own_rank, torchrun_words, world_size
 from sim.torture.command import torture
 from topology.errors import UserError
@@ -75,8 +74,8 @@ def run_command(
             "--processes",
             min=1,
             show_default=False,
-            help="Share the peers out over so many; by default one, or where the stacked engine "
-            "gains by it, as many as there are cores.",
+            help="Share the peers out over so many; by default one, or as many as a resumed run "
+            "had.",
         ),
     ] = None,
     changes: Set = None,
@@ -121,14 +120,9 @@ def run_command(
         how["run_dir"] = run_dir = choose_run_dir(run_dir, file.stem, shared=resume)
     program = algorithms.find(experiment)
     page_of = (live if is_first else None, experiment, program)
-    chosen = None
-    if processes is None and world_size() > 1:
-        processes = 1  # torchrun's
-    elif processes is None and resume:
-        processes = processes_of(run_dir or Path())
-    elif processes is None:
-        chosen = choose_processes(experiment, program, engine)
-        processes = chosen.number
+    if processes is None:
+        own = run_dir if resume and world_size() == 1 else None
+        processes = 1 if own is None else processes_of(own)
     try:
         with followed(*page_of, run_dir or Path(), console.print):
             if processes > 1 or world_size() > 1:
@@ -154,8 +148,6 @@ def run_command(
         STOP.let_go()
     if done is None:
         return  # the first rank says what there is to say
-    if chosen is not None:
-        add_processes(done.path, *chosen)
     if report:
         show_report(done.path, console, seconds=done.seconds, baselines=baselines)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,11 +61,3 @@ def write_engine(folder: Path, chosen: Mapping[str, Any]) -> None:
     """``engine.json``: what an engine has chosen, or the engine of each of several processes."""
     if chosen:
         write_json(folder / "engine.json", chosen)
-
-
-def add_processes(folder: Path, count: int, why: str) -> None:
-    """Say in ``engine.json``, if there is one, how many processes were chosen, and why."""
-    path = folder / "engine.json"
-    if path.exists():
-        chosen = json.loads(path.read_text())
-        write_json(path, {"processes": f"{count}: {why}", **chosen})
