@@ -90,19 +90,22 @@ class Turns:
     def look(self) -> None:
         if self._watch is not None:
             self._watch.look()
+        if self.stop.asked.is_set():  # peers are about to end
+            return
         now, rounds = time.monotonic(), [c.status.get("round", 0) for c in self._children]
         if not self._first:
             if min(rounds) > 5:
                 self._began, self._first, self._used = now, rounds, self._processor()
         elif now - self._began < SETTLES:
             self._first, self._used = rounds, self._processor()
-        elif now - self._began >= self.seconds and not self.stop.asked.is_set():
+        elif now - self._began >= self.seconds:
             is_served = self._watch is not None
             took = [b - a for a, b in zip(self._used, self._processor(), strict=True)]
             self.turns.append(Turn(self._first, rounds, is_served, *took))
             if len(self.turns) == self.periods:
                 self.stop.ask("all has been measured")
-            elif is_served:
+                return
+            if is_served:
                 self.close()
             else:
                 self._serve()

@@ -20,6 +20,14 @@ settings.load_profile("hearsay")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Notes on a user's files are no errors of the tests'.
+
+    Said in pyproject.toml, that would import ``topology`` before coverage begins to look.
+    """
+    config.addinivalue_line("filterwarnings", "ignore::topology.errors.InputNote")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images; the test is skipped, saying so, where there is none."""
