@@ -116,6 +116,8 @@ def main() -> None:
         "peer up, agreement": lambda: of_peers(arguments.net, arguments.rounds, True, "interval"),
         "peer up, journal": lambda: of_peers(arguments.net, arguments.rounds, True, "exact"),
     }
+    for side in set(arguments.sides or ()) - sides.keys():
+        parser.error(f"--sides: {side!r} is none of {', '.join(map(repr, sides))}")
     sides = {side: of for side, of in sides.items() if side in (arguments.sides or sides)}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(arguments.repeats):
