@@ -8,7 +8,7 @@ MARGIN = 2
 LARGEST_MARGIN = 64
 
 LISTENS_AGAIN = 3
-"""Rounds in a row in which to listen once more, after one in which nobody was heard.
+"""Rounds in a row in which to listen once more, after one in which a net came from nobody.
 
 Two late comers that have nobody but each other would listen for ever: neither sends anything.
 """
