@@ -191,9 +191,7 @@ class ZmqDriver:
             if target is not None:
                 self.io.go_on(target)
                 left_out = f"{ahead - round:,} rounds behind; going on in round {target + 1}"
-                once_more = (
-                    "of a net nobody's values came; takes the others' in the next round, too"
-                )
+                once_more = "of a net nobody's values came; takes them in the next round, too"
                 self.io.log(f"round {round}: {left_out if target > round else once_more}")
         if target is not None:
             self.flight.skipped(target)
