@@ -46,8 +46,10 @@ class LateComer:
         if self._heard:
             self._unheard = 0 if all(self._heard) else self._unheard + 1
             self._heard.clear()
-        if 0 < self._unheard <= LISTENS_AGAIN and ahead < round < rounds:
-            return round
+        if self._unheard and ahead < round < rounds:
+            if self._unheard <= LISTENS_AGAIN:
+                return round
+            self._unheard = 0  # it goes on with what it has, as one of them
         is_late = ahead >= round if self._unheard else ahead - round > self.catch_up
         target = min(ahead + min(MARGIN << self._unheard, LARGEST_MARGIN), rounds - 1)
         return target if is_late and target > round else None

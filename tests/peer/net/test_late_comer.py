@@ -51,6 +51,8 @@ def test_who_came_before_its_neighbours_listens_in_the_next_round_too_but_not_fo
         assert late.target(round, round - 2, 1000) == round  # no round is left out
     late.heard(False)
     assert late.target(round + 1, round - 1, 1000) is None
+    # from here on it is late as anybody is: not before it is many rounds behind
+    assert late.target(round + 2, round + 2, 1000) is None
 
 
 def test_there_is_no_round_to_listen_in_after_the_last() -> None:
